@@ -1,0 +1,1 @@
+"""The catalogue of composers: one small file each."""

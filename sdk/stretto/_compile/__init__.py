@@ -1,0 +1,1 @@
+"""Passes that turn a plan into stages, each in its place."""

@@ -1,0 +1,60 @@
+"""What travels with a request while its plan is evaluated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stretto.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The deadline of the rows at hand, on the clock of `time.monotonic`, and the spans of a traced request.
+
+    A span is a tuple of (name, kind, start, end, rows, place), as in `stretto.transports.base.Span`; `spans` is None
+    where nobody asked for a trace.
+    """
+
+    deadline: float | None = None
+    spans: list[tuple[Any, ...]] | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """The seconds left, not below zero, or None where there is no deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def within(self, seconds: float) -> Scope:
+        """Give the scope of a part that has at most `seconds`."""
+        deadline = time.monotonic() + seconds
+        return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
+
+    @contextmanager
+    def span(self, name: str, kind: str, rows: int, place: str = "") -> Iterator[None]:
+        """Note the time from here to the end of the block, if this is a traced request."""
+        if self.spans is None:
+            yield
+            return
+        start = time.time()
+        try:
+            yield
+        finally:
+            self.spans.append((name, kind, start, time.time(), rows, place))
+
+    @staticmethod
+    def starting(timeout: float | None) -> Scope:
+        """Give the scope of a request that has `timeout` seconds."""
+        return Scope() if timeout is None else Scope(deadline=time.monotonic() + timeout)
+
+
+def late(what: str) -> DeadlineExceeded:
+    """Give the error for `what` was not done in time."""
+    return DeadlineExceeded(f"the time given was used up {what}; allow more with timeout=")

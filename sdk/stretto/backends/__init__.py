@@ -1,0 +1,1 @@
+"""Where values live while a plan runs."""

@@ -1,0 +1,30 @@
+"""The seam between the evaluator and the place where a step's values live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stretto._column import Column
+from stretto._ir import Stage, Step
+from stretto._scope import Scope
+
+
+class Backend(ABC):
+    """Runs the calls of a plan. The evaluator gives every other node its meaning."""
+
+    @abstractmethod
+    async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+        """Apply a step to its column, or a stage to its inputs' columns, keeping `scope.deadline`.
+
+        A `Step` gets one column without failed rows; a `Stage` gets its inputs as they are. Errors are outcomes of
+        rows, never raised.
+        """
+
+    @abstractmethod
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Start work that nobody waits for, unless there is too much of it already."""
+
+    async def aclose(self) -> None:
+        """Let go of threads, tasks and connections."""

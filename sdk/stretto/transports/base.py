@@ -1,0 +1,89 @@
+"""The seam between a client and whatever answers it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of work in one request: which step, where, when and over how many rows.
+
+    `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
+    `kind` is ``"step"``, ``"stage"`` or ``"handle"`` (a call of a Serve deployment); `place` names the process.
+    """
+
+    name: str
+    kind: str
+    start: float
+    end: float
+    rows: int = 1
+    place: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One request looked at from inside: its answer, or the error it ended in, and the spans of its steps."""
+
+    answer: Any
+    error: Exception | None
+    spans: tuple[Span, ...]
+
+    @property
+    def handle_calls(self) -> int:
+        """How many calls of Serve deployments the request cost inside Serve."""
+        return sum(span.kind == "handle" for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a pipeline says of itself: its name, its text form, its steps and the features its input must have.
+
+    `features` is empty where the pipeline does not know them. `versions` are those of Stretto and of what it runs on.
+    """
+
+    name: str
+    pipeline: str
+    plan: str
+    steps: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+class Transport(ABC):
+    """How a client reaches a plan. Rows go in, outcomes come out, in order.
+
+    An outcome is the row's answer, or the `StrettoError` it failed with: `outcomes` raises only for what befalls
+    the whole call, such as `ConnectionFailed`. `timeout` is what is left of the request's budget, in seconds.
+    """
+
+    @abstractmethod
+    async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
+        """Give an outcome for each of `rows` (a list, or an array with a row each), from one `step` alone if named."""
+
+    @abstractmethod
+    async def predict(self, row: Any, timeout: float | None) -> Any:
+        """Give the answer for one row, or raise its error. Concurrent calls may travel together."""
+
+    @abstractmethod
+    async def trace(self, row: Any, timeout: float | None) -> Trace:
+        """Answer one row alone, noting what happened on the way."""
+
+    @abstractmethod
+    async def metadata(self) -> Metadata:
+        """Say what is at the other end."""
+
+    @abstractmethod
+    async def ready(self) -> bool:
+        """Say whether the other end would answer now."""
+
+    async def aclose(self) -> None:
+        """Let go of what this side holds; calls under way are cancelled."""
