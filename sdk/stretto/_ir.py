@@ -56,11 +56,12 @@ class Step:
 class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
-    `host` is the deployment that runs it; the empty string is the process that took the request.
+    `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the request.
     """
 
     plan: Plan
     host: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

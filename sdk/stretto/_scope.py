@@ -6,21 +6,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from stretto.errors import DeadlineExceeded
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of work in one request: which step, where, when and over how many rows.
+
+    `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
+    `kind` is ``"step"``, ``"stage"`` or ``"handle"`` (a call of a Serve deployment); `place` names the process.
+    """
+
+    name: str
+    kind: str
+    start: float
+    end: float
+    rows: int = 1
+    place: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
     """The deadline of the rows at hand, on the clock of `time.monotonic`, and the spans of a traced request.
 
-    A span is a tuple of (name, kind, start, end, rows, place), as in `stretto.transports.base.Span`; `spans` is None
-    where nobody asked for a trace.
+    `spans` is None where nobody asked for a trace.
     """
 
     deadline: float | None = None
-    spans: list[tuple[Any, ...]] | None = None
+    spans: list[Span] | None = None
 
     @property
     def budget(self) -> float | None:
@@ -47,7 +66,7 @@ class Scope:
         try:
             yield
         finally:
-            self.spans.append((name, kind, start, time.time(), rows, place))
+            self.spans.append(Span(name, kind, start, time.time(), rows, place))
 
     @staticmethod
     def starting(timeout: float | None) -> Scope:

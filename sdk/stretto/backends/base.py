@@ -9,6 +9,7 @@ from typing import Any
 from stretto._column import Column
 from stretto._ir import Stage, Step
 from stretto._scope import Scope
+from stretto.errors import StepError
 
 
 class Backend(ABC):
@@ -28,3 +29,10 @@ class Backend(ABC):
 
     async def aclose(self) -> None:
         """Let go of threads, tasks and connections."""
+
+
+def step_error(path: str, error: Exception) -> StepError:
+    """Give the failure of a step, caused by what it raised."""
+    failure = StepError(path, type(error).__name__, str(error))
+    failure.__cause__ = error
+    return failure

@@ -7,26 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of work in one request: which step, where, when and over how many rows.
-
-    `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
-    `kind` is ``"step"``, ``"stage"`` or ``"handle"`` (a call of a Serve deployment); `place` names the process.
-    """
-
-    name: str
-    kind: str
-    start: float
-    end: float
-    rows: int = 1
-    place: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """How long it took."""
-        return self.end - self.start
+from stretto._scope import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +45,11 @@ class Transport(ABC):
     An outcome is the row's answer, or the `StrettoError` it failed with: `outcomes` raises only for what befalls
     the whole call, such as `ConnectionFailed`. `timeout` is what is left of the request's budget, in seconds.
     """
+
+    @property
+    def where(self) -> str:
+        """What it reaches, in words for a person."""
+        return type(self).__name__
 
     @abstractmethod
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:

@@ -1,0 +1,57 @@
+"""The mean of the members' numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+from stretto import Call, Node, Pack, Part, Pipeline, Step, composer
+
+from stretto_composers._members import labels_of
+
+
+@composer
+def average(x: Node, *members: Part[Any, Any]) -> Node:
+    """Answer with the mean of what the members give: numbers, arrays of one shape, or dicts of numbers with the same keys.
+
+    ``average(a, b)`` asks members side by side; ``parallel(a, b) >> average()`` takes the answers of a fan-out. The mean is that of
+    scikit-learn's ``VotingRegressor``. A member that fails fails the row.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(average(lambda x: x, lambda x: 3 * x)) as client:
+    ...         return await client.predict(2.0)
+    >>> asyncio.run(main())
+    4.0
+    """
+    parts = [Pipeline(member) for member in members]
+    if parts:
+        x = Pack(tuple(part(x) for part in parts), names=labels_of(parts))
+    return Call((x,), step=Step(fn=mean, name="average", vectorized=True, named=False))
+
+
+def mean(columns: Any) -> Any:
+    """Give the mean over a fan-out's columns, row by row."""
+    if not isinstance(columns, dict):
+        raise TypeError("average() takes the answers of a fan-out, as in parallel(a, b) >> average()")
+    members = list(cast("dict[str, Any]", columns).values())
+    if all(isinstance(member, dict) for member in members):
+        keys = list(members[0])
+        if any(member.keys() != members[0].keys() for member in members):
+            raise ValueError(f"the members give different keys: {[list(member) for member in members]}")
+        return {key: mean({str(i): member[key] for i, member in enumerate(members)}) for key in keys}
+    if all(isinstance(member, np.ndarray) and member.dtype.kind in "fiub" for member in members):
+        return np.average(np.stack(members), axis=0)
+    return [_mean_of(row) for row in zip(*members, strict=True)]
+
+
+def _mean_of(values: tuple[Any, ...]) -> Any:
+    if all(isinstance(value, Mapping) for value in values):
+        keys = list(values[0])
+        if any(value.keys() != values[0].keys() for value in values):
+            raise ValueError(f"the members give different keys: {[list(value) for value in values]}")
+        return {key: _mean_of(tuple(value[key] for value in values)) for key in keys}
+    result = np.average(np.asarray(values, dtype=np.float64), axis=0)
+    return result if result.ndim else float(result)

@@ -1,0 +1,25 @@
+"""A spare part for where the main one fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stretto import Node, Part, Pipeline, Recover, composer
+
+
+@composer
+def fallback(x: Node, main: Part[Any, Any], spare: Part[Any, Any]) -> Node:
+    """Answer with the main part; with the spare one, given the same value, where a step of the main part failed.
+
+    In a batch only the rows that failed go to the spare part. A request that the main part refuses as bad input is
+    not a failure and stays refused. Where both fail, the error is the spare part's.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(fallback(lambda x: 1 / x, lambda x: 0.0)) as client:
+    ...         return await client.predict_many([4, 0])
+    >>> asyncio.run(main())
+    [0.25, 0.0]
+    """
+    return Recover((x,), body=Pipeline(main).plan(), handler=Pipeline(spare).plan())

@@ -1,0 +1,55 @@
+"""The first of several to succeed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stretto import UNDECIDED, Join, Node, Part, Pipeline, composer
+from stretto.errors import PipelineError, StrettoError
+
+from stretto_composers._members import labels_of
+
+
+@composer
+def race(x: Node, *members: Part[Any, Any]) -> Node:
+    """Answer with the first member that succeeds; the others are cancelled, or never started.
+
+    A member that fails is out of the race; where all fail, the error is that of the first one written.
+
+    Raises:
+        PipelineError: there are fewer than two members.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def slow(x):
+    ...     await asyncio.sleep(60)
+    >>> async def quick(x):
+    ...     return x + 1
+    >>> async def main():
+    ...     async with Client(race(slow, quick)) as client:
+    ...         return await client.predict(1)
+    >>> asyncio.run(main())
+    2
+    """
+    if len(members) < 2:
+        raise PipelineError(f"race() needs at least two members, got {len(members)}")
+    parts = [Pipeline(member) for member in members]
+    names = labels_of(parts)
+    return Join((x,), members=tuple(part.plan() for part in parts), names=names, until=First(names))
+
+
+class First:
+    """Decides for the first member that succeeded."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
+        """Give the first value; raise the first member's error once all have failed."""
+        for outcome in arrived.values():
+            if not isinstance(outcome, StrettoError):
+                return outcome
+        if waiting:
+            return UNDECIDED
+        raise arrived[self.names[0]]

@@ -1,0 +1,100 @@
+"""The majority of the members' labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stretto import UNDECIDED, Call, Join, Node, Part, Pipeline, Step, composer
+from stretto.errors import PipelineError, StrettoError
+
+from stretto_composers._members import labels_of
+
+
+@composer
+def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Sequence[float] | None = None) -> Node:
+    """Answer with the label that most members give; of labels with equal votes, the one that sorts first.
+
+    ``vote(a, b, c)`` asks members side by side and stops as soon as the label is certain: the others are cancelled or never
+    started. ``parallel(a, b, c) >> vote()`` takes the answers of a fan-out. `weights` count votes, by branch name or in the order
+    of members; the rule and the tie are those of scikit-learn's ``VotingClassifier(voting="hard")``. A member that
+    fails fails the row.
+
+    Raises:
+        PipelineError: a weight is negative, belongs to no member, or there are not as many as members.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(vote(lambda x: "low", lambda x: "high", lambda x: "high")) as client:
+    ...         return await client.predict(1)
+    >>> asyncio.run(main())
+    'high'
+    """
+    if not members:
+        return Call((x,), step=Step(fn=Majority(_checked(weights, None)), name="vote", named=False))
+    parts = [Pipeline(member) for member in members]
+    names = labels_of(parts)
+    plans = tuple(part.plan() for part in parts)
+    return Join((x,), members=plans, names=names, until=Majority(_checked(weights, names)))
+
+
+class Majority:
+    """Counts votes: of a dict of answers, or of those that have arrived while others are out."""
+
+    def __init__(self, weights: Mapping[str, float] | Sequence[float] | None) -> None:
+        self.weights = weights
+
+    def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> Any:
+        """Give the winner, or `UNDECIDED` while those still out could change it."""
+        if not isinstance(arrived, Mapping):
+            raise TypeError(f"vote() takes the answers of a fan-out, as in parallel(a, b) >> vote(), not {arrived!r}")
+        names = (*arrived, *waiting)
+        weigh = self._weigh(names)
+        votes: Counter[Any] = Counter()
+        for name, label in arrived.items():
+            if isinstance(label, StrettoError):
+                raise label
+            votes[label] += weigh[name]
+        if not votes:
+            return UNDECIDED
+        ranked = sorted(votes.items(), key=lambda pair: (-pair[1], pair[0]))
+        left = sum(weigh[name] for name in waiting)
+        second = ranked[1][1] if len(ranked) > 1 else 0
+        # A label not seen yet could get all that is left, and a tie may go to whichever sorts first.
+        if waiting and ranked[0][1] <= max(second, 0) + left:
+            return UNDECIDED
+        return ranked[0][0]
+
+    def _weigh(self, names: Sequence[str]) -> Mapping[str, float]:
+        if self.weights is None:
+            return dict.fromkeys(names, 1)
+        if isinstance(self.weights, Mapping):
+            unknown = self.weights.keys() - set(names)
+            if unknown:
+                raise KeyError(f"weights for {sorted(unknown)}, and the members are {sorted(names)}")
+            return {name: self.weights.get(name, 1) for name in names}
+        if len(self.weights) != len(names):
+            raise ValueError(f"{len(self.weights)} weights for {len(names)} members")
+        return dict(zip(names, self.weights, strict=True))
+
+
+def _checked(
+    weights: Mapping[str, float] | Sequence[float] | None, names: tuple[str, ...] | None
+) -> Mapping[str, float] | Sequence[float] | None:
+    if weights is None:
+        return None
+    values = list(weights.values()) if isinstance(weights, Mapping) else list(weights)
+    if any(value < 0 for value in values) or not sum(values):
+        raise PipelineError(f"vote(weights={weights!r}): weights are not negative, and not all zero")
+    if names is None:
+        return weights
+    if not isinstance(weights, Mapping):
+        if len(weights) != len(names):
+            raise PipelineError(f"vote(weights={weights!r}): {len(weights)} weights for {len(names)} members")
+        return dict(zip(names, weights, strict=True))
+    unknown = weights.keys() - set(names)
+    if unknown:
+        raise PipelineError(f"vote(weights={weights!r}): no member is named {sorted(unknown)}; they are {list(names)}")
+    return weights

@@ -1,0 +1,173 @@
+"""Natural batching: what gathers while the lanes are busy travels together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeAlias, TypeVar, cast
+
+from stretto.errors import Overloaded
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int]
+Batch: TypeAlias = list[Entry[Item, Result]]
+
+
+class Coalescer(Generic[Item, Result]):
+    """A queue in front of something that takes many items in one go.
+
+    A free lane takes what is there at the end of the event loop's present turn, so a single caller waits for nothing;
+    while all `lanes` are busy items gather, and the next free lane takes them together, oldest first, up to
+    `max_batch`. There are no timers. `run` gives a result an item, either at once or as an awaitable, which keeps the
+    lane busy; a result that is an exception is raised at its own caller. An item that weighs more than `max_batch`
+    travels alone. Past `max_queued` the answer is `Overloaded` at once.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[list[Item]], Sequence[Result | Exception] | Awaitable[Sequence[Result | Exception]]],
+        *,
+        lanes: int = 1,
+        max_batch: int = 64,
+        max_queued: int = 10_000,
+        name: str = "",
+    ) -> None:
+        self._run = run
+        self._free = self._lanes = lanes
+        self._max_batch = max_batch
+        self._max_queued = max_queued
+        self._name = name
+        self._queue: deque[Entry[Item, Result]] = deque()
+        self._queued = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
+        """Put an item in the queue; cancelling the future it gives withdraws it. `weight` is the rows in it.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
+        loop = self._loop
+        # Futures belong to a loop: asyncio.run called a second time starts with a new one and an empty queue.
+        if loop is None or loop is not asyncio.get_running_loop():
+            loop = self._restart()
+        if self._queued and self._queued + weight > self._max_queued:
+            self._drop_cancelled()
+            if self._queued and self._queued + weight > self._max_queued:
+                raise Overloaded(f"{self._queued} rows wait in front of {self._name or 'the models'}; try again later")
+        future: asyncio.Future[Result] = loop.create_future()
+        self._queue.append((item, future, weight))
+        self._queued += weight
+        if self._free and not self._due:
+            self._due = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def aclose(self) -> None:
+        """Withdraw what waits, and cancel what runs."""
+        while self._queue:
+            self._queue.popleft()[1].cancel()
+        self._queued = 0
+        tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _restart(self) -> asyncio.AbstractEventLoop:
+        self._loop = asyncio.get_running_loop()
+        self._queue.clear()
+        self._tasks.clear()
+        self._queued, self._free, self._due = 0, self._lanes, False
+        return self._loop
+
+    def _flush(self) -> None:
+        self._due = False
+        while self._free and self._queue:
+            batch = self._next()
+            if not batch:
+                continue
+            results = self._start(batch)
+            if results is None:
+                continue
+            if isinstance(results, Awaitable):
+                self._free -= 1
+                task = asyncio.ensure_future(self._lane(batch, cast("Awaitable[Sequence[Result | Exception]]", results)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            else:
+                _settle(batch, results)
+                # One batch a turn, so that whoever was answered gets to run before the next one is computed.
+                if self._queue and not self._due:
+                    self._due = True
+                    asyncio.get_running_loop().call_soon(self._flush)
+                return
+
+    def _start(
+        self, batch: Batch[Item, Result]
+    ) -> Sequence[Result | Exception] | Awaitable[Sequence[Result | Exception]] | None:
+        try:
+            return self._run([item for item, _, _ in batch])
+        except Exception as error:
+            _settle(batch, [error] * len(batch))
+            return None
+
+    def _next(self) -> Batch[Item, Result]:
+        batch: Batch[Item, Result] = []
+        total = 0
+        queue = self._queue
+        while queue and (not batch or total + queue[0][2] <= self._max_batch):
+            entry = queue.popleft()
+            self._queued -= entry[2]
+            if not entry[1].done():
+                batch.append(entry)
+                total += entry[2]
+        return batch
+
+    async def _lane(self, batch: Batch[Item, Result], work: Awaitable[Sequence[Result | Exception]]) -> None:
+        watch = _Withdrawal(batch)
+        try:
+            _settle(batch, await work)
+        except asyncio.CancelledError:
+            for _, future, _ in batch:
+                future.cancel()
+            if not watch.withdrawn:
+                raise
+        except Exception as error:
+            _settle(batch, [error] * len(batch))
+        finally:
+            self._free += 1
+            self._flush()
+
+    def _drop_cancelled(self) -> None:
+        self._queue = deque(entry for entry in self._queue if not entry[1].done())
+        self._queued = sum(entry[2] for entry in self._queue)
+
+
+class _Withdrawal:
+    """Cancels the task it is made in once nobody waits for any item of its batch."""
+
+    def __init__(self, batch: Batch[Item, Result]) -> None:
+        self._left = len(batch)
+        self._task = asyncio.current_task()
+        self.withdrawn = False
+        for _, future, _ in batch:
+            future.add_done_callback(self._one_less)
+
+    def _one_less(self, future: asyncio.Future[Result]) -> None:
+        self._left -= future.cancelled()
+        if not self._left and self._task is not None and not self._task.done():
+            self.withdrawn = True
+            self._task.cancel()
+
+
+def _settle(batch: Batch[Item, Result], results: Sequence[Result | Exception]) -> None:
+    for (_, future, _), result in zip(batch, results, strict=True):
+        if not future.done():
+            if isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)

@@ -1,0 +1,270 @@
+"""What a plan means, over a batch.
+
+This is the only meaning a plan has besides the oracle in `stretto.testing`. A node's value is a column of rows with
+an outcome each, so routing splits a batch, recovery re-runs only the rows that failed, and one bad row never fails
+its neighbours. Tasks are started only where something can wait: a plan in which nothing does never suspends.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+
+from stretto._column import Column, scatter
+from stretto._ir import UNDECIDED, Aside, Call, Choose, Each, Input, Join, Node, Pack, Plan, Recover, Stage, Within
+from stretto._scope import Scope, late
+from stretto.backends.base import Backend, step_error
+from stretto.errors import InputError, StepError, StrettoError
+
+
+async def evaluate(plan: Plan, columns: tuple[Column, ...], backend: Backend, scope: Scope) -> Column:
+    """Give the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
+    values: dict[Node, Column] = dict(zip(plan.inputs, columns, strict=True))
+    if len(plan.waiting) > 1:
+        await _Flow(plan, values, backend, scope).run()
+    else:
+        for node in plan.order:
+            values[node] = await visit(node, [values[each] for each in node.inputs], backend, scope)
+    return values[plan.output]
+
+
+class _Flow:
+    """Evaluates a plan in which several nodes wait, each as soon as its inputs are there."""
+
+    def __init__(self, plan: Plan, values: dict[Node, Column], backend: Backend, scope: Scope) -> None:
+        self.plan, self.values, self.backend, self.scope = plan, values, backend, scope
+        self.missing: dict[Node, int] = {}
+        self.consumers: defaultdict[Node, list[Node]] = defaultdict(list)
+        for node in plan.order:
+            needed = {each for each in node.inputs if each not in values}
+            self.missing[node] = len(needed)
+            for each in needed:
+                self.consumers[each].append(node)
+
+    async def run(self) -> None:
+        ready = [node for node in self.plan.order if not self.missing[node]]
+        async with anyio.create_task_group() as self.tasks:
+            await self.follow(deque(ready))
+
+    async def follow(self, ready: deque[Node]) -> None:
+        """Evaluate what is ready and what that makes ready; all that waits but one goes to tasks of its own."""
+        while ready:
+            waiting = [node for node in ready if node in self.plan.waiting]
+            node = next((node for node in ready if node not in self.plan.waiting), ready[0])
+            ready.remove(node)
+            for each in waiting:
+                if each is not node:
+                    ready.remove(each)
+                    self.tasks.start_soon(self.follow, deque([each]))
+            self.values[node] = await visit(
+                node, [self.values[each] for each in node.inputs], self.backend, self.scope
+            )
+            for consumer in self.consumers[node]:
+                self.missing[consumer] -= 1
+                if not self.missing[consumer]:
+                    ready.append(consumer)
+
+
+async def visit(node: Node, columns: list[Column], backend: Backend, scope: Scope) -> Column:
+    """Give a node's column from its inputs' columns."""
+    match node:
+        case Call(step=Stage() as stage):
+            return await backend.run(stage, tuple(columns), scope)
+        case Pack(names=names):
+            return Column.pack(names, columns, columns[0].size)
+        case Input():
+            raise AssertionError("an input has its value from outside")
+        case _:
+            size = columns[0].size
+    if not any(column.errors for column in columns):
+        return await _meaning(node, columns, backend, scope)
+    # As for a dict of them: a row of which one input failed fails as the first of them, in order, did.
+    errors = Column.pack(tuple(map(str, range(len(columns)))), columns, size).errors
+    fine = [i for i in range(size) if i not in errors]
+    if not fine:
+        return Column([None] * size, size, errors)
+    result = await _meaning(node, [each.take(fine) for each in columns], backend, scope)
+    return scatter(size, [(fine, result)], errors)
+
+
+async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: Scope) -> Column:
+    """Give the meaning of a node over rows none of which has failed."""
+    match node:
+        case Call(step=step):
+            return await backend.run(step, (columns[0],), scope)
+        case Choose():
+            return await _choose(node, columns[0], columns[1], backend, scope)
+        case Recover():
+            return await _recover(node, columns[0], backend, scope)
+        case Join():
+            return await _join(node, columns[0], backend, scope)
+        case Within():
+            return await _within(node, columns[0], backend, scope)
+        case Each():
+            return await _each(node, columns[0], backend, scope)
+        case Aside():
+            given = columns[-1]
+            backend.aside(lambda: evaluate(node.body, (given,), backend, Scope()))
+            return columns[0]
+        case _:
+            raise AssertionError(f"no meaning for {type(node).__name__}")
+
+
+async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:
+    plans = {key: plan for key, plan in reversed(node.cases)}
+    chosen: dict[Plan, list[int]] = {}
+    errors: dict[int, StrettoError] = {}
+    for i, key in enumerate(keys.rows()):
+        try:
+            plan = plans.get(key, node.default)
+        except TypeError:
+            plan = node.default
+        if plan is None:
+            known = ", ".join(repr(case) for case, _ in node.cases)
+            errors[i] = StepError(named(node), "KeyError", f"no case for the key {key!r}, and no default; cases: {known}")
+        else:
+            chosen.setdefault(plan, []).append(i)
+    branches = [(plan, column if len(rows) == column.size else column.take(rows)) for plan, rows in chosen.items()]
+    results = await _side_by_side(branches, backend, scope)
+    parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
+    return scatter(column.size, parts, errors)
+
+
+async def _side_by_side(branches: list[tuple[Plan, Column]], backend: Backend, scope: Scope) -> list[Column]:
+    if sum(plan.waits for plan, _ in branches) < 2:
+        return [await evaluate(plan, (column,), backend, scope) for plan, column in branches]
+    results: dict[int, Column] = {}
+
+    async def branch(index: int, plan: Plan, column: Column) -> None:
+        results[index] = await evaluate(plan, (column,), backend, scope)
+
+    async with anyio.create_task_group() as tasks:
+        for index, (plan, column) in enumerate(branches):
+            tasks.start_soon(branch, index, plan, column)
+    return [results[index] for index in range(len(branches))]
+
+
+async def _recover(node: Recover, column: Column, backend: Backend, scope: Scope) -> Column:
+    result = await evaluate(node.body, (column,), backend, scope)
+    # A bad request is the caller's mistake and stays one; and there is nothing to recover with once time is up.
+    failed = [i for i, error in sorted(result.errors.items()) if not isinstance(error, InputError)]
+    if not failed or scope.expired:
+        return under(node, result)
+    spare = await evaluate(node.handler, (column.take(failed),), backend, scope)
+    kept = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
+    fine = result.fine()
+    parts: list[tuple[Sequence[int], Column]] = [(failed, under(node, spare))]
+    if fine:
+        parts.append((fine, result.take(fine)))
+    return scatter(column.size, parts, kept)
+
+
+async def _within(node: Within, column: Column, backend: Backend, scope: Scope) -> Column:
+    inner = scope.within(node.seconds)
+    result = under(node, await evaluate(node.body, (column,), backend, inner))
+    if not inner.expired:
+        return result
+    # Synchronous work can't be interrupted: an answer that comes after the deadline is late all the same.
+    errors = {i: result.errors.get(i) or late(f"within {node.seconds:g} s, in {named(node)!r}") for i in range(result.size)}
+    return result.with_errors(errors)
+
+
+async def _each(node: Each, column: Column, backend: Backend, scope: Scope) -> Column:
+    errors: dict[int, StrettoError] = {}
+    lists: list[list[Any]] = []
+    for i, row in enumerate(column.rows()):
+        try:
+            lists.append(list(row))
+        except TypeError:
+            errors[i] = StepError(named(node), "TypeError", f"needs a list, got {type(row).__name__}")
+            lists.append([])
+    flat = [element for row in lists for element in row]
+    result = under(node, await evaluate(node.body, (Column.of(flat),), backend, scope)) if flat else Column.of([])
+    answers, start, values = result.rows(), 0, list[Any]()
+    for i, row in enumerate(lists):
+        values.append(answers[start : start + len(row)])
+        failed = next((result.errors[at] for at in range(start, start + len(row)) if at in result.errors), None)
+        if failed is not None:
+            errors[i] = failed
+        start += len(row)
+    return Column(values, column.size, errors)
+
+
+class _Tally:
+    """What has arrived at a `Join`, row by row, and which rows are still open."""
+
+    def __init__(self, node: Join, size: int) -> None:
+        self.node = node
+        self.answers: list[Any] = [None] * size
+        self.errors: dict[int, StrettoError] = {}
+        self.arrived: list[dict[str, Any]] = [{} for _ in range(size)]
+        self.open = dict.fromkeys(range(size))
+
+    def add(self, name: str, rows: Sequence[int], result: Column) -> None:
+        for i, outcome in zip(rows, result.outcomes(), strict=True):
+            if i in self.open:
+                self.arrived[i][name] = outcome
+                self.decide(i)
+
+    def decide(self, i: int) -> None:
+        arrived = self.arrived[i]
+        waiting = tuple(name for name in self.node.names if name not in arrived)
+        try:
+            answer = self.node.until(arrived, waiting)
+        except StrettoError as error:
+            self.errors[i] = error.under(named(self.node)) if any(error is each for each in arrived.values()) else error
+        except Exception as error:
+            self.errors[i] = step_error(named(self.node), error)
+        else:
+            if answer is UNDECIDED:
+                if waiting:
+                    return
+                self.errors[i] = StepError(named(self.node), "Undecided", "all members answered, and none of it decides")
+            self.answers[i] = answer
+        del self.open[i]
+
+    def column(self) -> Column:
+        for i in self.open:
+            self.errors[i] = StepError(named(self.node), "Undecided", "the members ended before it could be decided")
+        return Column(self.answers, len(self.answers), self.errors)
+
+
+async def _join(node: Join, column: Column, backend: Backend, scope: Scope) -> Column:
+    tally = _Tally(node, column.size)
+    if not any(plan.waits for plan in node.members):
+        for name, plan in zip(node.names, node.members, strict=True):
+            rows = list(tally.open)
+            if not rows:
+                break
+            some = column if len(rows) == column.size else column.take(rows)
+            tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
+        return tally.column()
+
+    async def member(name: str, plan: Plan) -> None:
+        rows = list(tally.open)
+        if not rows:
+            return
+        some = column if len(rows) == column.size else column.take(rows)
+        tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
+        if not tally.open:
+            tasks.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        for name, plan in zip(node.names, node.members, strict=True):
+            tasks.start_soon(member, name, plan)
+    return tally.column()
+
+
+def named(node: Node) -> str:
+    """Give the name of the composer a node stands for, or its kind."""
+    return getattr(node, "name", "") or type(node).__name__.lower()
+
+
+def under(node: Node, column: Column) -> Column:
+    """Give the column with the composer's name in front of its errors' paths."""
+    if not column.errors:
+        return column
+    return column.with_errors({i: error.under(named(node)) for i, error in column.errors.items()})

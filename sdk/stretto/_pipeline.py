@@ -1,0 +1,384 @@
+"""The notation: pipelines, `>>`, fan-outs and composers. Building runs nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+
+from stretto._ir import Call, Input, Node, Pack, Plan, Step
+from stretto._models import default_name, is_estimator, model_step
+from stretto.errors import PipelineError
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+Mid = TypeVar("Mid")
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A fitted scikit-learn estimator, or anything that looks like one."""
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any: ...
+    def get_params(self, deep: bool = ...) -> dict[str, Any]: ...
+
+
+class Pipeline(Generic[In, Out]):
+    """A composition of parts: a function from a node to a node.
+
+    A part is a model, a bare fitted estimator, a function (plain or ``async def``) or another pipeline. ``a >> b`` gives what
+    `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+
+    Raises:
+        PipelineError: a part that is none of these.
+
+    >>> def double(x: int) -> int:
+    ...     return 2 * x
+    >>> Pipeline(double) >> double
+    Pipeline(double) >> double
+    """
+
+    __slots__ = ("_head", "_label", "_lower", "_plan", "_tail", "_text")
+
+    # A pipeline is either an atom, with `_lower`, or a head followed by a tail.
+    _lower: Callable[[Node], Node] | None
+    _head: Pipeline[Any, Any] | None
+    _tail: Pipeline[Any, Any] | None
+    _plan: Plan | None
+    _text: str
+    _label: str
+
+    def __init__(self, part: Part[In, Out], /) -> None:
+        whole = as_pipeline(part)
+        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
+        self._text = f"Pipeline({whole._inner()})"
+        self._label = whole.label
+
+    @property
+    def label(self) -> str:
+        """The name of what answers: its last part's, which is the branch's in a fan-out."""
+        return self._label
+
+    def __call__(self, node: Node) -> Node:
+        """Apply the pipeline to a node of a plan under construction."""
+        for atom in self._atoms():
+            assert atom._lower is not None
+            node = atom._lower(node)
+        return node
+
+    def plan(self) -> Plan:
+        """Give the plan: the pipeline applied to a request's value."""
+        if self._plan is None:
+            start = Input()
+            try:
+                self._plan = Plan((start,), self(start))
+            except RecursionError as error:
+                raise PipelineError("parts are nested too deep; chain them with >> or name the inner ones") from error
+        return self._plan
+
+    def __rshift__(self, other: Part[Out, Mid]) -> Pipeline[In, Mid]:
+        return _chain(self, as_pipeline(other))
+
+    def __rrshift__(self, other: Part[Mid, In]) -> Pipeline[Mid, Out]:
+        return _chain(as_pipeline(other), self)
+
+    def _atoms(self) -> Iterator[Pipeline[Any, Any]]:
+        left: list[Pipeline[Any, Any]] = [self]
+        while left:
+            each = left.pop()
+            if each._head is None or each._tail is None:
+                yield each
+            else:
+                left += [each._tail, each._head]
+
+    def _inner(self) -> str:
+        return " >> ".join(atom._text for atom in self._atoms())
+
+    def __repr__(self) -> str:
+        return self._inner()
+
+    def __bool__(self) -> bool:
+        raise PipelineError(f"a pipeline has no truth value: {self!r} runs nothing until a Client predicts with it")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise PipelineError(
+            f"a pipeline can't be iterated: {self!r} is not a list of parts; to predict many rows use Client.predict_many"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.plan(), self._inner(), self._label)
+
+
+Part: TypeAlias = Pipeline[In, Out] | Estimator | Callable[[In], Awaitable[Out]] | Callable[[In], Out]
+"""What can stand in a composition."""
+
+
+def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+    pipeline = Pipeline[Any, Any].__new__(Pipeline)
+    pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
+    pipeline._text, pipeline._label = text, label
+    return pipeline
+
+
+def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
+    pipeline = _atom(head, "", tail.label)
+    pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
+    return pipeline
+
+
+def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
+    return _atom(functools.partial(graft, plan), text, label)
+
+
+def graft(plan: Plan, node: Node) -> Node:
+    """Give the output of a copy of the plan's graph that starts at `node`."""
+    done: dict[Node, Node] = {plan.inputs[0]: node}
+    for each in plan.order:
+        done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
+    return done[plan.output]
+
+
+def as_pipeline(part: Any) -> Pipeline[Any, Any]:
+    """Take anything that can stand in a composition as a pipeline."""
+    if isinstance(part, Pipeline):
+        return cast("Pipeline[Any, Any]", part)
+    if is_estimator(part):
+        return _of_step(model_step(part), default_name(part))
+    if isinstance(part, type) and is_estimator_class(part):
+        raise PipelineError(f"{part.__name__} is a class: give a fitted instance, such as {part.__name__}().fit(X, y)")
+    if isinstance(part, str | Path):
+        raise PipelineError(f"{str(part)!r} is not a part; for the path of a saved model write model({str(part)!r})")
+    if not callable(part):
+        raise PipelineError(
+            f"{part!r} can't stand in a pipeline: it is a {type(part).__name__}, not a model, "
+            "a fitted estimator, a function or a pipeline"
+        )
+    made = Step(fn=part, name=_function_name(part), named=False)
+    return _of_step(made, made.name)
+
+
+def is_estimator_class(part: type) -> bool:
+    """Say whether `part` is the class of an estimator, given by mistake in place of a fitted one."""
+    return callable(getattr(part, "fit", None)) and callable(getattr(part, "get_params", None))
+
+
+def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
+    return _atom(lambda node: Call((node,), step=step), text, step.name)
+
+
+def _function_name(fn: Callable[..., Any]) -> str:
+    while isinstance(fn, functools.partial):
+        fn = cast("functools.partial[Any]", fn).func
+    name = getattr(fn, "__name__", None) or type(fn).__name__.lower()
+    return "lambda" if name == "<lambda>" else name
+
+
+def model(
+    target: Any,
+    *,
+    name: str | None = None,
+    features: Any = None,
+    labels: Any = None,
+    output: str = "predict",
+    trusted: bool | list[str] = False,
+    **options: Any,
+) -> Pipeline[Any, Any]:
+    """Give a fitted estimator, or the path of a saved one, as a step.
+
+    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib``
+    or ``.pkl``. A row is a dict of named features in any order, a sequence or a 1-d array of shape (n_features,), in
+    the order of `features`; rows are a list of those or an array of shape (n_rows, n_features). `features` are taken from
+    the estimator where it was fitted with names. `labels`, a list, an array or the path of a JSON file, name the
+    classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``, ``"decision"`` or ``"transform"``.
+    `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``, ``ray_actor_options={"num_cpus": 1}``.
+
+    Raises:
+        ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, or names do not fit.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> iris = load_iris()
+    >>> fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+    >>> model(fitted, name="logistic", labels=iris.target_names)
+    model(LogisticRegression(max_iter=1000), name='logistic')
+    """
+    step = model_step(
+        target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
+    )
+    pipeline = _atom(lambda node: Call((node,), step=step), step.name, step.name)
+    return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
+
+
+class _Model(Pipeline[In, Out]):
+    """A model alone, whose `repr` shows the estimator; inside a composition it stands by its name."""
+
+    __slots__ = ("_shown",)
+    _shown: str
+
+    @staticmethod
+    def of(pipeline: Pipeline[Any, Any], shown: str) -> Pipeline[Any, Any]:
+        twin = _Model[Any, Any].__new__(_Model)
+        for slot in Pipeline.__slots__:
+            setattr(twin, slot, getattr(pipeline, slot))
+        twin._shown = shown
+        return twin
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+@overload
+def step(
+    fn: Callable[[In], Awaitable[Out]],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[In, Out]: ...
+@overload
+def step(
+    fn: Callable[[In], Out],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[In, Out]: ...
+def step(
+    fn: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[Any, Any]:
+    """Give a function as a step, when a bare function is not enough.
+
+    With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and gives as
+    many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a `pure` one
+    happen once. `options` are Ray Serve's deployment options, as in `model`.
+
+    Raises:
+        PipelineError: `fn` can't be called.
+
+    >>> import numpy as np
+    >>> step(np.sqrt, name="root", vectorized=True)
+    root
+    """
+    if not callable(fn) or isinstance(fn, Pipeline):
+        raise PipelineError(f"step() takes a function, got {fn!r}")
+    made = Step(
+        fn=fn,
+        name=name or _function_name(fn),
+        vectorized=vectorized,
+        blocking=blocking,
+        pure=pure,
+        key=("function", id(fn), vectorized, blocking, name) if pure else None,
+        options=options,
+        named=name is not None,
+    )
+    return _of_step(made, made.name)
+
+
+def parallel(*parts: Part[In, Out], **named: Part[In, Out]) -> Pipeline[In, dict[str, Out]]:
+    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+
+    A positional branch is keyed by the name of its last part.
+
+    Raises:
+        PipelineError: there is no branch, or two have one name.
+
+    >>> parallel(low=min, high=max)
+    parallel(low=min, high=max)
+    """
+    branches: dict[str, Pipeline[Any, Any]] = {}
+    pairs: list[tuple[str | None, Any]] = [*((None, part) for part in parts), *named.items()]
+    for key, part in pairs:
+        branch = as_pipeline(part)
+        name = key or branch.label
+        if name in branches:
+            raise PipelineError(f"two branches are named {name!r}: name them, as in parallel(first=..., second=...)")
+        branches[name] = branch
+    if not branches:
+        raise PipelineError("parallel() needs at least one branch")
+
+    def lower(node: Node) -> Node:
+        return Pack(tuple(branch(node) for branch in branches.values()), names=tuple(branches))
+
+    shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
+    shown += [f"{key}={branches[key]._inner()}" for key in named]
+    return _atom(lower, f"parallel({', '.join(shown)})", "parallel")
+
+
+def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipeline[Any, Any]]:
+    """Make a combinator of a function from a node, and parts, to a node.
+
+    Arguments annotated as `Pipeline` arrive as pipelines whatever part was given, also inside ``*args``, lists and
+    dicts. The function is called when the combinator is used, so what it refuses is refused when the pipeline is built.
+
+    >>> @composer
+    ... def twice(x: Node, part: Pipeline) -> Node:
+    ...     return part(part(x))
+    >>> twice(abs)
+    twice(abs)
+    """
+    parameters = list(inspect.signature(lower).parameters.values())[1:]
+    signature = inspect.Signature(parameters)
+    parts = {each.name for each in parameters if "Pipeline" in str(each.annotation)}
+    name = lower.__name__
+
+    @functools.wraps(lower)
+    def build(*args: P.args, **kwargs: P.kwargs) -> Pipeline[Any, Any]:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise PipelineError(f"{name}(): {error}") from None
+        for key in bound.arguments.keys() & parts:
+            bound.arguments[key] = _coerced(bound.arguments[key])
+        given, named = bound.args, bound.kwargs
+
+        def apply(node: Node) -> Node:
+            made = cast("Callable[..., Node]", lower)(node, *given, **named)
+            return _named(made, name)
+
+        shown = [*(_shown(each) for each in given), *(f"{key}={_shown(each)}" for key, each in named.items())]
+        pipeline = _atom(apply, f"{name}({', '.join(shown)})", name)
+        pipeline.plan()
+        return pipeline
+
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    return build
+
+
+def _named(node: Node, name: str) -> Node:
+    if getattr(node, "name", None) == "":
+        object.__setattr__(node, "name", name)
+    return node
+
+
+def _coerced(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _coerced(each) for key, each in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return tuple(_coerced(each) for each in cast("tuple[Any, ...]", value))
+    return None if value is None else as_pipeline(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Pipeline):
+        return cast("Pipeline[Any, Any]", value)._inner()
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return "{" + ", ".join(f"{key!r}: {_shown(each)}" for key, each in pairs) + "}"
+    return _function_name(value) if inspect.isroutine(value) else repr(value)

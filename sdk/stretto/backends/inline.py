@@ -1,0 +1,77 @@
+"""Everything in this process: stages in lanes, waiting steps as tasks, blocking ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import anyio
+
+from stretto._apply import apply
+from stretto._column import Column
+from stretto._ir import Stage, Step
+from stretto._scope import Scope
+from stretto.backends.base import Backend
+from stretto.backends.lane import Lane
+
+THREADS = 40
+"""How many blocking steps run at once in this process, as many as AnyIO's own default."""
+
+
+class InlineBackend(Backend):
+    """Runs every call of a plan in this process and its event loop.
+
+    `max_batch` bounds the rows a stage takes in one go, `max_queued` those that wait in front of it, and `lanes` how
+    many batches of it run side by side in threads.
+    """
+
+    def __init__(self, *, max_batch: int = 512, max_queued: int = 10_000, lanes: int | None = None) -> None:
+        self._max_batch = max_batch
+        self._max_queued = max_queued
+        self._lanes = lanes or os.cpu_count() or 1
+        self._by_stage: dict[Stage, Lane] = {}
+        self._limiter: anyio.CapacityLimiter | None = None
+        self._asides: set[asyncio.Task[object]] = set()
+
+    def lane(self, stage: Stage) -> Lane:
+        """Give the lane of a stage, which all requests share."""
+        lane = self._by_stage.get(stage)
+        if lane is None:
+            lane = self._by_stage[stage] = Lane(
+                stage, max_batch=self._max_batch, max_queued=self._max_queued, lanes=self._lanes, limiter=self.limiter
+            )
+        return lane
+
+    @property
+    def limiter(self) -> anyio.CapacityLimiter:
+        """The bound on this process's threads."""
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(THREADS)
+        return self._limiter
+
+    async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+        """Apply a step here, or queue a stage's rows in front of its lane."""
+        if isinstance(step, Stage):
+            return await self.lane(step).run(columns, scope)
+        return await apply(step, columns[0], scope, self.limiter)
+
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        """Start work that nobody waits for; under load it is the first to go."""
+        if len(self._asides) >= THREADS:
+            return
+        task = asyncio.get_running_loop().create_task(work())
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
+    async def aclose(self) -> None:
+        """Cancel what runs and withdraw what waits."""
+        here = [task for task in self._asides if task.get_loop() is asyncio.get_running_loop()]
+        for task in here:
+            task.cancel()
+        await asyncio.gather(*here, return_exceptions=True)
+        for lane in self._by_stage.values():
+            await lane.aclose()
+
+

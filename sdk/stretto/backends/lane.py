@@ -1,0 +1,166 @@
+"""A local stage with its queue: rows of many requests run through it together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import anyio
+
+from stretto._apply import apply, in_thread, run_sync
+from stretto._coalesce import Coalescer
+from stretto._column import Column
+from stretto._evaluate import evaluate
+from stretto._ir import Stage, Step
+from stretto._scope import Scope, late
+from stretto.backends.base import Backend
+
+LOOP_BUDGET = 0.005
+"""The longest a stage may hold the event loop, in seconds; one that is expected to take longer goes to a thread."""
+
+Row: TypeAlias = tuple[Any, float | None]
+"""One request's row with its deadline."""
+
+
+class Direct(Backend):
+    """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
+
+    async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+        """Apply a step, or evaluate a stage inside this one."""
+        if isinstance(step, Stage):
+            return await evaluate(step.plan, columns, self, scope)
+        return await apply(step, columns[0], scope)
+
+    def aside(self, work: object) -> None:
+        """Refuse: work on the side ends a stage."""
+        raise AssertionError("a stage holds nothing that waits")
+
+
+class Cost:
+    """What a stage takes for batches of about so many rows, as measured: a moving mean a power of two."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def note(self, rows: int, seconds: float) -> None:
+        """Remember what a batch took."""
+        size = rows.bit_length()
+        before = self._seconds.get(size)
+        self._seconds[size] = seconds if before is None else 0.8 * before + 0.2 * seconds
+
+    def expect(self, rows: int) -> float | None:
+        """Guess what a batch will take, in seconds; None where nothing is known."""
+        size = rows.bit_length()
+        seconds = self._seconds
+        if size in seconds:
+            return seconds[size]
+        known = [each for each in seconds if each < size]
+        if known:
+            return seconds[max(known)] * 2.0 ** (size - max(known))
+        return min(seconds.values(), default=None)
+
+
+class Batch:
+    """The columns of one request's rows, with their scope."""
+
+    __slots__ = ("columns", "scope")
+
+    def __init__(self, columns: tuple[Column, ...], scope: Scope) -> None:
+        self.columns, self.scope = columns, scope
+
+
+class Lane:
+    """Runs a stage: short batches in the event loop, longer ones in a thread, as its measured cost says."""
+
+    def __init__(
+        self, stage: Stage, *, max_batch: int, max_queued: int, lanes: int, limiter: anyio.CapacityLimiter
+    ) -> None:
+        self.stage = stage
+        self.cost = Cost()
+        self._direct = Direct()
+        self._limiter = limiter
+        self._queue: Coalescer[Row | Batch, Any] = Coalescer(
+            self._start, lanes=lanes, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
+        )
+
+    def submit(self, row: Any, deadline: float | None) -> Awaitable[Any]:
+        """Queue one row; what it gives is the answer, or raises the row's error."""
+        return self._queue.submit((row, deadline))
+
+    async def run(self, columns: tuple[Column, ...], scope: Scope) -> Column:
+        """Queue the rows of a request's columns, and give their outcomes by its deadline."""
+        size = columns[0].size
+        if scope.spans is not None:
+            # A traced request runs alone, so that the spans are its own.
+            with scope.span(self.stage.name, "stage", size):
+                return await self._threaded(columns, scope, size)
+        with anyio.move_on_after(scope.budget):
+            return await self._queue.submit(Batch(columns, scope), size)
+        # A row that had failed on the way here keeps its own error: that one says where the time went.
+        failed = Column.pack(tuple(map(str, range(len(columns)))), columns, size).errors
+        return Column.failed(failed.get(i) or late(f"in stage {self.stage.name!r}") for i in range(size))
+
+    async def aclose(self) -> None:
+        """Withdraw what waits, and cancel what runs."""
+        await self._queue.aclose()
+
+    def _start(self, items: list[Row | Batch]) -> Sequence[Any] | Awaitable[Sequence[Any]]:
+        rows = [item[0] for item in items if isinstance(item, tuple)]
+        if len(rows) == len(items):
+            # The usual case, on the hot path: single rows of concurrent requests.
+            columns = (Column(rows, len(rows), request=True),)
+            scope = _latest([item[1] for item in items if isinstance(item, tuple)])
+            return self._go(columns, scope, Column.outcomes)
+        batches = [_as_batch(item) for item in items]
+        columns = tuple(Column.concat(same) for same in zip(*(batch.columns for batch in batches), strict=True))
+        return self._go(columns, _latest([each.scope.deadline for each in batches]), partial(_split, items))
+
+    def _go(
+        self, columns: tuple[Column, ...], scope: Scope, split: Callable[[Column], Sequence[Any]]
+    ) -> Sequence[Any] | Awaitable[Sequence[Any]]:
+        size = columns[0].size
+        expected = self.cost.expect(size)
+        if expected is not None and expected < LOOP_BUDGET:
+            return split(self._timed(columns, scope, size))
+
+        async def later() -> Sequence[Any]:
+            return split(await self._threaded(columns, scope, size))
+
+        return later()
+
+    def _timed(self, columns: tuple[Column, ...], scope: Scope, size: int) -> Column:
+        start = time.perf_counter()
+        result = run_sync(evaluate(self.stage.plan, columns, self._direct, scope))
+        self.cost.note(size, time.perf_counter() - start)
+        return result
+
+    async def _threaded(self, columns: tuple[Column, ...], scope: Scope, size: int) -> Column:
+        return await in_thread(self._limiter, self._timed, columns, scope, size)
+
+
+def _split(items: list[Row | Batch], result: Column) -> Sequence[Any]:
+    answers: list[Any] = []
+    start = 0
+    for item in items:
+        if isinstance(item, Batch):
+            size = item.columns[0].size
+            answers.append(result if size == result.size else result.part(start, start + size))
+        else:
+            size = 1
+            answers.append(result.part(start, start + 1).outcomes()[0])
+        start += size
+    return answers
+
+
+def _as_batch(item: Row | Batch) -> Batch:
+    if isinstance(item, Batch):
+        return item
+    return Batch((Column([item[0]], 1, request=True),), Scope(deadline=item[1]))
+
+
+def _latest(deadlines: list[float | None]) -> Scope:
+    """Give the scope in which the most patient of the requests is answered; each watches its own deadline."""
+    known = [each for each in deadlines if each is not None]
+    return Scope(deadline=max(known)) if known and len(known) == len(deadlines) else Scope()

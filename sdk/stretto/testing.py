@@ -1,0 +1,295 @@
+"""The kit for those who write composers: an oracle, and a check that a composer means one thing everywhere.
+
+Nothing here needs pytest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import anyio
+import anyio.to_thread
+import cloudpickle
+import numpy as np
+
+from stretto._compile import compile_plan
+from stretto._ir import (
+    UNDECIDED,
+    Aside,
+    Call,
+    Choose,
+    Each,
+    Join,
+    Node,
+    Pack,
+    Plan,
+    Recover,
+    Stage,
+    Step,
+    Within,
+)
+from stretto._pipeline import Pipeline
+from stretto.client import Client
+from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
+
+
+async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
+    """Give what a pipeline answers to one row, the slow and plain way: recursive, sequential, a row at a time.
+
+    It shares no code with the evaluator, so that the two can disagree.
+
+    Raises:
+        StrettoError: what the row fails with.
+    """
+    plan = target if isinstance(target, Plan) else target.plan()
+    return _value(await _plan(plan, [[row]], request=True))
+
+
+async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
+    """Give the oracle's answer to one row, or the error it fails with."""
+    try:
+        return await oracle(target, row)
+    except StrettoError as error:
+        return error
+
+
+# A value here is what a vectorised step would be given for this one row: a list or an array of one, or a dict of these.
+def _value(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
+    return cell.tolist()[0] if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell[0]
+
+
+async def _plan(plan: Plan, given: Sequence[Any], *, request: bool) -> Any:
+    memo: dict[Node, Any] = dict(zip(plan.inputs, given, strict=True))
+    fresh = set(plan.inputs) if request else set[Node]()
+    return await _node(plan.output, memo, fresh)
+
+
+async def _node(node: Node, memo: dict[Node, Any], fresh: set[Node]) -> Any:
+    # A failed input fails whoever needs it, each time with the same error.
+    if node not in memo:
+        try:
+            inputs = [await _node(each, memo, fresh) for each in node.inputs]
+            memo[node] = await _meaning(node, inputs, bool(node.inputs) and node.inputs[0] in fresh)
+        except StrettoError as error:
+            memo[node] = error
+    if isinstance(memo[node], StrettoError):
+        raise memo[node]
+    return memo[node]
+
+
+async def _meaning(node: Node, inputs: list[Any], request: bool) -> Any:
+    name = getattr(node, "name", "") or type(node).__name__.lower()
+    try:
+        match node:
+            case Call(step=Stage(plan=plan)):
+                return await _plan(plan, inputs, request=request)
+            case Call(step=Step() as step):
+                return await _call(step, inputs[0], request)
+            case Pack(names=names):
+                return dict(zip(names, inputs, strict=True))
+            case Choose():
+                return await _choose(node, inputs, request)
+            case Recover():
+                return await _recover(node, inputs[0], request)
+            case Join():
+                return await _join(node, name, inputs[0], request)
+            case Within():
+                start = time.monotonic()
+                answer = await _plan(node.body, [inputs[0]], request=request)
+                if time.monotonic() - start >= node.seconds:
+                    raise DeadlineExceeded(f"{name} took longer than {node.seconds:g} s")
+                return answer
+            case Each(body=body):
+                return [[_value(await _plan(body, [[element]], request=False)) for element in _value(inputs[0])]]
+            case Aside():
+                return inputs[0]
+            case _:
+                raise AssertionError(f"no meaning for {type(node).__name__}")
+    except StrettoError as error:
+        raise error.under(name) if node.plans else error from None
+
+
+async def _call(step: Step, cell: Any, request: bool) -> Any:
+    try:
+        answer = step.fn(cell if step.vectorized else _value(cell))
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+    except BadRows as bad:
+        raise _failure(step, bad.errors.get(0, bad), request) from None
+    except Exception as error:
+        raise _failure(step, error, request) from error
+    return answer if step.vectorized else [answer]
+
+
+def _failure(step: Step, error: Exception, request: bool) -> StrettoError:
+    if isinstance(error, InputError) and request:
+        return error
+    return StepError(step.name, type(error).__name__, str(error))
+
+
+async def _choose(node: Choose, inputs: list[Any], request: bool) -> Any:
+    key = _value(inputs[1])
+    for case, plan in node.cases:
+        if case == key:
+            return await _plan(plan, [inputs[0]], request=request)
+    if node.default is None:
+        raise StepError("", "KeyError", f"no case for the key {key!r}")
+    return await _plan(node.default, [inputs[0]], request=request)
+
+
+async def _recover(node: Recover, cell: Any, request: bool) -> Any:
+    try:
+        return await _plan(node.body, [cell], request=request)
+    except InputError:
+        raise
+    except StrettoError:
+        return await _plan(node.handler, [cell], request=request)
+
+
+async def _join(node: Join, name: str, cell: Any, request: bool) -> Any:
+    arrived: dict[str, Any] = {}
+    for member, plan in zip(node.names, node.members, strict=True):
+        try:
+            arrived[member] = _value(await _plan(plan, [cell], request=request))
+        except StrettoError as error:
+            arrived[member] = error
+        waiting = tuple(each for each in node.names if each not in arrived)
+        try:
+            answer = node.until(arrived, waiting)
+        except StrettoError:
+            raise
+        except Exception as error:
+            raise StepError("", type(error).__name__, str(error)) from error
+        if answer is not UNDECIDED:
+            return [answer]
+    raise StepError("", "Undecided", "all members answered, and none of it decides")
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say whether two outcomes are equal: labels exactly, floats within rounding, errors by class and place."""
+    if isinstance(a, StrettoError) or isinstance(b, StrettoError):
+        return type(a) is type(b) and getattr(a, "step", None) == getattr(b, "step", None)
+    if isinstance(a, dict) and isinstance(b, dict):
+        left, right = cast("dict[Any, Any]", a), cast("dict[Any, Any]", b)
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        xs, ys = cast("list[Any]", a), cast("list[Any]", b)
+        return len(xs) == len(ys) and all(same(x, y) for x, y in zip(xs, ys, strict=True))
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        x, y = np.asarray(a), np.asarray(b)
+        return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if x.dtype.kind == "f" else (x == y).all())
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)) or (a != a and b != b)
+    return bool(a == b)
+
+
+async def check_composer(
+    build: Callable[[], Pipeline[Any, Any]], inputs: Sequence[Any], *, ways: Sequence[str] = ("local", "http")
+) -> None:
+    """Prove that a composer means one thing however it runs, or raise AssertionError saying what differs.
+
+    `build` makes a pipeline that uses the composer; `inputs` are rows, some of which should fail. On each way of
+    running (``"local"``, ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must equal the oracle row by
+    row, alone and in a batch; fail with errors of Stretto's tree; and leave no task behind when cancelled. The pipeline
+    must pickle, and its plan must print.
+
+    >>> import asyncio
+    >>> from stretto_composers import fallback
+    >>> build = lambda: fallback(lambda x: 1 / x, lambda x: 0.0)
+    >>> asyncio.run(check_composer(build, [1, 2, 0], ways=["local"]))
+    """
+    pipeline = build()
+    expected = [await oracle_outcome(pipeline, row) for row in inputs]
+    await _check_passes(pipeline, inputs, expected)
+    for way in ways:
+        async with _connected(pipeline, way) as client:
+            await _check_answers(client, way, inputs, expected)
+            await _check_cancelling(client, way, inputs)
+
+
+async def _check_passes(pipeline: Pipeline[Any, Any], inputs: Sequence[Any], expected: list[Any]) -> None:
+    compiled = compile_plan(pipeline.plan())
+    assert repr(compiled), "its plan must print"
+    copy: Pipeline[Any, Any] = pickle.loads(cloudpickle.dumps(pipeline))
+    assert repr(copy.plan()) == repr(pipeline.plan()), "it must pickle to the same plan"
+    for row, outcome in zip(inputs, expected, strict=True):
+        _agree(await oracle_outcome(compiled, row), outcome, row, "compiled")
+
+
+async def _check_answers(client: Client[Any, Any], way: str, inputs: Sequence[Any], expected: list[Any]) -> None:
+    for row, outcome in zip(inputs, expected, strict=True):
+        try:
+            answer = await client.predict(row)
+        except StrettoError as error:
+            answer = error
+        _agree(answer, outcome, row, f"{way}, alone")
+    answers = await client.predict_many(list(inputs), on_error="return")
+    for row, answer, outcome in zip(inputs, answers, expected, strict=True):
+        _agree(answer, outcome, row, f"{way}, in a batch")
+
+
+async def _check_cancelling(client: Client[Any, Any], way: str, inputs: Sequence[Any]) -> None:
+    before = asyncio.all_tasks()
+    for row in inputs:
+        later = client.submit(row)
+        later.cancel()
+        await asyncio.wait([later._task])
+    for _ in range(100):
+        left = asyncio.all_tasks() - before
+        if not left:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"{way}: cancelled calls left tasks behind: {left}")
+
+
+def _agree(answer: Any, expected: Any, row: Any, where: str) -> None:
+    assert same(answer, expected), f"{where}: {row!r} gives {answer!r}, and by the oracle {expected!r}"
+
+
+@asynccontextmanager
+async def _connected(pipeline: Pipeline[Any, Any], way: str) -> AsyncIterator[Client[Any, Any]]:
+    match way:
+        case "local":
+            async with Client(pipeline) as client:
+                yield client
+        case "http":
+            async with serving(pipeline) as url, Client(url) as client:
+                yield client
+        case "serve":
+            from stretto import deploy
+
+            async with deploy(pipeline, name="check-composer") as client:
+                yield client
+        case _:
+            raise ValueError(f"way={way!r}: it is 'local', 'http' or 'serve'")
+
+
+@asynccontextmanager
+async def serving(pipeline: Pipeline[Any, Any]) -> AsyncIterator[str]:
+    """Serve a pipeline over HTTP on a free port of 127.0.0.1 for the block, and give its URL."""
+    import uvicorn
+
+    from stretto.server import asgi
+
+    config = uvicorn.Config(asgi(pipeline), host="127.0.0.1", port=0, log_level="error", lifespan="on", ws="none")
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+
+
+__all__ = ["check_composer", "oracle", "oracle_outcome", "same", "serving"]

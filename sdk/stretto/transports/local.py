@@ -1,0 +1,137 @@
+"""A plan in this process: the engine that a client, the HTTP server and a Serve replica all hold."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+import numpy as np
+
+from stretto._column import Column
+from stretto._compile.fuse import fuse, is_single_stage
+from stretto._evaluate import evaluate
+from stretto._ir import Call, Input, Plan, Stage, Step
+from stretto._models import features_of
+from stretto._scope import Scope, Span, late
+from stretto.backends.base import Backend
+from stretto.backends.inline import InlineBackend
+from stretto.errors import NotFound, StrettoError
+from stretto.transports.base import Metadata, Trace, Transport
+
+CHUNK = 16_384
+"""The rows evaluated in one go where a call brings more, so that memory stays bounded and others get their turn."""
+
+
+class LocalTransport(Transport):
+    """Evaluates a compiled plan in this process, over a backend.
+
+    Where the plan is one stage, rows of concurrent calls wait in front of it and nothing else stands between. Where it is
+    not, each request is evaluated by itself and its rows meet others' in front of each stage, so that a slow step holds up
+    only the rows that need it.
+    """
+
+    def __init__(self, plan: Plan, backend: Backend | None = None, *, name: str = "", text: str = "") -> None:
+        self.plan = plan
+        self.backend = InlineBackend() if backend is None else backend
+        self.name = name
+        self.text = text
+        self._steps = {step.name: Plan((start := Input(),), Call((start,), step=step)) for step in plan.steps()}
+        self._stages = {
+            node.step.host: Plan((start := Input(),), Call((start,), step=node.step))
+            for node in plan.walk()
+            if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.host
+        }
+        stage = is_single_stage(plan)
+        self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
+
+    @property
+    def where(self) -> str:
+        """The pipeline's text."""
+        return self.text
+
+    async def predict(self, row: Any, timeout: float | None) -> Any:
+        """Give the answer for one row, or raise its error."""
+        if self._lane is not None:
+            if timeout is None:
+                return await self._lane.submit(row, None)
+            scope = Scope.starting(timeout)
+            with anyio.move_on_after(timeout):
+                return await self._lane.submit(row, scope.deadline)
+            raise late(f"({timeout:g} s)")
+        outcome = (await self._evaluate(self.plan, Column([row], 1, request=True), Scope.starting(timeout))).outcomes()[0]
+        if isinstance(outcome, StrettoError):
+            raise outcome
+        return outcome
+
+    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
+        """Give an outcome for each of `rows`, from one step alone if named."""
+        plan = self._of(step) if step else self.plan
+        scope = Scope.starting(timeout)
+        found: list[Any] = []
+        for start in range(0, len(rows), CHUNK):
+            column = Column.of(rows[start : start + CHUNK], request=True)
+            found += (await self._evaluate(plan, column, scope)).outcomes()
+        return found
+
+    async def trace(self, row: Any, timeout: float | None) -> Trace:
+        """Answer one row alone, noting when each step ran."""
+        spans: list[Span] = []
+        scope = Scope(Scope.starting(timeout).deadline, spans)
+        outcome = (await self._evaluate(self.plan, Column([row], 1, request=True), scope)).outcomes()[0]
+        failed = isinstance(outcome, StrettoError)
+        ordered = tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
+        return Trace(None if failed else outcome, outcome if failed else None, ordered)
+
+    async def metadata(self) -> Metadata:
+        """Say what this pipeline is."""
+        return Metadata(
+            name=self.name,
+            pipeline=self.text,
+            plan=repr(self.plan),
+            steps=tuple(self._steps),
+            features=self._features(),
+            versions={"stretto": version("stretto"), "python": platform.python_version()},
+        )
+
+    async def ready(self) -> bool:
+        """Say yes: models are loaded before there is a plan."""
+        return True
+
+    async def aclose(self) -> None:
+        """Cancel calls under way, and let go of threads."""
+        await self.backend.aclose()
+
+    async def _evaluate(self, plan: Plan, column: Column, scope: Scope) -> Column:
+        if scope.expired:
+            return Column.failed([late("before it began") for _ in range(column.size)])
+        return await evaluate(plan, (column,), self.backend, scope)
+
+    def _of(self, step: str) -> Plan:
+        plan = self._stages.get(step) or self._steps.get(step)
+        if plan is None:
+            raise NotFound(f"there is no step {step!r}; the steps are {', '.join(map(repr, self._steps)) or 'none'}")
+        return fuse(plan)
+
+    def _features(self) -> tuple[str, ...]:
+        known = [features_of(step) or () for step in _first_steps(self.plan)]
+        return tuple(dict.fromkeys(name for names in known for name in names))
+
+
+def _first_steps(plan: Plan) -> list[Step]:
+    """Give the steps that are applied to the plan's own input, looking into stages and sub-plans."""
+    steps: list[Step] = []
+    left = [(plan, plan.inputs[0])] if plan.inputs else []
+    while left:
+        each, start = left.pop(0)
+        for node in each.order:
+            if start not in node.inputs:
+                continue
+            left += [(sub, sub.inputs[0]) for sub in node.plans]
+            if isinstance(node, Call) and isinstance(node.step, Stage):
+                left.append((node.step.plan, node.step.plan.inputs[node.inputs.index(start)]))
+            elif isinstance(node, Call) and isinstance(node.step, Step):
+                steps.append(node.step)
+    return steps
