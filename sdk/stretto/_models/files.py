@@ -1,0 +1,208 @@
+"""Saved models: the estimator with its labels and the names of its features, in one file.
+
+A ``.skops`` file is a zip archive without code; the labels and names stand in it beside the estimator, as
+``stretto.json``, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run whatever they hold as they
+are read.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypeAlias, cast
+from uuid import uuid4
+
+import msgspec
+
+from stretto._models.estimators import check_usable, feature_names
+from stretto._models.labels import check_labels, check_there, read_labels
+from stretto.errors import ModelError
+
+Trust: TypeAlias = bool | Sequence[str]
+_SUFFIXES: Final = (".skops", ".joblib", ".pkl", ".pickle")
+_BESIDE: Final = "stretto.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read from a file: the estimator, the labels of its classes and the names of its features, in order."""
+
+    estimator: Any
+    labels: tuple[Any, ...] | None = None
+    features: tuple[str, ...] | None = None
+
+
+def save_model(estimator: Any, path: str | os.PathLike[str], *, labels: Any = None, features: Any = None) -> Path:
+    """Write a fitted estimator with its labels and feature names to `path`, and give the path.
+
+    The format follows the suffix: ``.skops`` (recommended: reading it runs no code), ``.joblib``, ``.pkl`` or
+    ``.pickle``. `labels`, a list, an array or the path of a JSON file, name the classes in the order of ``classes_``;
+    `features` the columns of an estimator that was fitted without names. A file that is there is replaced as a whole,
+    or not at all.
+
+    Raises:
+        ModelError: the estimator is not fitted or can't be written so, labels or names don't fit, or there is no such
+            directory or format.
+
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> iris = load_iris()
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_model(SVC().fit(iris.data, iris.target), f"{folder}/svm.skops", labels=iris.target_names)
+    ...     load_model(path)
+    SavedModel(estimator=SVC(), labels=('setosa', 'versicolor', 'virginica'), features=None)
+    """
+    path = Path(path).expanduser()
+    suffix = _format(path)
+    check_usable(estimator)
+    names = None if features is None else feature_names(estimator, features)[0]
+    model = SavedModel(estimator, read_labels(labels), names)
+    if model.labels is not None:
+        check_labels(estimator, model.labels)
+    if not path.parent.is_dir():
+        raise ModelError(
+            f"can't save {path.absolute()}: there is no directory {path.parent.absolute()}; create it first"
+        )
+    try:
+        _replace(path, lambda file: _write(model, file, suffix))
+    except Exception as error:
+        hint = "; .joblib takes more kinds of objects" if suffix == ".skops" and not isinstance(error, OSError) else ""
+        raise ModelError(f"can't save {path.absolute()}: {_said(error)}{hint}") from error
+    return path
+
+
+def load_model(path: str | os.PathLike[str], *, trusted: Trust = False) -> SavedModel:
+    """Read a model that `save_model` wrote, or a file that holds nothing but an estimator.
+
+    A ``.skops`` file loads when skops knows all its types as safe; others are allowed by ``trusted=["module.Type"]``,
+    or all of them by ``trusted=True``. ``.joblib``, ``.pkl`` and ``.pickle`` run whatever they hold, and are read with
+    ``trusted=True`` only.
+
+    Raises:
+        ModelError: the file is not there, is damaged, is no model, or holds what is not trusted.
+    """
+    path = Path(path).expanduser()
+    check_there(path)
+    suffix = _format(path)
+    if suffix != ".skops" and trusted is not True:
+        raise ModelError(
+            f"{path.absolute()} is a pickle, which can run any code as it is read. If you know who wrote it, pass "
+            "trusted=True; better, save the model as .skops"
+        )
+    try:
+        model = _read_skops(path, trusted) if suffix == ".skops" else _read_pickle(path)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"can't read {path.absolute()}: {_diagnosis(path, suffix)} ({_said(error)})") from error
+    try:
+        check_usable(model.estimator)
+    except ModelError as error:
+        raise ModelError(f"{path.absolute()}: {error}") from error
+    return model
+
+
+def _format(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        known = ", ".join(_SUFFIXES)
+        raise ModelError(f"{path.absolute()} has no known suffix: a saved model ends in one of {known}")
+    return suffix
+
+
+def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    # Whoever reads the file meanwhile, or after a crash, finds the old one or the new one whole.
+    draft = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with draft.open("x+b") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def _write(model: SavedModel, file: BinaryIO, suffix: str) -> None:
+    beside = {"labels": model.labels, "features": model.features}
+    if suffix == ".skops":
+        import skops.io
+
+        skops.io.dump(model.estimator, file)
+        if beside != {"labels": None, "features": None}:
+            with zipfile.ZipFile(file, "a") as archive:
+                archive.writestr(_BESIDE, msgspec.json.encode(beside))
+        return
+    content = {"estimator": model.estimator, **beside}
+    if suffix == ".joblib":
+        import joblib
+
+        joblib.dump(content, file)
+    else:
+        pickle.dump(content, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+def _read_skops(path: Path, trusted: Trust) -> SavedModel:
+    import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
+
+    if isinstance(trusted, bool):
+        allowed = skops.io.get_untrusted_types(file=path) if trusted else []
+    else:
+        allowed = [trusted] if isinstance(trusted, str) else list(trusted)
+    try:
+        estimator = skops.io.load(path, trusted=allowed)
+    except UntrustedTypesFoundException as error:
+        found = [each for each in skops.io.get_untrusted_types(file=path) if each not in allowed]
+        raise ModelError(
+            f"{path.absolute()} holds types that are not known to be safe: {', '.join(found)}. "
+            f"If you know who wrote it, pass trusted={[*allowed, *found]}, or trusted=True"
+        ) from error
+    with zipfile.ZipFile(path) as archive:
+        beside = archive.read(_BESIDE) if _BESIDE in archive.namelist() else b"{}"
+    stored = msgspec.json.decode(beside, type=dict[str, list[Any] | None])
+    return _saved({"estimator": estimator, **stored})
+
+
+def _read_pickle(path: Path) -> SavedModel:
+    import joblib
+
+    content = joblib.load(path)  # reads what pickle wrote too, and a .pkl may come from either
+    return _saved(cast("dict[str, Any]", content) if _is_ours(content) else {"estimator": content})
+
+
+def _is_ours(content: Any) -> bool:
+    return isinstance(content, dict) and content.keys() == {"estimator", "labels", "features"}
+
+
+def _saved(content: dict[str, Any]) -> SavedModel:
+    labels, features = content.get("labels"), content.get("features")
+    return SavedModel(content["estimator"], labels and tuple(labels), features and tuple(features))
+
+
+def _diagnosis(path: Path, suffix: str) -> str:
+    """Say what may be wrong with a file that can't be read, from how it begins."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "it is empty"
+    zipped, pickled = start == b"PK\x03\x04", start[:1] == b"\x80"
+    if suffix == ".skops" and pickled:
+        return "it is a pickle, not a skops file; name it .pkl or .joblib"
+    if suffix != ".skops" and zipped:
+        return "it is a zip archive, not a pickle; if skops wrote it, name it .skops"
+    if suffix == ".skops" and not zipped:
+        return "it is no skops file"
+    return "it is damaged or cut short, or was written by other versions"
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

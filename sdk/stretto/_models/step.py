@@ -1,0 +1,237 @@
+"""Fitted estimators, and the files of saved ones, as steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from stretto._ir import Step
+from stretto._models.estimators import (
+    Output,
+    check_output,
+    check_usable,
+    classes_of_estimator,
+    default_name,
+    describe,
+    feature_names,
+)
+from stretto._models.files import SavedModel, Trust, load_model
+from stretto._models.labels import Labels, read_labels
+from stretto._models.method import Method, check_frames, takes_missing
+from stretto._models.rows import Schema, is_tame
+from stretto.errors import BadRows, ModelError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Object:
+    """An estimator as what it is: equal to itself alone, and kept alive, so that its id is nobody else's."""
+
+    estimator: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Object) and other.estimator is self.estimator
+
+    def __hash__(self) -> int:
+        return id(self.estimator)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as it was when it was read: equal to another reading of the same content."""
+
+    path: str
+    modified: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ModelFunction:
+    """A model over a column of rows: the function of its step.
+
+    `labels` name the classes in the order of ``classes_``. `source` says which model it is, and `shown` how it was
+    written.
+    """
+
+    method: Method
+    schema: Schema
+    labels: Labels | None
+    source: Hashable
+    shown: str
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator."""
+        return self.method.estimator
+
+    @property
+    def output(self) -> Output:
+        """What it answers with."""
+        return self.method.output
+
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """The names of its features in order, where they are known."""
+        return self.schema.features
+
+    @property
+    def extra(self) -> frozenset[str] | None:
+        """The features a row may have beyond its own; None means any."""
+        return self.schema.extra
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """What it tells apart, as its answers name them and in the order of its probabilities, or None."""
+        if self.labels is not None:
+            return self.labels.names
+        classes = classes_of_estimator(self.estimator)
+        return None if classes is None else tuple(classes.tolist())
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for models that give equal answers to equal rows."""
+        # By repr, since the labels (1, 0) and (True, False) are equal and give different answers.
+        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.features, self.extra)
+
+    def __repr__(self) -> str:
+        return self.shown
+
+    def __call__(self, column: Any) -> Any:
+        """Give an answer a row, as an array or a list; probabilities by label as a dict of such columns.
+
+        `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature.
+
+        Raises:
+            BadRows: some rows are not what the model takes; it names every one of them.
+        """
+        table = self.schema.table(column)
+        tame = is_tame(table)
+        if not tame:
+            self.schema.refuse(table)
+        if not len(table):
+            return self._nothing()
+        try:
+            answers = self.method(table, tame=tame)
+        except ValueError as error:
+            if self.schema.missing is None and not tame:
+                self._blame(table, error)
+            raise
+        return self._answers(answers)
+
+    def _blame(self, table: np.ndarray, error: ValueError) -> None:
+        """Refuse the rows with missing values that the model, which alone knows which it takes, does not take."""
+        culprits: dict[int, Exception] = {}
+        for i in np.flatnonzero(np.isnan(table).any(axis=1)).tolist():
+            try:
+                self.method(table[i : i + 1], tame=False)
+            except ValueError as why:
+                culprits[i] = self.schema.refused_missing(table[i], str(why).partition("\n")[0])
+        if culprits:
+            raise BadRows(culprits) from error
+
+    def _nothing(self) -> Any:
+        # Asked about no rows at all, scikit-learn raises.
+        if self.output == "label_proba":
+            return {str(label): np.empty(0) for label in self.classes or ()}
+        return np.empty((0, len(self.classes or ())) if self.output == "proba" else 0)
+
+    def _answers(self, answers: Any) -> Any:
+        match self.output:
+            case "label_proba":
+                table = np.asarray(answers)
+                return {str(label): table[:, at] for at, label in enumerate(self.classes or ())}
+            case "predict" if self.labels is not None:
+                return self.labels.of(answers)
+            case _:
+                return answers
+
+
+def model_step(
+    target: Any,
+    *,
+    name: str | None = None,
+    features: Any = None,
+    labels: Any = None,
+    output: str = "predict",
+    trusted: Trust = False,
+    options: Mapping[str, Any] | None = None,
+) -> Step:
+    """Give the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
+
+    See `stretto.model`, which puts it in a pipeline. The estimator is used as it is: fit it before, not afterwards.
+
+    Raises:
+        ModelError: it is not fitted, its file is not there, damaged or not trusted, or names, labels or output don't
+            fit it.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> iris = load_iris()
+    >>> fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+    >>> step = model_step(fitted, labels=iris.target_names)
+    >>> step.fn([[5.1, 3.5, 1.4, 0.2], (6.3, 3.3, 6.0, 2.5)]).tolist()
+    ['setosa', 'virginica']
+    """
+    saved, source, shown = _opened(target, trusted)
+    estimator = saved.estimator
+    check_usable(estimator)
+    name = name or (Path(target).stem if isinstance(source, _File) else default_name(estimator))
+    try:
+        fn = _function(saved, name, features, labels, output, source, shown)
+    except ModelError as error:
+        raise ModelError(f"model {name!r}: {error}") from error.__cause__
+    return _step(fn, name, options or {})
+
+
+def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
+    if isinstance(target, str | os.PathLike):
+        path = Path(cast("str", target)).expanduser().resolve()
+        saved = load_model(cast("str", target), trusted=trusted)
+        status = path.stat()
+        return saved, _File(str(path), status.st_mtime_ns, status.st_size), repr(os.fspath(cast("str", target)))
+    saved = target if isinstance(target, SavedModel) else SavedModel(target)
+    return saved, _Object(saved.estimator), describe(saved.estimator)
+
+
+def _function(
+    saved: SavedModel, name: str, features: Any, labels: Any, output: str, source: Hashable, shown: str
+) -> ModelFunction:
+    estimator = saved.estimator
+    names, count = feature_names(estimator, saved.features if features is None else features)
+    known = saved.labels if labels is None else read_labels(labels)
+    named = None if known is None else Labels(estimator, known)
+    method = Method(estimator, check_output(estimator, output))
+    check_frames(estimator)
+    if known is not None and output == "label_proba" and len(set(map(str, known))) < len(known):
+        raise ModelError(
+            f"labels= has one name for two classes in {list(known)}: output='label_proba' needs different ones"
+        )
+    schema = Schema(name, names, count, missing=takes_missing(estimator))
+    return ModelFunction(method, schema, named, source, shown)
+
+
+def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
+    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options)
+
+
+def accepting(step: Step, extra: frozenset[str] | None) -> Step:
+    """Give a model's step that tolerates the features `extra` beyond its own, or any with None; others as they are."""
+    fn = step.fn
+    if not isinstance(fn, ModelFunction) or fn.extra == extra:
+        return step
+    fn = replace(fn, schema=replace(fn.schema, extra=extra))
+    return replace(step, fn=fn, key=fn.key)
+
+
+def features_of(step: Step) -> tuple[str, ...] | None:
+    """Give the names of a model's features in order; None if the step is no model or they have no names."""
+    return step.fn.features if isinstance(step.fn, ModelFunction) else None
+
+
+def classes_of(step: Step) -> tuple[Any, ...] | None:
+    """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
+    return step.fn.classes if isinstance(step.fn, ModelFunction) else None
