@@ -1,6 +1,11 @@
 """Compose models as code; run the composition in your process, on Ray Serve or over HTTP, with the same answers."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from stretto import errors
+from stretto._models import SavedModel, load_model, save_model
 from stretto._ir import (
     UNDECIDED,
     Aside,
@@ -21,6 +26,11 @@ from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto.client import Client, Submission
 from stretto.transports.base import Metadata, Span, Trace
 
+if TYPE_CHECKING:
+    from stretto._deploy import application, deploy
+    from stretto._ray import local_ray
+    from stretto.server import asgi
+
 __all__ = [
     "UNDECIDED",
     "Aside",
@@ -37,15 +47,37 @@ __all__ = [
     "Pipeline",
     "Plan",
     "Recover",
+    "SavedModel",
     "Span",
     "Step",
     "Submission",
     "Trace",
     "Until",
     "Within",
+    "application",
+    "asgi",
     "composer",
+    "deploy",
     "errors",
+    "load_model",
+    "local_ray",
     "model",
     "parallel",
+    "save_model",
     "step",
 ]
+
+_LATER = {"application": "_deploy", "asgi": "server", "deploy": "_deploy", "local_ray": "_ray"}
+"""Names whose modules import ray or starlette: they are loaded when they are first asked for."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'stretto' has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(f"stretto.{_LATER[name]}"), name)
+    except ModuleNotFoundError as error:
+        extra = "server" if name == "asgi" else "serve"
+        raise ImportError(f"stretto.{name} needs {error.name}: pip install 'stretto[{extra}]'") from error

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import nullcontext, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from contextvars import copy_context
+from functools import partial
 from types import CoroutineType
 from typing import Any, TypeVar, cast
 
 import anyio
-import anyio.to_thread
 import numpy as np
 
 from stretto._column import Column, scatter
 from stretto._ir import Step
 from stretto._scope import Scope, late
 from stretto.backends.base import step_error
-from stretto.errors import BadRows, InputError, StepError, StrettoError
+from stretto.errors import BadRows, InputError, StrettoError
 
 T = TypeVar("T")
 AT_ONCE = 256
@@ -34,71 +35,91 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("what runs in a stage must not wait")
 
 
-async def in_thread(limiter: anyio.CapacityLimiter, fn: Callable[..., T], *args: Any) -> T:
-    """Call `fn` in a worker thread. Cancelling leaves it to end by itself, and it keeps its place until it has.
+class Threads:
+    """At most `most` worker threads. What is cancelled ends by itself, and keeps its thread until it has.
 
-    AnyIO alone would free an abandoned thread's place at once, and work that timed out would pile up past the bound.
+    AnyIO would free an abandoned thread's place at once, and work that timed out would pile up past the bound.
     """
-    place = object()
-    await limiter.acquire_on_behalf_of(place)
-    loop = asyncio.get_running_loop()
 
-    def call() -> T:
-        try:
-            return fn(*args)
-        finally:
-            _release(loop, limiter, place)
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pool: ThreadPoolExecutor | None = None
 
-    unbounded = anyio.CapacityLimiter(math.inf)
-    return await anyio.to_thread.run_sync(call, abandon_on_cancel=True, limiter=unbounded)
+    async def run(self, fn: Callable[..., T], *args: Any) -> T:
+        """Call `fn` in a thread."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._most, "stretto")
+        call = partial(copy_context().run, _stopping, fn, args)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def close(self) -> None:
+        """Withdraw what has not begun, and let the threads end."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
 
 
-def _release(loop: asyncio.AbstractEventLoop, limiter: anyio.CapacityLimiter, place: object) -> None:
-    with suppress(RuntimeError):  # the event loop may be gone by the time an abandoned call ends
-        loop.call_soon_threadsafe(limiter.release_on_behalf_of, place)
+def _stopping(fn: Callable[..., T], args: tuple[Any, ...]) -> T:
+    try:
+        return fn(*args)
+    except StopIteration as error:
+        # No future takes a StopIteration: whoever awaits it would wait for ever.
+        raise RuntimeError("the function raised StopIteration") from error
 
 
-async def apply(step: Step, column: Column, scope: Scope, limiter: anyio.CapacityLimiter | None = None) -> Column:
+async def apply(step: Step, column: Column, scope: Scope, threads: Threads | None = None) -> Column:
     """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits."""
     if scope.expired:
         return Column.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
     with scope.span(step.name, "step", column.size):
-        waits = step.asynchronous or step.blocking
-        if waits and limiter is None:
-            raise RuntimeError(f"step {step.name!r} waits, and there is nothing here to wait in")
-        if step.vectorized:
-            call = _caller(step, limiter) if waits else _direct(step)
-            with anyio.move_on_after(scope.budget) if waits and scope.deadline is not None else nullcontext():
-                return await _columns(step, column, call)
-            return Column.failed([late(f"in step {step.name!r}") for _ in range(column.size)])
-        if waits:
-            return await _rows_waiting(step, column, scope, _caller(step, limiter))
-        return _rows(step, column)
+        if not step.vectorized:
+            return await _rows_waiting(step, column, scope, _caller(step, threads)) if _waits(step) else _rows(step, column)
+        parts = column.parts()
+        if len(parts) == 1:
+            return await _vector(step, column, scope, threads)
+        results = [(rows, await _vector(step, part, scope, threads)) for rows, part in parts]
+        return scatter(column.size, results, {})
 
 
-def _direct(step: Step) -> Callable[[Any], Awaitable[Any]]:
+def _waits(step: Step) -> bool:
+    return step.asynchronous or step.blocking
+
+
+async def _vector(step: Step, column: Column, scope: Scope, threads: Threads | None) -> Column:
+    call = _caller(step, threads)
+    with anyio.move_on_after(scope.budget) if _waits(step) and scope.deadline is not None else nullcontext():
+        return await _columns(step, column, call)
+    return Column.failed([late(f"in step {step.name!r}") for _ in range(column.size)])
+
+
+def _caller(step: Step, threads: Threads | None) -> Callable[[Any], Awaitable[Any]]:
     async def call(value: Any) -> Any:
-        return step.fn(value)
+        if step.asynchronous:
+            return await _own(step.fn(value))
+        if step.blocking and threads is None:
+            raise AssertionError("a stage holds nothing that waits")
+        result = await threads.run(step.fn, value) if step.blocking and threads else step.fn(value)
+        if type(result) is CoroutineType:
+            raise _unawaited(result)
+        return result
 
     return call
 
 
-def _caller(step: Step, limiter: anyio.CapacityLimiter | None) -> Callable[[Any], Awaitable[Any]]:
-    if step.asynchronous:
-        return step.fn
-    assert limiter is not None
+async def _own(work: Awaitable[T]) -> T:
+    """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something the function waited for was cancelled") from error
 
-    async def call(value: Any) -> Any:
-        return await in_thread(limiter, step.fn, value)
 
-    return call
-
-
-def _failure(step: Step, error: Exception, column: Column) -> StrettoError:
+def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     # The caller's own value is at fault only where the step was given that value, not one the pipeline made of it.
-    if isinstance(error, InputError) and column.request:
-        return error.at(error.row) if error.row is not None else error
-    return step_error(step.name, error)
+    return error if own and isinstance(error, InputError) else step_error(step.name, error)
 
 
 def _rows(step: Step, column: Column) -> Column:
@@ -111,7 +132,7 @@ def _rows(step: Step, column: Column) -> Column:
             if type(value) is CoroutineType:
                 raise _unawaited(value)
         except Exception as error:
-            errors[i] = _failure(step, error, column)
+            errors[i] = _failure(step, error, column.own(i))
             value = None
         values.append(value)
     return Column(values, column.size, errors)
@@ -133,7 +154,7 @@ async def _rows_waiting(
             values[i] = await call(row)
             del errors[i]
         except Exception as error:
-            errors[i] = _failure(step, error, column)
+            errors[i] = _failure(step, error, column.own(i))
 
     with anyio.move_on_after(scope.budget):
         if column.size == 1:
@@ -167,10 +188,10 @@ async def _columns(step: Step, column: Column, call: Callable[[Any], Awaitable[A
         rows = left.pop()
         part = column if len(rows) == column.size else column.take(rows)
         try:
-            done.append((rows, _shaped(step, await call(part.data()), len(rows))))
+            done.append((rows, _shaped(await call(part.data()), len(rows))))
         except BadRows as bad:
             culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
-            errors |= {rows[i]: _failure(step, error, column) for i, error in culprits.items()}
+            errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
             rest = [row for i, row in enumerate(rows) if i not in culprits]
             if not culprits:
                 errors |= {row: step_error(step.name, bad) for row in rows}
@@ -178,23 +199,25 @@ async def _columns(step: Step, column: Column, call: Callable[[Any], Awaitable[A
                 left.append(rest)
         except Exception as error:
             if len(rows) == 1:
-                errors[rows[0]] = _failure(step, error, column)
+                errors[rows[0]] = _failure(step, error, column.request)
             else:
                 left += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
     return scatter(column.size, done, errors)
 
 
-def _shaped(step: Step, result: Any, size: int) -> Column:
+def _shaped(result: Any, size: int) -> Column:
     """Take what a vectorised function gave as a column of `size` rows."""
     if isinstance(result, dict):
         members = cast("dict[str, Any]", result)
-        return Column.pack(tuple(members), [_shaped(step, each, size) for each in members.values()], size)
+        return Column.pack(tuple(members), [_shaped(each, size) for each in members.values()], size)
     if isinstance(result, tuple):
         result = list(cast("tuple[Any, ...]", result))
     elif not isinstance(result, list | np.ndarray) and hasattr(result, "__array__"):
         result = np.asarray(result)
     if not isinstance(result, list | np.ndarray) or (isinstance(result, np.ndarray) and not result.ndim):
-        raise StepError(step.name, "TypeError", f"a vectorized step gives a list or an array with a row each, not {type(result).__name__}")
-    if len(cast("list[Any]", result)) != size:
-        raise StepError(step.name, "ValueError", f"was given {size} rows and gave {len(cast('list[Any]', result))}; a vectorized step gives as many as it takes")
+        kind = type(result).__name__
+        raise TypeError(f"a vectorized step gives a list or an array with a row each, not {kind}")
+    rows = len(cast("list[Any]", result))
+    if rows != size:
+        raise ValueError(f"was given {size} rows and gave {rows}; a vectorized step gives as many as it takes")
     return Column(cast("list[Any]", result), size)

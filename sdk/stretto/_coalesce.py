@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar, cast
+from functools import partial
+from typing import Generic, TypeAlias, TypeVar
 
 from stretto.errors import Overloaded
 
@@ -43,7 +44,7 @@ class Coalescer(Generic[Item, Result]):
         self._queued = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Future[Sequence[Result | Exception]]] = set()
 
     def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
         """Put an item in the queue; cancelling the future it gives withdraws it. `weight` is the rows in it.
@@ -69,18 +70,20 @@ class Coalescer(Generic[Item, Result]):
 
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel what runs."""
+        if self._loop is not asyncio.get_running_loop():
+            self._restart()
         while self._queue:
             self._queue.popleft()[1].cancel()
         self._queued = 0
-        tasks = [task for task in self._tasks if task.get_loop() is asyncio.get_running_loop()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = list(self._running)
+        for work in running:
+            work.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
     def _restart(self) -> asyncio.AbstractEventLoop:
+        # What was left of another event loop died with it.
         self._loop = asyncio.get_running_loop()
-        self._queue.clear()
-        self._tasks.clear()
+        self._queue, self._running = deque(), set()
         self._queued, self._free, self._due = 0, self._lanes, False
         return self._loop
 
@@ -95,9 +98,10 @@ class Coalescer(Generic[Item, Result]):
                 continue
             if isinstance(results, Awaitable):
                 self._free -= 1
-                task = asyncio.ensure_future(self._lane(batch, cast("Awaitable[Sequence[Result | Exception]]", results)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                work = asyncio.ensure_future(results)
+                self._running.add(work)
+                work.add_done_callback(partial(self._ended, batch, self._running))
+                _Withdrawal(batch, work)
             else:
                 _settle(batch, results)
                 # One batch a turn, so that whoever was answered gets to run before the next one is computed.
@@ -115,6 +119,24 @@ class Coalescer(Generic[Item, Result]):
             _settle(batch, [error] * len(batch))
             return None
 
+    def _ended(
+        self,
+        batch: Batch[Item, Result],
+        running: set[asyncio.Future[Sequence[Result | Exception]]],
+        work: asyncio.Future[Sequence[Result | Exception]],
+    ) -> None:
+        running.discard(work)
+        if work.cancelled():
+            for _, future, _ in batch:
+                future.cancel()
+        elif error := work.exception():
+            _settle(batch, [error] * len(batch))
+        else:
+            _settle(batch, work.result())
+        if running is self._running:
+            self._free += 1
+            self._flush()
+
     def _next(self) -> Batch[Item, Result]:
         batch: Batch[Item, Result] = []
         total = 0
@@ -127,47 +149,32 @@ class Coalescer(Generic[Item, Result]):
                 total += entry[2]
         return batch
 
-    async def _lane(self, batch: Batch[Item, Result], work: Awaitable[Sequence[Result | Exception]]) -> None:
-        watch = _Withdrawal(batch)
-        try:
-            _settle(batch, await work)
-        except asyncio.CancelledError:
-            for _, future, _ in batch:
-                future.cancel()
-            if not watch.withdrawn:
-                raise
-        except Exception as error:
-            _settle(batch, [error] * len(batch))
-        finally:
-            self._free += 1
-            self._flush()
-
     def _drop_cancelled(self) -> None:
         self._queue = deque(entry for entry in self._queue if not entry[1].done())
         self._queued = sum(entry[2] for entry in self._queue)
 
 
-class _Withdrawal:
-    """Cancels the task it is made in once nobody waits for any item of its batch."""
+class _Withdrawal(Generic[Item, Result]):
+    """Cancels the work on a batch once nobody waits for any item of it."""
 
-    def __init__(self, batch: Batch[Item, Result]) -> None:
+    def __init__(self, batch: Batch[Item, Result], work: asyncio.Future[Sequence[Result | Exception]]) -> None:
         self._left = len(batch)
-        self._task = asyncio.current_task()
-        self.withdrawn = False
+        self._work = work
         for _, future, _ in batch:
             future.add_done_callback(self._one_less)
 
     def _one_less(self, future: asyncio.Future[Result]) -> None:
         self._left -= future.cancelled()
-        if not self._left and self._task is not None and not self._task.done():
-            self.withdrawn = True
-            self._task.cancel()
+        if not self._left:
+            self._work.cancel()
 
 
-def _settle(batch: Batch[Item, Result], results: Sequence[Result | Exception]) -> None:
+def _settle(batch: Batch[Item, Result], results: Sequence[Result | BaseException]) -> None:
+    if len(results) != len(batch):
+        results = [RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")] * len(batch)
     for (_, future, _), result in zip(batch, results, strict=True):
         if not future.done():
-            if isinstance(result, Exception):
+            if isinstance(result, BaseException):
                 future.set_exception(result)
             else:
                 future.set_result(result)

@@ -215,7 +215,7 @@ class _Tally:
         try:
             answer = self.node.until(arrived, waiting)
         except StrettoError as error:
-            self.errors[i] = error.under(named(self.node)) if any(error is each for each in arrived.values()) else error
+            self.errors[i] = error.under(named(self.node))
         except Exception as error:
             self.errors[i] = step_error(named(self.node), error)
         else:

@@ -57,11 +57,13 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the request.
+    `reason` says why it stands where it does.
     """
 
     plan: Plan
     host: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def name(self) -> str:

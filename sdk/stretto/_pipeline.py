@@ -63,6 +63,11 @@ class Pipeline(Generic[In, Out]):
         """The name of what answers: its last part's, which is the branch's in a fan-out."""
         return self._label
 
+    @property
+    def text(self) -> str:
+        """The composition as it was written."""
+        return self._inner()
+
     def __call__(self, node: Node) -> Node:
         """Apply the pipeline to a node of a plan under construction."""
         for atom in self._atoms():

@@ -9,11 +9,10 @@ from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, cast, overlo
 
 import numpy as np
 
-from stretto._compile import compile_plan
-from stretto._pipeline import Part, Pipeline, as_pipeline
+from stretto._connect import connect
+from stretto._pipeline import Part
 from stretto.errors import PipelineError, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
-from stretto.transports.local import LocalTransport
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -66,7 +65,7 @@ class Client(Generic[In, Out]):
     @overload
     def __init__(self, target: Part[In, Out], /) -> None: ...
     def __init__(self, target: Any, /, *, token: str | None = None) -> None:
-        self._transport = connect(target, token)
+        self.transport: Transport = connect(target, token)
         self._submitted: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -84,7 +83,7 @@ class Client(Generic[In, Out]):
         """
         if self._closed:
             raise PipelineError(f"{self!r} is closed; make a new Client")
-        return await self._transport.predict(x, timeout)
+        return await self.transport.predict(x, timeout)
 
     async def predict_many(
         self,
@@ -105,7 +104,7 @@ class Client(Generic[In, Out]):
         if self._closed:
             raise PipelineError(f"{self!r} is closed; make a new Client")
         given = rows if isinstance(rows, np.ndarray | list) else list(rows)
-        answers = list(await self._transport.outcomes(given, timeout, step))
+        answers = list(await self.transport.outcomes(given, timeout, step))
         failed = [(i, each.at(i)) for i, each in enumerate(answers) if isinstance(each, StrettoError)]
         if failed and on_error == "raise":
             raise failed[0][1]
@@ -127,7 +126,7 @@ class Client(Generic[In, Out]):
         task = asyncio.get_running_loop().create_task(self.predict(x, timeout=timeout))
         self._submitted.add(task)
         task.add_done_callback(self._submitted.discard)
-        return Submission(task, self._transport.where)
+        return Submission(task, self.transport.where)
 
     async def map(
         self,
@@ -188,15 +187,15 @@ class Client(Generic[In, Out]):
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
-        return await self._transport.trace(x, timeout)
+        return await self.transport.trace(x, timeout)
 
     async def metadata(self) -> Metadata:
         """Say what is at the other end: its pipeline, its steps, the features a row must have."""
-        return await self._transport.metadata()
+        return await self.transport.metadata()
 
     async def ready(self) -> bool:
         """Say whether a prediction would be answered now."""
-        return not self._closed and await self._transport.ready()
+        return not self._closed and await self.transport.ready()
 
     async def aclose(self) -> None:
         """Cancel what is under way, and let go of connections and threads."""
@@ -204,7 +203,7 @@ class Client(Generic[In, Out]):
         for task in self._submitted:
             task.cancel()
         await asyncio.gather(*self._submitted, return_exceptions=True)
-        await self._transport.aclose()
+        await self.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -212,8 +211,19 @@ class Client(Generic[In, Out]):
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    @property
+    def url(self) -> str:
+        """Where it is reached over HTTP.
+
+        Raises:
+            PipelineError: the pipeline runs in this process, or the address is not known.
+        """
+        if not self.transport.url:
+            raise PipelineError(f"{self!r} has no URL: deploy() the pipeline, or serve it with asgi()")
+        return self.transport.url
+
     def __repr__(self) -> str:
-        return f"Client({self._transport.where})"
+        return f"Client({self.transport.where})"
 
 
 async def _stream(rows: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
@@ -223,34 +233,3 @@ async def _stream(rows: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
         return
     for row in rows:
         yield row
-
-
-def connect(target: Any, token: str | None = None) -> Transport:
-    """Give the transport that reaches `target`."""
-    if isinstance(target, Transport):
-        return target
-    if isinstance(target, str):
-        return _by_address(target, token)
-    if type(target).__module__.startswith("ray.serve"):
-        from stretto.transports.handle import HandleTransport
-
-        return HandleTransport(target)
-    pipeline = as_pipeline(target)
-    return LocalTransport(compile_plan(pipeline.plan()), name=pipeline.label, text=repr(pipeline))
-
-
-def _by_address(target: str, token: str | None) -> Transport:
-    scheme, _, rest = target.partition("://")
-    if scheme in ("http", "https") and rest:
-        from stretto.transports.http import HttpTransport
-
-        return HttpTransport(target, token=token)
-    if scheme == "serve" and rest:
-        from stretto.transports.handle import HandleTransport
-
-        return HandleTransport(rest)
-    raise PipelineError(
-        f"{target!r} is no target: a Client takes a pipeline, 'http://HOST:PORT/ROUTE', 'serve://APP' or a Serve handle"
-    )
-
-

@@ -139,7 +139,7 @@ class StepError(StrettoError):
 
     def under(self, name: str) -> Self:
         """Give the same error with `name` in front of the step's path."""
-        return self._copy(f"{name}/{self.step}", self.kind, self.detail)
+        return self._copy(f"{name}/{self.step}" if self.step else name, self.kind, self.detail)
 
 
 class DeadlineExceeded(StrettoError, TimeoutError):

@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-import anyio
-import anyio.to_thread
 import cloudpickle
 import numpy as np
 
@@ -47,7 +45,8 @@ async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
         StrettoError: what the row fails with.
     """
     plan = target if isinstance(target, Plan) else target.plan()
-    return _value(await _plan(plan, [[row]], request=True))
+    request = [row]
+    return _value(await _plan(plan, [request], request))
 
 
 async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
@@ -58,25 +57,23 @@ async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
         return error
 
 
-# A value here is what a vectorised step would be given for this one row: a list or an array of one, or a dict of these.
+# A value here is a cell: what a vectorised step would be given for this one row, a list or an array of one, or a dict of
+# these. `request` is the caller's own cell: a step that is given this very one, and refuses it, blames the caller.
 def _value(cell: Any) -> Any:
     if isinstance(cell, dict):
         return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
     return cell.tolist()[0] if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell[0]
 
 
-async def _plan(plan: Plan, given: Sequence[Any], *, request: bool) -> Any:
-    memo: dict[Node, Any] = dict(zip(plan.inputs, given, strict=True))
-    fresh = set(plan.inputs) if request else set[Node]()
-    return await _node(plan.output, memo, fresh)
+async def _plan(plan: Plan, given: Sequence[Any], request: Any) -> Any:
+    return await _node(plan.output, dict[Node, Any](zip(plan.inputs, given, strict=True)), request)
 
 
-async def _node(node: Node, memo: dict[Node, Any], fresh: set[Node]) -> Any:
+async def _node(node: Node, memo: dict[Node, Any], request: Any) -> Any:
     # A failed input fails whoever needs it, each time with the same error.
     if node not in memo:
         try:
-            inputs = [await _node(each, memo, fresh) for each in node.inputs]
-            memo[node] = await _meaning(node, inputs, bool(node.inputs) and node.inputs[0] in fresh)
+            memo[node] = await _meaning(node, memo, request)
         except StrettoError as error:
             memo[node] = error
     if isinstance(memo[node], StrettoError):
@@ -84,12 +81,14 @@ async def _node(node: Node, memo: dict[Node, Any], fresh: set[Node]) -> Any:
     return memo[node]
 
 
-async def _meaning(node: Node, inputs: list[Any], request: bool) -> Any:
-    name = getattr(node, "name", "") or type(node).__name__.lower()
+async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
+    if isinstance(node, Call) and isinstance(node.step, Stage):
+        # What failed before a stage fails whoever needs it in there.
+        given = [await _outcome(each, memo, request) for each in node.inputs]
+        return await _plan(node.step.plan, given, request)
+    inputs = [await _node(each, memo, request) for each in node.inputs]
     try:
         match node:
-            case Call(step=Stage(plan=plan)):
-                return await _plan(plan, inputs, request=request)
             case Call(step=Step() as step):
                 return await _call(step, inputs[0], request)
             case Pack(names=names):
@@ -99,65 +98,97 @@ async def _meaning(node: Node, inputs: list[Any], request: bool) -> Any:
             case Recover():
                 return await _recover(node, inputs[0], request)
             case Join():
-                return await _join(node, name, inputs[0], request)
+                return await _join(node, inputs[0], request)
             case Within():
-                start = time.monotonic()
-                answer = await _plan(node.body, [inputs[0]], request=request)
-                if time.monotonic() - start >= node.seconds:
-                    raise DeadlineExceeded(f"{name} took longer than {node.seconds:g} s")
-                return answer
-            case Each(body=body):
-                return [[_value(await _plan(body, [[element]], request=False)) for element in _value(inputs[0])]]
+                return await _within(node, inputs[0], request)
+            case Each():
+                return await _each(node, inputs[0], request)
             case Aside():
                 return inputs[0]
             case _:
                 raise AssertionError(f"no meaning for {type(node).__name__}")
     except StrettoError as error:
+        name = getattr(node, "name", "") or type(node).__name__.lower()
         raise error.under(name) if node.plans else error from None
 
 
-async def _call(step: Step, cell: Any, request: bool) -> Any:
+async def _outcome(node: Node, memo: dict[Node, Any], request: Any) -> Any:
+    try:
+        return await _node(node, memo, request)
+    except StrettoError as error:
+        return error
+
+
+async def _call(step: Step, cell: Any, request: Any) -> Any:
     try:
         answer = step.fn(cell if step.vectorized else _value(cell))
         if asyncio.iscoroutine(answer):
+            if not step.asynchronous:
+                answer.close()
+                raise TypeError("the function gave a coroutine without being 'async def'")
             answer = await answer
+        return _cell(answer) if step.vectorized else [answer]
     except BadRows as bad:
-        raise _failure(step, bad.errors.get(0, bad), request) from None
+        raise _failure(step, bad.errors.get(0, bad) if step.vectorized else bad, cell is request) from None
     except Exception as error:
-        raise _failure(step, error, request) from error
-    return answer if step.vectorized else [answer]
+        raise _failure(step, error, cell is request) from error
 
 
-def _failure(step: Step, error: Exception, request: bool) -> StrettoError:
-    if isinstance(error, InputError) and request:
+def _cell(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {key: _cell(each) for key, each in cast("dict[str, Any]", answer).items()}
+    cell = answer if isinstance(answer, np.ndarray) else np.asarray(answer) if hasattr(answer, "__array__") else answer
+    if not isinstance(cell, list | tuple | np.ndarray) or len(cast("list[Any]", cell)) != 1:
+        raise TypeError(f"a vectorized step gives a list or an array with a row each, not {answer!r}")
+    return cell if isinstance(cell, np.ndarray) else list(cast("list[Any]", cell))
+
+
+def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
+    if isinstance(error, InputError) and own:
         return error
     return StepError(step.name, type(error).__name__, str(error))
 
 
-async def _choose(node: Choose, inputs: list[Any], request: bool) -> Any:
+async def _choose(node: Choose, inputs: list[Any], request: Any) -> Any:
     key = _value(inputs[1])
     for case, plan in node.cases:
         if case == key:
-            return await _plan(plan, [inputs[0]], request=request)
+            return await _plan(plan, [inputs[0]], request)
     if node.default is None:
         raise StepError("", "KeyError", f"no case for the key {key!r}")
-    return await _plan(node.default, [inputs[0]], request=request)
+    return await _plan(node.default, [inputs[0]], request)
 
 
-async def _recover(node: Recover, cell: Any, request: bool) -> Any:
+async def _recover(node: Recover, cell: Any, request: Any) -> Any:
     try:
-        return await _plan(node.body, [cell], request=request)
+        return await _plan(node.body, [cell], request)
     except InputError:
         raise
     except StrettoError:
-        return await _plan(node.handler, [cell], request=request)
+        return await _plan(node.handler, [cell], request)
 
 
-async def _join(node: Join, name: str, cell: Any, request: bool) -> Any:
+async def _within(node: Within, cell: Any, request: Any) -> Any:
+    start = time.monotonic()
+    answer = await _plan(node.body, [cell], request)
+    if time.monotonic() - start >= node.seconds:
+        raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
+    return answer
+
+
+async def _each(node: Each, cell: Any, request: Any) -> Any:
+    try:
+        elements = list(_value(cell))
+    except TypeError as error:
+        raise StepError("", "TypeError", f"needs a list: {error}") from error
+    return [[_value(await _plan(node.body, [[element]], request)) for element in elements]]
+
+
+async def _join(node: Join, cell: Any, request: Any) -> Any:
     arrived: dict[str, Any] = {}
     for member, plan in zip(node.names, node.members, strict=True):
         try:
-            arrived[member] = _value(await _plan(plan, [cell], request=request))
+            arrived[member] = _value(await _plan(plan, [cell], request))
         except StrettoError as error:
             arrived[member] = error
         waiting = tuple(each for each in node.names if each not in arrived)

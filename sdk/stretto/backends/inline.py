@@ -7,17 +7,16 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import anyio
-
-from stretto._apply import apply
+from stretto._apply import Threads, apply
 from stretto._column import Column
+from stretto._evaluate import evaluate
 from stretto._ir import Stage, Step
 from stretto._scope import Scope
 from stretto.backends.base import Backend
 from stretto.backends.lane import Lane
 
 THREADS = 40
-"""How many blocking steps run at once in this process, as many as AnyIO's own default."""
+"""How many threads a pipeline has in this process, as many as AnyIO's own default."""
 
 
 class InlineBackend(Backend):
@@ -32,7 +31,7 @@ class InlineBackend(Backend):
         self._max_queued = max_queued
         self._lanes = lanes or os.cpu_count() or 1
         self._by_stage: dict[Stage, Lane] = {}
-        self._limiter: anyio.CapacityLimiter | None = None
+        self._threads = Threads(THREADS)
         self._asides: set[asyncio.Task[object]] = set()
 
     def lane(self, stage: Stage) -> Lane:
@@ -40,22 +39,18 @@ class InlineBackend(Backend):
         lane = self._by_stage.get(stage)
         if lane is None:
             lane = self._by_stage[stage] = Lane(
-                stage, max_batch=self._max_batch, max_queued=self._max_queued, lanes=self._lanes, limiter=self.limiter
+                stage, self._threads, max_batch=self._max_batch, max_queued=self._max_queued, lanes=self._lanes
             )
         return lane
 
-    @property
-    def limiter(self) -> anyio.CapacityLimiter:
-        """The bound on this process's threads."""
-        if self._limiter is None:
-            self._limiter = anyio.CapacityLimiter(THREADS)
-        return self._limiter
-
     async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
         """Apply a step here, or queue a stage's rows in front of its lane."""
-        if isinstance(step, Stage):
-            return await self.lane(step).run(columns, scope)
-        return await apply(step, columns[0], scope, self.limiter)
+        if isinstance(step, Step):
+            return await apply(step, columns[0], scope, self._threads)
+        if step.plan.waits:
+            # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
+            return await evaluate(step.plan, columns, self, scope)
+        return await self.lane(step).run(columns, scope)
 
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Start work that nobody waits for; under load it is the first to go."""
@@ -73,5 +68,4 @@ class InlineBackend(Backend):
         await asyncio.gather(*here, return_exceptions=True)
         for lane in self._by_stage.values():
             await lane.aclose()
-
-
+        self._threads.close()

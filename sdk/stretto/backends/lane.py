@@ -9,13 +9,14 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from stretto._apply import apply, in_thread, run_sync
+from stretto._apply import Threads, apply, run_sync
 from stretto._coalesce import Coalescer
 from stretto._column import Column
 from stretto._evaluate import evaluate
 from stretto._ir import Stage, Step
 from stretto._scope import Scope, late
 from stretto.backends.base import Backend
+from stretto.errors import Overloaded, StrettoError
 
 LOOP_BUDGET = 0.005
 """The longest a stage may hold the event loop, in seconds; one that is expected to take longer goes to a thread."""
@@ -39,27 +40,28 @@ class Direct(Backend):
 
 
 class Cost:
-    """What a stage takes for batches of about so many rows, as measured: a moving mean a power of two."""
+    """What a stage takes for batches of about so many rows, as measured: a moving mean a power of two.
+
+    Threads note while the event loop asks, so that nothing here grows.
+    """
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
+        self._seconds: list[float | None] = [None] * 64
 
     def note(self, rows: int, seconds: float) -> None:
         """Remember what a batch took."""
         size = rows.bit_length()
-        before = self._seconds.get(size)
+        before = self._seconds[size]
         self._seconds[size] = seconds if before is None else 0.8 * before + 0.2 * seconds
 
     def expect(self, rows: int) -> float | None:
         """Guess what a batch will take, in seconds; None where nothing is known."""
         size = rows.bit_length()
-        seconds = self._seconds
-        if size in seconds:
-            return seconds[size]
-        known = [each for each in seconds if each < size]
-        if known:
-            return seconds[max(known)] * 2.0 ** (size - max(known))
-        return min(seconds.values(), default=None)
+        for less in range(size + 1):
+            seconds = self._seconds[size - less]
+            if seconds is not None:
+                return seconds * 2.0**less
+        return next((seconds for seconds in self._seconds if seconds is not None), None)
 
 
 class Batch:
@@ -74,13 +76,11 @@ class Batch:
 class Lane:
     """Runs a stage: short batches in the event loop, longer ones in a thread, as its measured cost says."""
 
-    def __init__(
-        self, stage: Stage, *, max_batch: int, max_queued: int, lanes: int, limiter: anyio.CapacityLimiter
-    ) -> None:
+    def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, lanes: int) -> None:
         self.stage = stage
         self.cost = Cost()
         self._direct = Direct()
-        self._limiter = limiter
+        self._threads = threads
         self._queue: Coalescer[Row | Batch, Any] = Coalescer(
             self._start, lanes=lanes, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
         )
@@ -92,15 +92,20 @@ class Lane:
     async def run(self, columns: tuple[Column, ...], scope: Scope) -> Column:
         """Queue the rows of a request's columns, and give their outcomes by its deadline."""
         size = columns[0].size
-        if scope.spans is not None:
-            # A traced request runs alone, so that the spans are its own.
-            with scope.span(self.stage.name, "stage", size):
-                return await self._threaded(columns, scope, size)
-        with anyio.move_on_after(scope.budget):
-            return await self._queue.submit(Batch(columns, scope), size)
+        try:
+            with anyio.move_on_after(scope.budget):
+                if scope.spans is None:
+                    return await self._queue.submit(Batch(columns, scope), size)
+                # A traced request runs alone, so that the spans are its own.
+                with scope.span(self.stage.name, "stage", size):
+                    return await self._threaded(columns, scope, size)
+        except Overloaded as full:
+            error: StrettoError = full
+        else:
+            error = late(f"in stage {self.stage.name!r}")
         # A row that had failed on the way here keeps its own error: that one says where the time went.
         failed = Column.pack(tuple(map(str, range(len(columns)))), columns, size).errors
-        return Column.failed(failed.get(i) or late(f"in stage {self.stage.name!r}") for i in range(size))
+        return Column.failed(failed.get(i) or error for i in range(size))
 
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel what runs."""
@@ -137,7 +142,7 @@ class Lane:
         return result
 
     async def _threaded(self, columns: tuple[Column, ...], scope: Scope, size: int) -> Column:
-        return await in_thread(self._limiter, self._timed, columns, scope, size)
+        return await self._threads.run(self._timed, columns, scope, size)
 
 
 def _split(items: list[Row | Batch], result: Column) -> Sequence[Any]:

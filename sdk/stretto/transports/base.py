@@ -51,6 +51,11 @@ class Transport(ABC):
         """What it reaches, in words for a person."""
         return type(self).__name__
 
+    @property
+    def url(self) -> str:
+        """Where it is reached over HTTP, or the empty string."""
+        return ""
+
     @abstractmethod
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
         """Give an outcome for each of `rows` (a list, or an array with a row each), from one `step` alone if named."""

@@ -1,0 +1,51 @@
+"""The ensemble as one writes it without Stretto: for asyncio, and for Ray Serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, float]
+Answer = dict[str, str]
+
+
+def for_asyncio(
+    logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]
+) -> Callable[[Row], Awaitable[Answer]]:
+    """Give the ensemble as an asyncio application writes it: two predicts in two threads, gathered."""
+
+    async def predict(row: Row) -> Answer:
+        x = [[row[name] for name in features]]
+        a, b = await asyncio.gather(asyncio.to_thread(logistic.predict, x), asyncio.to_thread(svm.predict, x))
+        return {"logistic": labels[a[0]], "svm": labels[b[0]]}
+
+    return predict
+
+
+def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]) -> Any:
+    """Give the ensemble as one writes it for Ray Serve: two deployments, and an ingress that gathers two handle calls."""
+    from ray import serve
+
+    # Classes of a function are pickled by value, so that the replicas need nothing of this module.
+    @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
+    class Model:
+        def __init__(self, model: Any) -> None:
+            self.model = model
+
+        def __call__(self, row: Row) -> str:
+            return labels[self.model.predict([[row[name] for name in features]])[0]]
+
+    @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
+    class Ensemble:
+        def __init__(self, logistic: Any, svm: Any) -> None:
+            self.logistic, self.svm = logistic, svm
+
+        async def predict(self, row: Row) -> Answer:
+            a, b = await asyncio.gather(self.logistic.remote(row), self.svm.remote(row))
+            return {"logistic": a, "svm": b}
+
+        async def __call__(self, request: Any) -> Answer:
+            return await self.predict(await request.json())
+
+    return Ensemble.bind(Model.options(name="logistic").bind(logistic), Model.options(name="svm").bind(svm))

@@ -1,0 +1,39 @@
+"""What a message may hold, whatever its form."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from stretto.errors import StepError, TooLarge
+
+MAX_DEPTH = 64
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+
+
+class UnsendableError(Exception):
+    """A value that has no form on the wire; the message is its type. It never leaves the codec."""
+
+    def as_answer(self) -> StepError:
+        """Give the error of an answer that holds it."""
+        return StepError("answer", str(self), "cannot be sent over HTTP: give numbers, strings, dicts, lists or arrays")
+
+
+def too_deep() -> TooLarge:
+    """Give the error for a message that is nested too deeply."""
+    return TooLarge(f"the body is nested deeper than {MAX_DEPTH} levels", "", f"at most {MAX_DEPTH} levels")
+
+
+def check_depth(value: Any) -> None:
+    """Raise `TooLarge` where the value is nested deeper than `MAX_DEPTH`."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        if PLAIN.issuperset(map(type, level)):
+            return
+        level = [item for each in level for item in _items(each)]
+    raise too_deep()
+
+
+def _items(value: Any) -> Any:
+    if isinstance(value, dict):
+        return cast("dict[Any, Any]", value).values()
+    return cast("list[Any]", value) if isinstance(value, (list, tuple)) else ()

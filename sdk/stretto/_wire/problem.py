@@ -1,0 +1,58 @@
+"""Errors as problems (RFC 9457), and problems read back as the same errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from stretto import errors
+from stretto.errors import BadRows, StrettoError
+
+PROBLEM = "application/problem+json"
+
+# RFC 9457 says what "detail" is, and that is our message; so a StepError's detail goes by another name.
+_MEMBERS = {"message": "detail", "detail": "reason"}
+_TYPES = {
+    cls: "urn:stretto:error:" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
+    for name, cls in vars(errors).items()
+    if isinstance(cls, type) and issubclass(cls, StrettoError) and cls is not BadRows
+}
+_CLASSES = {urn: cls for cls, urn in _TYPES.items()}
+
+
+def problem(error: Exception) -> dict[str, Any]:
+    """Give an error as the members of a problem; of one that is not Stretto's, only that the server failed."""
+    if not isinstance(error, StrettoError):
+        error = StrettoError("the server failed on this request; its log says why")
+    cls = next(each for each in type(error).__mro__ if each in _TYPES)
+    members: dict[str, Any] = {"type": _TYPES[cls], "title": cls.title, "status": error.status}
+    for name, arg in zip(cls.fields, error.args, strict=False):
+        members[_member(name)] = arg
+    members["detail"] = error.message
+    if error.row is not None:
+        members["row"] = error.row
+    return {name: _sendable(each) for name, each in members.items()}
+
+
+def from_problem(members: Mapping[str, Any]) -> StrettoError:
+    """Give the error that a problem was made from; a `StrettoError` where its type is not one of Stretto's."""
+    cls = _CLASSES.get(str(members.get("type")), StrettoError)
+    try:
+        error = cls(*(members[_member(name)] for name in cls.fields))
+    except KeyError:
+        error = StrettoError(str(members.get("detail") or members.get("title") or "the server reported an error"))
+    row = members.get("row")
+    error.row = row if isinstance(row, int) else None
+    return error
+
+
+def _member(field: str) -> str:
+    return _MEMBERS.get(field, field)
+
+
+def _sendable(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    # A message may quote what is no text; that must not keep the error from being told.
+    return str(value).encode("utf-8", "backslashreplace").decode()

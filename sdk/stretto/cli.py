@@ -1,0 +1,138 @@
+"""The command line, on click and rich."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Coroutine
+from importlib import import_module
+from importlib.metadata import entry_points, version
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from stretto import Client, Pipeline
+from stretto.errors import PipelineError, StrettoError
+
+TARGET = "MODULE:ATTRIBUTE of a pipeline, such as app:ensemble"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("stretto"), prog_name="stretto")
+def cli() -> None:
+    """Compose fitted models as code, and run them in process, on Ray Serve or over HTTP."""
+
+
+@cli.command()
+@click.option("--keep", is_flag=True, help="Go on serving the ensemble at the end, until Ctrl-C.")
+@click.option("--seconds", default=1.0, show_default=True, help="How long each figure of the table is measured.")
+def demo(keep: bool, seconds: float) -> None:
+    """Run the Ray Serve tutorial: train, save, deploy, and ask in process, by handle and over HTTP."""
+    try:
+        from stretto._demo.course import Course
+    except ImportError as error:
+        raise click.ClickException(f"the demo needs {error.name}: pip install 'stretto[serve]'") from error
+    with tempfile.TemporaryDirectory(prefix="stretto-demo-") as folder:
+        _run(Course(Console(), Path(folder), seconds=seconds).run(keep=keep))
+
+
+@cli.command()
+@click.argument("target")
+def plan(target: str) -> None:
+    """Show how TARGET is compiled: its stages and where they run.
+
+    TARGET is MODULE:ATTRIBUTE of a pipeline.
+    """
+    from stretto._compile import compile_plan
+
+    pipeline = load(target)
+    Console().print(repr(compile_plan(pipeline.plan())), highlight=False, markup=False)
+
+
+@cli.command()
+@click.argument("url")
+@click.argument("row", required=False)
+@click.option("--timeout", type=float, help="Seconds the answer may take.")
+@click.option("--token", envvar="STRETTO_TOKEN", help="The server's bearer token.")
+def predict(url: str, row: str | None, timeout: float | None, token: str | None) -> None:
+    """Ask the pipeline at URL for ROW, a JSON value (or read it from standard input), and print the answer as JSON."""
+    from stretto._wire import decode_json, encode_json
+
+    async def ask() -> Any:
+        async with Client(url, token=token) as client:
+            return await client.predict(value, timeout=timeout)
+
+    try:
+        value = decode_json((sys.stdin.read() if row is None else row).encode())
+        click.echo(encode_json(_run(ask())))
+    except StrettoError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="The port to listen on.")
+@click.option("--token", envvar="STRETTO_TOKEN", help="Ask for this bearer token.")
+def serve(target: str, host: str, port: int, token: str | None) -> None:
+    """Serve TARGET over HTTP from this process, with uvicorn.
+
+    TARGET is MODULE:ATTRIBUTE of a pipeline. For Ray Serve, use `serve run` with stretto.application.
+    """
+    try:
+        import uvicorn
+
+        from stretto.server import asgi
+    except ImportError as error:
+        raise click.ClickException(f"serving needs {error.name}: pip install 'stretto[server]'") from error
+    app = asgi(load(target), tokens=[token] if token else [])
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+
+
+@cli.command()
+def composers() -> None:
+    """List the composers that are installed, each with its one sentence."""
+    table = Table("composer", "meaning", "from", box=None, header_style="bold")
+    for entry in sorted(entry_points(group="stretto.composers"), key=lambda entry: entry.name):
+        sentence = (entry.load().__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
+        source = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+        table.add_row(entry.name, " ".join(sentence.split()), source)
+    Console().print(table)
+
+
+def load(target: str) -> Pipeline[Any, Any]:
+    """Give the pipeline at ``MODULE:ATTRIBUTE``, looking in the current directory first.
+
+    Raises:
+        click.ClickException: there is no such module or attribute, or it is not a pipeline.
+    """
+    module_name, _, attribute = target.partition(":")
+    if not attribute:
+        raise click.ClickException(f"{target!r}: expected {TARGET}")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{target!r}: there is no module {error.name!r} here") from error
+    except AttributeError as error:
+        raise click.ClickException(f"{target!r}: {error}") from error
+    try:
+        return Pipeline(found) if not isinstance(found, Pipeline) else found
+    except PipelineError as error:
+        raise click.ClickException(f"{target!r}: {error}") from error
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    # SIGTERM ends it as Ctrl-C does: what was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
+
+

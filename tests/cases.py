@@ -1,0 +1,204 @@
+"""The cases every way of running must agree on: a pipeline, rows, and what they show.
+
+The functions stand at module level under a name of their own; replicas get them pickled by value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from stretto import Aside, Each, Node, Pipeline, Within, composer, model, parallel, step
+from stretto.errors import BadRows, DeadlineExceeded, InputError
+from stretto_composers import average, fallback, race, switch, vote
+
+FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
+SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
+VIRGINICA = dict(zip(FEATURES, [6.3, 3.3, 6.0, 2.5], strict=True))
+BAD_ROWS: list[Any] = [
+    {name: 1.0 for name in FEATURES[:3]},
+    {**SETOSA, "colour": 1.0},
+    {**SETOSA, "petal width": "wide"},
+    {**SETOSA, "petal width": float("nan")},
+    {**SETOSA, "petal width": None},
+    [5.1, 3.5, 1.4],
+    [[5.1, 3.5], [1.4]],
+    [5.1, 3.5, 1.4, "0.2"],
+    "setosa",
+    7,
+    None,
+    {},
+]
+
+
+@functools.cache
+def iris_model(kind: str) -> Pipeline[Any, Any]:
+    iris = load_iris()
+    labels = list(iris.target_names)
+    match kind:
+        case "logistic":
+            fitted: Any = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+        case "svm":
+            fitted = SVC().fit(iris.data, iris.target)
+        case "scaler":
+            return model(StandardScaler().fit(iris.data), name="scaler", features=FEATURES)
+        case "proba":
+            fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+            return model(fitted, name="proba", features=FEATURES, labels=labels, output="label_proba")
+        case _:
+            fitted = LogisticRegression(C=0.01, max_iter=1000).fit(iris.data, iris.target)
+    return model(fitted, name=kind, features=FEATURES, labels=labels)
+
+
+@functools.cache
+def regressors() -> tuple[Pipeline[Any, Any], Pipeline[Any, Any], np.ndarray]:
+    data, target = load_diabetes(return_X_y=True)
+    ridge, linear = Ridge().fit(data, target), LinearRegression().fit(data, target)
+    return model(ridge, name="ridge"), model(linear, name="linear"), data
+
+
+def longest(said: dict[str, str]) -> str:
+    return max(said.values(), key=len)
+
+
+def invert(x: float) -> float:
+    return 1 / x
+
+
+def negative(x: float) -> bool:
+    return x < 0
+
+
+def refuse_negative(x: float) -> float:
+    if x < 0:
+        raise InputError(f"{x} is negative; give a positive number", "x", "a positive number")
+    return x
+
+
+def roots(column: Any) -> Any:
+    values = np.asarray(column, dtype=float)
+    bad = np.flatnonzero(values < 0)
+    if len(bad):
+        raise BadRows({int(i): ValueError(f"{values[i]:g} has no root") for i in bad})
+    return np.sqrt(values)
+
+
+def inverses(column: Any) -> list[float]:
+    return [1 / x for x in column]
+
+
+async def add_one(x: float) -> float:
+    await asyncio.sleep(0.001)
+    if x == 13:
+        raise LookupError("unlucky")
+    return x + 1
+
+
+def slow_double(x: float) -> float:
+    time.sleep(0.001)
+    return x * 2
+
+
+async def never(x: Any) -> Any:
+    await asyncio.sleep(60)
+
+
+@composer
+def each(x: Node, part: Pipeline) -> Node:
+    """The part for every element of a list."""
+    return Each((x,), body=part.plan())
+
+
+@composer
+def timeout(x: Node, part: Pipeline, seconds: float) -> Node:
+    """The part, within so many seconds."""
+    return Within((x,), body=part.plan(), seconds=seconds)
+
+
+@composer
+def beside(x: Node, main: Pipeline, other: Pipeline) -> Node:
+    """The main part; the other is started and not waited for."""
+    return Aside((main(x), x), body=other.plan())
+
+
+def kinds(x: Any) -> dict[str, Any]:
+    return {
+        "none": None,
+        "flag": True,
+        "whole": 2**53 + 1,
+        "number": 0.1,
+        "text": "é",
+        "list": [1, [2.5, None]],
+        "nested": {"a": {"b": [x]}},
+    }
+
+
+@dataclass(frozen=True)
+class Case:
+    """A pipeline, and rows of which some may fail.
+
+    `split` also runs it with a deployment a model. `expect` stands in for the oracle where time decides, since that runs
+    one thing after the other.
+    """
+
+    name: str
+    build: Callable[[], Pipeline[Any, Any]]
+    rows: list[Any]
+    split: bool = False
+    expect: list[Any] | None = None
+
+
+def _two() -> Pipeline[Any, Any]:
+    return parallel(iris_model("logistic"), iris_model("svm"))
+
+
+CASES = [
+    Case("a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True),
+    Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
+    Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
+    Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
+    Case(
+        "a shared scaler",
+        lambda: iris_model("scaler") >> parallel(length=len, first=lambda values: float(values[0])),
+        [SETOSA, [1, 2, 3, 4], [1, 2]],
+    ),
+    Case("members vote", lambda: vote(iris_model("logistic"), iris_model("svm"), iris_model("third")), [SETOSA, VIRGINICA, 3]),
+    Case("a fan-out votes", lambda: _two() >> vote(), [SETOSA, VIRGINICA, BAD_ROWS[0]], split=True),
+    Case("weighted votes", lambda: vote(abs, float, weights={"abs": 1, "float": 2}), [-1, 1, "x"]),
+    Case("probabilities", lambda: average(iris_model("proba"), iris_model("proba")), [SETOSA, VIRGINICA, "x"]),
+    Case("regressors", lambda: average(*regressors()[:2]), list(regressors()[2][:3]) + [[1.0]]),
+    Case(
+        "switch",
+        lambda: switch(negative, {True: lambda x: "below", False: invert}),
+        [1, -1, 0, 4],
+    ),
+    Case("switch without a case", lambda: switch(lambda x: x, {1: lambda x: "one"}), [1, 2]),
+    Case("fallback", lambda: fallback(invert, lambda x: "none"), [2, 0, 4]),
+    Case("fallback fails too", lambda: fallback(invert, lambda x: [][x]), [2, 0]),
+    Case("fallback keeps refusals", lambda: fallback(refuse_negative, lambda x: 0), [2, -2]),
+    Case("race", lambda: race(invert, lambda x: "spare"), [2, 0]),
+    Case("race of waiting members", lambda: race(never, add_one), [1, 2], expect=[2, 3]),
+    Case("asynchronous", lambda: Pipeline(add_one) >> invert, [1, -1, 13]),
+    Case("blocking", lambda: step(slow_double, blocking=True) >> invert, [1, 0]),
+    Case("vectorized, knows its culprits", lambda: step(roots, vectorized=True), [4.0, -1.0, 9.0, -2.0]),
+    Case("vectorized, raises", lambda: step(inverses, vectorized=True), [4.0, 0.0, 2.0, 0.0, 1.0]),
+    Case("each", lambda: each(invert), [[1, 2], [], [1, 0], 5]),
+    Case("within", lambda: timeout(add_one, 30.0), [1, 13]),
+    Case("within, late", lambda: timeout(never, 0.05), [1], expect=[DeadlineExceeded("")]),
+    Case("beside", lambda: beside(abs, invert), [1, 0]),
+    Case("refuses", lambda: Pipeline(refuse_negative) >> invert, [1, 0, -1]),
+    Case("a refusal further in is a failure", lambda: Pipeline(lambda x: -x) >> refuse_negative, [1, -1]),
+    Case("kinds of values", lambda: Pipeline(kinds), [1, "a", None]),
+    Case("nested failure", lambda: fallback(switch(negative, {False: invert}), vote(invert, invert)), [1, 0, -1]),
+    Case("mixed stages", lambda: parallel(add_one, invert, step(slow_double, blocking=True)) >> len, [1, 0, 13]),
+]

@@ -1,0 +1,320 @@
+"""Pipelines and rows for Hypothesis to make, of every node kind, and what a legal plan is.
+
+Every part takes any value and makes an int, a dict or a list of it, so that all of them compose. A vectorized part puts the form of
+the column it was given into its answer: were a row's form to depend on its neighbours, the answers would differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from stretto import UNDECIDED, Aside, Call, Each, Input, Join, Node, Pack, Pipeline, Plan, Within, composer, step
+from stretto._ir import Stage
+from stretto.errors import BadRows, InputError, StrettoError
+from stretto_composers import fallback, race, switch, vote
+
+ERRORS = {"value": ValueError, "input": InputError, "key": KeyError}
+
+
+def number(value: Any) -> int:
+    """Make one number of any value."""
+    match value:
+        case Mapping():
+            return sum((i + 2) * number(each) for i, each in enumerate(value.values())) % 997
+        case list() | tuple() | np.ndarray():
+            return sum((i + 3) * number(each) for i, each in enumerate(value)) % 997
+        case _:
+            return int(value)
+
+
+def numbers(column: Any) -> list[int]:
+    """Make a number of each row of a column, which tells the column's form."""
+    match column:
+        case dict():
+            members = [numbers(each) for each in column.values()]
+            return [sum((i + 2) * n for i, n in enumerate(row)) % 997 for row in zip(*members, strict=True)]
+        case np.ndarray():
+            return [number(row) + 1 for row in column]
+        case list():
+            return [number(row) for row in column]
+        case _:
+            raise TypeError(f"a vectorized step is given a {type(column).__name__}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A function that adds `add`, and fails where the number divides by `fails`."""
+
+    add: int = 1
+    fails: int = 0
+    error: str = "value"
+
+    @property
+    def __name__(self) -> str:  # noqa: PLW3201
+        return f"{type(self).__name__.lower()}_{self.add}_{self.fails}_{self.error}"
+
+    def bad(self, n: int) -> bool:
+        return self.fails > 0 and n % self.fails == 0
+
+    def of(self, n: int) -> int:
+        if self.bad(n):
+            raise ERRORS[self.error](f"{n} divides by {self.fails}")
+        return n + self.add
+
+
+class Row(Part):
+    def __call__(self, value: Any) -> int:
+        return self.of(number(value))
+
+
+class RowDict(Part):
+    def __call__(self, value: Any) -> dict[str, Any]:
+        n = self.of(number(value))
+        return {"n": n, "half": n / 2}
+
+
+class RowList(Part):
+    def __call__(self, value: Any) -> list[int]:
+        n = self.of(number(value))
+        return list(range(n, n + n % 3))
+
+
+class Waiting(Part):
+    async def __call__(self, value: Any) -> int:
+        await asyncio.sleep(0)
+        return self.of(number(value))
+
+
+class Vector(Part):
+    def __call__(self, column: Any) -> Any:
+        return [self.of(n) for n in numbers(column)]
+
+
+class VectorArray(Part):
+    def __call__(self, column: Any) -> Any:
+        return np.array([self.of(n) for n in numbers(column)])
+
+
+class VectorTable(Part):
+    def __call__(self, column: Any) -> Any:
+        return np.array([[self.of(n), n / 2] for n in numbers(column)])
+
+
+class VectorText(Part):
+    def __call__(self, column: Any) -> Any:
+        return np.array([str(self.of(n)) for n in numbers(column)])
+
+
+class VectorDict(Part):
+    def __call__(self, column: Any) -> Any:
+        ns = [self.of(n) for n in numbers(column)]
+        return {"n": np.array(ns), "list": ns}
+
+
+class VectorWaiting(Part):
+    async def __call__(self, column: Any) -> Any:
+        await asyncio.sleep(0)
+        return np.array([self.of(n) for n in numbers(column)])
+
+
+class VectorBad(Part):
+    """Names its bad rows itself."""
+
+    def __call__(self, column: Any) -> Any:
+        ns = numbers(column)
+        bad = {i: ERRORS[self.error](f"{n} divides by {self.fails}") for i, n in enumerate(ns) if self.bad(n)}
+        if bad:
+            raise BadRows(bad)
+        return np.array(ns) + self.add
+
+
+class VectorShort(Part):
+    """Leaves its bad rows out."""
+
+    def __call__(self, column: Any) -> Any:
+        return [n + self.add for n in numbers(column) if not self.bad(n)]
+
+
+class Decide:
+    """Decides once all are in: the sum of those that succeeded, or the first error in the order written."""
+
+    def __init__(self, names: tuple[str, ...], need: int) -> None:
+        self.names, self.need = names, need
+
+    def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
+        if waiting:
+            return UNDECIDED
+        fine = [arrived[name] for name in self.names if not isinstance(arrived[name], StrettoError)]
+        if len(fine) >= self.need:
+            return sum(map(number, fine))
+        if self.need > len(self.names):
+            return UNDECIDED
+        raise next(arrived[name] for name in self.names if isinstance(arrived[name], StrettoError))
+
+
+@composer
+def gather(x: Node, *members: Pipeline, need: int) -> Node:
+    """The sum of the members that succeed, of which there must be `need`."""
+    names = tuple(f"m{i}" for i in range(len(members)))
+    return Join((x,), members=tuple(each.plan() for each in members), names=names, until=Decide(names, need))
+
+
+@composer
+def each(x: Node, part: Pipeline) -> Node:
+    """The part for every element of a list."""
+    return Each((x,), body=part.plan())
+
+
+@composer
+def within(x: Node, part: Pipeline, seconds: float = 1000) -> Node:
+    """The part, within so many seconds."""
+    return Within((x,), body=part.plan(), seconds=seconds)
+
+
+@composer
+def beside(x: Node, part: Pipeline) -> Node:
+    """The value as it is; the part is started beside it."""
+    return Aside((x,), body=part.plan())
+
+
+@composer
+def unchanged(x: Node) -> Node:
+    """The value as it is."""
+    return x
+
+
+@composer
+def diamond(x: Node, top: Pipeline, left: Pipeline, right: Pipeline) -> Node:
+    """Two parts over one node."""
+    node = top(x)
+    return Pack((left(node), right(node)), names=("left", "right"))
+
+
+def parity(value: Any) -> int:
+    return number(value) % 4
+
+
+def parts() -> st.SearchStrategy[Pipeline[Any, Any]]:
+    adds, fails, errors = st.integers(0, 2), st.sampled_from([0, 0, 2, 3, 5]), st.sampled_from(sorted(ERRORS))
+    row = st.builds(
+        lambda kind, add, fails, error, pure: step(kind(add, fails, error), pure=pure),
+        st.sampled_from([Row, RowDict, RowList, Waiting]),
+        adds,
+        fails,
+        errors,
+        st.booleans(),
+    )
+    kinds = [Vector, VectorArray, VectorTable, VectorText, VectorDict, VectorWaiting, VectorBad, VectorShort]
+    column = st.builds(
+        lambda kind, add, fails, error, pure: step(kind(add, fails, error), vectorized=True, pure=pure),
+        st.sampled_from(kinds),
+        adds,
+        fails,
+        errors,
+        st.booleans(),
+    )
+    blocking = st.builds(lambda add, fails: step(Row(add, fails), blocking=True), adds, fails)
+    model = st.builds(
+        lambda kind, add, fails: step(
+            kind(add, fails), name=f"model-{kind.__name__}-{add}-{fails}", vectorized=kind is VectorBad, pure=True
+        ),
+        st.sampled_from([VectorBad, Row, Waiting]),
+        adds,
+        fails,
+    )
+    placed = st.builds(
+        lambda kind, add, fails: step(kind(add, fails), vectorized=kind is VectorArray, num_replicas=2),
+        st.sampled_from([VectorArray, Row, Waiting]),
+        adds,
+        fails,
+    )
+    return st.one_of(row, column, column, blocking, model, placed, st.just(unchanged()))
+
+
+Pipelines = st.SearchStrategy[Pipeline[Any, Any]]
+
+
+def _larger(smaller: Pipelines) -> Pipelines:
+    def built(make: Callable[..., Pipeline[Any, Any]], *args: Any, **kwargs: Any) -> Pipelines:
+        return st.builds(make, *args, **kwargs)
+
+    p, key = smaller, st.just(parity)
+    return st.one_of(
+        built(lambda a, b: a >> b, p, p),
+        built(lambda a, b, c: a >> b >> c, p, p, p),
+        built(lambda some: parallel_of(some), st.lists(p, min_size=1, max_size=3)),
+        built(diamond, p, p, p),
+        built(switch, key, st.dictionaries(st.integers(0, 3), p, min_size=1, max_size=3), st.none() | p),
+        built(fallback, p, p),
+        built(lambda a: race(a, a), p),
+        built(lambda some: vote(*(a >> number for a in some)), st.lists(p, min_size=1, max_size=3)),
+        built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
+        built(lambda a: RowList(1) >> each(a), p),
+        built(each, p),
+        built(within, p),
+        built(beside, p),
+    )
+
+
+def parallel_of(some: list[Pipeline[Any, Any]]) -> Pipeline[Any, Any]:
+    from stretto import parallel
+
+    return parallel(**{f"b{i}": part for i, part in enumerate(some)})
+
+
+def pipelines(leaves: int = 8) -> Pipelines:
+    """Pipelines of up to so many steps or so."""
+    return st.recursive(parts(), _larger, max_leaves=leaves)
+
+
+def rows() -> st.SearchStrategy[list[int]]:
+    """Batches of a few rows."""
+    return st.lists(st.integers(-6, 12), min_size=1, max_size=6)
+
+
+def assert_legal(plan: Plan) -> None:
+    """Hold a plan to what every plan is: ordered, whole, and with nothing in a stage that waits."""
+    left = [plan]
+    while left:
+        each = left.pop()
+        known: set[Node] = set(each.inputs)
+        assert len(known) == len(each.inputs), "inputs are different nodes"
+        for node in each.order:
+            assert not isinstance(node, Input), "an input is not computed"
+            assert set(node.inputs) <= known, f"{node!r} comes before what it needs"
+            assert node.inputs or isinstance(node, Pack), "every node is made from something"
+            known.add(node)
+            left += [sub for sub in node.plans]
+            assert all(len(sub.inputs) == 1 for sub in node.plans), "a sub-plan takes one value"
+            match node:
+                case Call(step=Stage() as stage):
+                    assert len(stage.plan.inputs) == len(node.inputs), "a stage gets what it takes"
+                    assert stage.host or not stage.plan.waits, f"stage {stage.name} holds something that waits"
+                    left.append(stage.plan)
+                case Pack(names=names):
+                    assert len(names) == len(set(names)) == len(node.inputs), "each name of a pack has its value"
+                case Join(names=names, members=members):
+                    assert len(names) == len(set(names)) == len(members), "each member of a join has its name"
+                case _:
+                    assert len(node.inputs) in (1, 2)
+        assert each.output in known, "the output is a node of the plan"
+
+
+def gathered(work: Callable[[], Awaitable[Any]]) -> Any:
+    """Run a coroutine function in an event loop of its own, which must be left empty."""
+
+    async def main() -> Any:
+        answer = await work()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"tasks left: {left}"
+        return answer
+
+    return asyncio.run(main())
