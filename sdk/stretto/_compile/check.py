@@ -30,7 +30,9 @@ def _sharing_features(plan: Plan) -> Plan:
     if len({id(step) for step in steps}) < 2:
         return plan
     features = [features_of(step) for step in steps]
-    known = None if any(each is None for each in features) else frozenset(name for each in features for name in each or ())
+    known = (
+        None if any(each is None for each in features) else frozenset(name for each in features for name in each or ())
+    )
 
     def rule(node: Node) -> Node:
         if isinstance(node, Call) and isinstance(node.step, Step) and node.step in targets:

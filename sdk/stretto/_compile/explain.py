@@ -39,7 +39,9 @@ class Explanation:
         low, high = self.calls
         count = f"{low}" if low == high else f"{low} to {high}"
         names = ", ".join(self.deployments)
-        hosts = f"1 for the pipeline, {len(self.deployments)} more: {names}" if self.deployments else "1 for the pipeline"
+        hosts = (
+            f"1 for the pipeline, {len(self.deployments)} more: {names}" if self.deployments else "1 for the pipeline"
+        )
         return (f"deployments on Ray Serve: {hosts}", f"handle calls inside Serve, a request: {count}", *self.advice)
 
     def __str__(self) -> str:
@@ -117,7 +119,9 @@ def _branch(node: Node) -> Branch:
         case Call(step=Stage() as stage):
             options = ", ".join(f"{key}={value!r}" for key, value in stage.options.items())
             inner = _branches(stage.plan)
-            return Branch("deployment", f"deployment {stage.host}", "; ".join(filter(None, [options, stage.reason])), inner)
+            return Branch(
+                "deployment", f"deployment {stage.host}", "; ".join(filter(None, [options, stage.reason])), inner
+            )
         case Call(step=step):
             how = "asynchronous" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
@@ -155,5 +159,7 @@ def _box(branch: Branch) -> str:
     color = _COLORS.get(branch.kind, "#9e9e9e")
     note = f'<span style="opacity:.65"> {html.escape(branch.note)}</span>' if branch.note else ""
     inner = "".join(map(_box, branch.branches))
-    style = f"border-left:4px solid {color};margin:4px 0 4px 12px;padding:2px 10px;background:{color}14;border-radius:4px"
+    style = (
+        f"border-left:4px solid {color};margin:4px 0 4px 12px;padding:2px 10px;background:{color}14;border-radius:4px"
+    )
     return f'<div style="{style}"><b>{html.escape(branch.title)}</b>{note}{inner}</div>'

@@ -11,8 +11,8 @@ from stretto._ir import Call, Input, Node, Pack, Plan, Stage
 def fuse(plan: Plan) -> Plan:
     """Give the plan in which maximal groups of nodes that can't suspend are calls of stages.
 
-    A node joins the stage of its consumers where all of these are in one, and none of them has to wait for something that the
-    node need not wait for: else what could run beside an asynchronous step would stand in line behind it.
+    A node joins the stage of its consumers where all of these are in one, and none of them has to wait for something
+    that the node need not wait for: else what could run beside an asynchronous step would stand in line behind it.
     """
     seen: dict[Plan, Plan] = {}
 

@@ -16,8 +16,8 @@ Placement: TypeAlias = Literal["auto", "fused", "split"]
 class Profile:
     """What steps and a hop cost, as measured.
 
-    `steps` are seconds for one row alone, by the step's name; `batched` are seconds a row in a batch of 64; `hop` is what a handle
-    call of a Serve deployment costs, in seconds.
+    `steps` are seconds for one row alone, by the step's name; `batched` are seconds a row in a batch of 64; `hop` is
+    what a handle call of a Serve deployment costs, in seconds.
     """
 
     steps: Mapping[str, float] = field(default_factory=dict)
@@ -28,8 +28,8 @@ class Profile:
 def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> Plan:
     """Give the plan in which every call that gets a deployment of its own is one of a hosted stage.
 
-    A step with resources of its own always does; with ``"split"`` so does every model; with ``"auto"`` so does a step that by the
-    `profile` costs more than a hop. The others stay in the process that took the request.
+    A step with resources of its own always does; with ``"split"`` so does every model; with ``"auto"`` so does a step
+    that by the `profile` costs more than a hop. The others stay in the process that took the request.
 
     Raises:
         PipelineError: `placement` is none of the three.

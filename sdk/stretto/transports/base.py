@@ -76,5 +76,5 @@ class Transport(ABC):
     async def ready(self) -> bool:
         """Say whether the other end would answer now."""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  a transport may well hold nothing
         """Let go of what this side holds; calls under way are cancelled."""

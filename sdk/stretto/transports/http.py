@@ -53,6 +53,11 @@ class HttpTransport(Transport):
         """The server's URL."""
         return self._connection.url
 
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._connection.url
+
     async def predict(self, row: Any, timeout: float | None) -> Any:
         """Give the answer for one row, or raise its error."""
         future = self._queue.submit(_Waiting(encode_row(row), _deadline(timeout)))

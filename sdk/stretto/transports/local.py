@@ -28,9 +28,9 @@ CHUNK = 16_384
 class LocalTransport(Transport):
     """Evaluates a compiled plan in this process, over a backend.
 
-    Where the plan is one stage, rows of concurrent calls wait in front of it and nothing else stands between. Where it is
-    not, each request is evaluated by itself and its rows meet others' in front of each stage, so that a slow step holds up
-    only the rows that need it.
+    Where the plan is one stage, rows of concurrent calls wait in front of it and nothing else stands between. Where it
+    is not, each request is evaluated by itself and its rows meet others' in front of each stage, so that a slow step
+    holds up only the rows that need it.
     """
 
     def __init__(self, plan: Plan, backend: Backend | None = None, *, name: str = "", text: str = "") -> None:
@@ -38,12 +38,8 @@ class LocalTransport(Transport):
         self.backend = InlineBackend() if backend is None else backend
         self.name = name
         self.text = text
-        self._steps = {step.name: Plan((start := Input(),), Call((start,), step=step)) for step in plan.steps()}
-        self._stages = {
-            node.step.host: Plan((start := Input(),), Call((start,), step=node.step))
-            for node in plan.walk()
-            if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.host
-        }
+        self._steps = _by_name(plan)
+        self._alone: dict[str, Plan] = {}
         stage = is_single_stage(plan)
         self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
 
@@ -61,7 +57,9 @@ class LocalTransport(Transport):
             with anyio.move_on_after(timeout):
                 return await self._lane.submit(row, scope.deadline)
             raise late(f"({timeout:g} s)")
-        outcome = (await self._evaluate(self.plan, Column([row], 1, request=True), Scope.starting(timeout))).outcomes()[0]
+        outcome = (await self._evaluate(self.plan, Column([row], 1, request=True), Scope.starting(timeout))).outcomes()[
+            0
+        ]
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
@@ -110,14 +108,30 @@ class LocalTransport(Transport):
         return await evaluate(plan, (column,), self.backend, scope)
 
     def _of(self, step: str) -> Plan:
-        plan = self._stages.get(step) or self._steps.get(step)
-        if plan is None:
+        if step not in self._steps:
             raise NotFound(f"there is no step {step!r}; the steps are {', '.join(map(repr, self._steps)) or 'none'}")
-        return fuse(plan)
+        if step not in self._alone:
+            start = Input()
+            self._alone[step] = fuse(Plan((start,), Call((start,), step=self._steps[step])))
+        return self._alone[step]
 
     def _features(self) -> tuple[str, ...]:
         known = [features_of(step) or () for step in _first_steps(self.plan)]
         return tuple(dict.fromkeys(name for names in known for name in names))
+
+
+def _by_name(plan: Plan) -> dict[str, Step | Stage]:
+    """Give each step by its name, or the deployment that runs it; names that two different steps have are left out."""
+    found: dict[str, Step | Stage] = {}
+    twice: set[str] = set()
+    for step in plan.steps():
+        other = found.setdefault(step.name, step)
+        if other is not step and isinstance(other, Step) and (step.key is None or step.key != other.key):
+            twice.add(step.name)
+    for node in plan.walk():
+        if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.host:
+            found[node.step.host] = node.step
+    return {name: step for name, step in found.items() if name not in twice}
 
 
 def _first_steps(plan: Plan) -> list[Step]:
