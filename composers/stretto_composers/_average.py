@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
-from stretto import Call, Node, Pack, Part, Pipeline, Step, composer
 
+from stretto import Call, Node, Pack, Part, Pipeline, Step, composer
 from stretto_composers._members import labels_of
 
 
 @composer
 def average(x: Node, *members: Part[Any, Any]) -> Node:
-    """Answer with the mean of what the members give: numbers, arrays of one shape, or dicts of numbers with the same keys.
+    """Answer with the mean of the answers: numbers, arrays of one shape, or dicts of numbers with the same keys.
 
-    ``average(a, b)`` asks members side by side; ``parallel(a, b) >> average()`` takes the answers of a fan-out. The mean is that of
-    scikit-learn's ``VotingRegressor``. A member that fails fails the row.
+    ``average(a, b)`` asks members side by side; ``parallel(a, b) >> average()`` takes the answers of a fan-out. The
+    mean is that of scikit-learn's ``VotingRegressor``. A member that fails fails the row.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -53,5 +53,8 @@ def _mean_of(values: tuple[Any, ...]) -> Any:
         if any(value.keys() != values[0].keys() for value in values):
             raise ValueError(f"the members give different keys: {[list(value) for value in values]}")
         return {key: _mean_of(tuple(value[key] for value in values)) for key in keys}
-    result = np.average(np.asarray(values, dtype=np.float64), axis=0)
+    numbers = np.asarray(values)
+    if numbers.dtype.kind not in "fiub":
+        raise TypeError(f"average() takes numbers, not {values!r}")
+    result = np.average(numbers, axis=0)
     return result if result.ndim else float(result)

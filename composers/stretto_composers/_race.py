@@ -7,7 +7,6 @@ from typing import Any
 
 from stretto import UNDECIDED, Join, Node, Part, Pipeline, composer
 from stretto.errors import PipelineError, StrettoError
-
 from stretto_composers._members import labels_of
 
 

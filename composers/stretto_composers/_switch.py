@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from stretto import Choose, Node, Part, Pipeline, composer
 from stretto.errors import PipelineError
@@ -30,9 +30,9 @@ def switch(
     >>> asyncio.run(main())
     ['positive', 'negative']
     """
+    if not isinstance(cast("object", cases), Mapping):
+        raise PipelineError(f"switch() takes a dict from each key to its part, not {cases!r}")
     if not cases:
         raise PipelineError("switch() needs at least one case")
     plans = tuple((case, Pipeline(part).plan()) for case, part in cases.items())
-    return Choose(
-        (x, Pipeline(key)(x)), cases=plans, default=None if default is None else Pipeline(default).plan()
-    )
+    return Choose((x, Pipeline(key)(x)), cases=plans, default=None if default is None else Pipeline(default).plan())

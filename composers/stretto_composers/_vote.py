@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from math import fsum
+from typing import Any, cast
 
 from stretto import UNDECIDED, Call, Join, Node, Part, Pipeline, Step, composer
 from stretto.errors import PipelineError, StrettoError
-
 from stretto_composers._members import labels_of
 
 
@@ -16,10 +16,10 @@ from stretto_composers._members import labels_of
 def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Sequence[float] | None = None) -> Node:
     """Answer with the label that most members give; of labels with equal votes, the one that sorts first.
 
-    ``vote(a, b, c)`` asks members side by side and stops as soon as the label is certain: the others are cancelled or never
-    started. ``parallel(a, b, c) >> vote()`` takes the answers of a fan-out. `weights` count votes, by branch name or in the order
-    of members; the rule and the tie are those of scikit-learn's ``VotingClassifier(voting="hard")``. A member that
-    fails fails the row.
+    ``vote(a, b, c)`` asks members side by side and stops as soon as the label is certain: the others are cancelled or
+    never started. ``parallel(a, b, c) >> vote()`` takes the answers of a fan-out. `weights` count votes, by branch name
+    or in the order of members; the rule and the tie are those of scikit-learn's ``VotingClassifier(voting="hard")``. A
+    member that fails fails the row, unless the label is certain whatever it could have said.
 
     Raises:
         PipelineError: a weight is negative, belongs to no member, or there are not as many as members.
@@ -37,35 +37,41 @@ def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Seque
     parts = [Pipeline(member) for member in members]
     names = labels_of(parts)
     plans = tuple(part.plan() for part in parts)
-    return Join((x,), members=plans, names=names, until=Majority(_checked(weights, names)))
+    return Join((x,), members=plans, names=names, until=Majority(_checked(weights, names), names))
 
 
 class Majority:
     """Counts votes: of a dict of answers, or of those that have arrived while others are out."""
 
-    def __init__(self, weights: Mapping[str, float] | Sequence[float] | None) -> None:
+    def __init__(self, weights: Mapping[str, float] | Sequence[float] | None, names: tuple[str, ...] = ()) -> None:
         self.weights = weights
+        self.names = names
 
-    def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> Any:
+    def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
         """Give the winner, or `UNDECIDED` while those still out could change it."""
         if not isinstance(arrived, Mapping):
             raise TypeError(f"vote() takes the answers of a fan-out, as in parallel(a, b) >> vote(), not {arrived!r}")
-        names = (*arrived, *waiting)
-        weigh = self._weigh(names)
-        votes: Counter[Any] = Counter()
-        for name, label in arrived.items():
+        said = cast("Mapping[str, Any]", arrived)
+        weigh = self._weigh((*said, *waiting))
+        given: defaultdict[Any, list[float]] = defaultdict(list)
+        failed: dict[str, StrettoError] = {}
+        for name, label in said.items():
             if isinstance(label, StrettoError):
-                raise label
-            votes[label] += weigh[name]
-        if not votes:
+                failed[name] = label
+            else:
+                given[label].append(weigh[name])
+        # Nothing here depends on the order of arrival: fsum rounds once, and a failed member could have said anything.
+        votes = {label: fsum(weights) for label, weights in given.items()}
+        unknown = fsum(weigh[name] for name in (*waiting, *failed))
+        most, *others = sorted(votes.values(), reverse=True) or [0.0]
+        if votes and ((not waiting and not failed) or most > (others[0] if others else 0.0) + unknown):
+            return min(label for label, count in votes.items() if count == most)
+        if waiting:
             return UNDECIDED
-        ranked = sorted(votes.items(), key=lambda pair: (-pair[1], pair[0]))
-        left = sum(weigh[name] for name in waiting)
-        second = ranked[1][1] if len(ranked) > 1 else 0
-        # A label not seen yet could get all that is left, and a tie may go to whichever sorts first.
-        if waiting and ranked[0][1] <= max(second, 0) + left:
-            return UNDECIDED
-        return ranked[0][0]
+        raise failed[min(failed, key=self._place)]
+
+    def _place(self, name: str) -> int:
+        return self.names.index(name) if name in self.names else 0
 
     def _weigh(self, names: Sequence[str]) -> Mapping[str, float]:
         if self.weights is None:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from contextvars import copy_context
-from functools import partial
 from types import CoroutineType
 from typing import Any, TypeVar, cast
 
@@ -49,8 +48,15 @@ class Threads:
         """Call `fn` in a thread."""
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._most, "stretto")
-        call = partial(copy_context().run, _stopping, fn, args)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+        def call() -> T:
+            try:
+                return fn(*args)
+            except StopIteration as error:
+                # No future takes a StopIteration: whoever awaits it would wait for ever.
+                raise RuntimeError("the function raised StopIteration") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)
 
     def close(self) -> None:
         """Withdraw what has not begun, and let the threads end."""
@@ -59,21 +65,17 @@ class Threads:
             self._pool = None
 
 
-def _stopping(fn: Callable[..., T], args: tuple[Any, ...]) -> T:
-    try:
-        return fn(*args)
-    except StopIteration as error:
-        # No future takes a StopIteration: whoever awaits it would wait for ever.
-        raise RuntimeError("the function raised StopIteration") from error
-
-
 async def apply(step: Step, column: Column, scope: Scope, threads: Threads | None = None) -> Column:
     """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits."""
     if scope.expired:
         return Column.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
     with scope.span(step.name, "step", column.size):
         if not step.vectorized:
-            return await _rows_waiting(step, column, scope, _caller(step, threads)) if _waits(step) else _rows(step, column)
+            return (
+                await _rows_waiting(step, column, scope, _caller(step, threads))
+                if _waits(step)
+                else _rows(step, column)
+            )
         parts = column.parts()
         if len(parts) == 1:
             return await _vector(step, column, scope, threads)
@@ -143,9 +145,7 @@ def _unawaited(value: CoroutineType[Any, Any, Any]) -> TypeError:
     return TypeError("the function gave a coroutine without being 'async def'; make it 'async def' and await inside")
 
 
-async def _rows_waiting(
-    step: Step, column: Column, scope: Scope, call: Callable[[Any], Awaitable[Any]]
-) -> Column:
+async def _rows_waiting(step: Step, column: Column, scope: Scope, call: Callable[[Any], Awaitable[Any]]) -> Column:
     values: list[Any] = [None] * column.size
     errors: dict[int, StrettoError] = {i: late(f"in step {step.name!r}") for i in range(column.size)}
 

@@ -76,7 +76,9 @@ class Column:
             ranges = [range(start, start + column.size) for start, column in zip(starts, columns, strict=False)]
             return scatter(starts[-1], list(zip(ranges, columns, strict=True)), {})
         errors = {
-            start + i: error for start, column in zip(starts, columns, strict=False) for i, error in column.errors.items()
+            start + i: error
+            for start, column in zip(starts, columns, strict=False)
+            for i, error in column.errors.items()
         }
         return cls(_joined([column.values for column in columns]), starts[-1], errors, request=columns[0].request)
 
@@ -124,7 +126,7 @@ class Column:
             return values
         if isinstance(values, dict) and _form(self) is None:
             forms: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
-            members = [column.parts() for column in cast("dict[str, Column]", values).values()]
+            members = [column.parts() for column in values.values()]
             home = [{row: i for i, (rows, _) in enumerate(parts) for row in rows} for parts in members]
             for row in self.fine():
                 forms[tuple(each.get(row, 0) for each in home)].append(row)
@@ -226,7 +228,7 @@ def _form(column: Column) -> Hashable:
         kind = values.dtype.kind if values.dtype.kind in "SU" else values.dtype
         return column.request, kind, values.shape[1:]
     if isinstance(values, dict):
-        members = tuple((key, _form(each)) for key, each in cast("dict[str, Column]", values).items())
+        members = tuple((key, _form(each)) for key, each in values.items())
         return None if any(form is None for _, form in members) else (column.request, members)
     return None
 

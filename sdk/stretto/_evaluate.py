@@ -59,9 +59,7 @@ class _Flow:
                 if each is not node:
                     ready.remove(each)
                     self.tasks.start_soon(self.follow, deque([each]))
-            self.values[node] = await visit(
-                node, [self.values[each] for each in node.inputs], self.backend, self.scope
-            )
+            self.values[node] = await visit(node, [self.values[each] for each in node.inputs], self.backend, self.scope)
             for consumer in self.consumers[node]:
                 self.missing[consumer] -= 1
                 if not self.missing[consumer]:
@@ -114,7 +112,7 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
 
 
 async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:
-    plans = {key: plan for key, plan in reversed(node.cases)}
+    plans = dict(reversed(node.cases))
     chosen: dict[Plan, list[int]] = {}
     errors: dict[int, StrettoError] = {}
     for i, key in enumerate(keys.rows()):
@@ -124,7 +122,9 @@ async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, 
             plan = node.default
         if plan is None:
             known = ", ".join(repr(case) for case, _ in node.cases)
-            errors[i] = StepError(named(node), "KeyError", f"no case for the key {key!r}, and no default; cases: {known}")
+            errors[i] = StepError(
+                named(node), "KeyError", f"no case for the key {key!r}, and no default; cases: {known}"
+            )
         else:
             chosen.setdefault(plan, []).append(i)
     branches = [(plan, column if len(rows) == column.size else column.take(rows)) for plan, rows in chosen.items()]
@@ -168,7 +168,9 @@ async def _within(node: Within, column: Column, backend: Backend, scope: Scope) 
     if not inner.expired:
         return result
     # Synchronous work can't be interrupted: an answer that comes after the deadline is late all the same.
-    errors = {i: result.errors.get(i) or late(f"within {node.seconds:g} s, in {named(node)!r}") for i in range(result.size)}
+    errors = {
+        i: result.errors.get(i) or late(f"within {node.seconds:g} s, in {named(node)!r}") for i in range(result.size)
+    }
     return result.with_errors(errors)
 
 
@@ -222,7 +224,9 @@ class _Tally:
             if answer is UNDECIDED:
                 if waiting:
                     return
-                self.errors[i] = StepError(named(self.node), "Undecided", "all members answered, and none of it decides")
+                self.errors[i] = StepError(
+                    named(self.node), "Undecided", "all members answered, and none of it decides"
+                )
             self.answers[i] = answer
         del self.open[i]
 

@@ -17,6 +17,8 @@ from stretto.errors import PipelineError
 
 def is_async(fn: Callable[..., Any]) -> bool:
     """Say whether calling `fn` gives a coroutine."""
+    if isinstance(fn, type):
+        return False
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
@@ -56,8 +58,8 @@ class Step:
 class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
-    `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the request.
-    `reason` says why it stands where it does.
+    `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the
+    request. `reason` says why it stands where it does.
     """
 
     plan: Plan
@@ -310,7 +312,7 @@ class Plan:
     def walk(self) -> Iterator[Node]:
         """Give every node, those of sub-plans too, each once."""
         seen: set[int] = set()
-        left = [self]
+        left: list[Plan] = [self]
         while left:
             plan = left.pop()
             if id(plan) in seen:
@@ -381,7 +383,9 @@ def _order(inputs: tuple[Input, ...], output: Node) -> tuple[Node, ...]:
             order.append(node)
             continue
         if isinstance(node, Input):
-            raise PipelineError("a node of another plan is used here: a composer may only build on the node it is given")
+            raise PipelineError(
+                "a node of another plan is used here: a composer may only build on the node it is given"
+            )
         left.append((node, True))
         left.extend((each, False) for each in reversed(node.inputs))
     return tuple(order)

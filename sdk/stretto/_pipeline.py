@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
@@ -30,8 +30,8 @@ class Estimator(Protocol):
 class Pipeline(Generic[In, Out]):
     """A composition of parts: a function from a node to a node.
 
-    A part is a model, a bare fitted estimator, a function (plain or ``async def``) or another pipeline. ``a >> b`` gives what
-    `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+    A part is a model, a bare fitted estimator, a function (plain or ``async def``) or another pipeline. ``a >> b``
+    gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
 
     Raises:
         PipelineError: a part that is none of these.
@@ -54,7 +54,7 @@ class Pipeline(Generic[In, Out]):
 
     def __init__(self, part: Part[In, Out], /) -> None:
         whole = as_pipeline(part)
-        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
+        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, whole._plan
         self._text = f"Pipeline({whole._inner()})"
         self._label = whole.label
 
@@ -70,6 +70,11 @@ class Pipeline(Generic[In, Out]):
 
     def __call__(self, node: Node) -> Node:
         """Apply the pipeline to a node of a plan under construction."""
+        if not isinstance(cast("object", node), Node):
+            raise PipelineError(
+                f"{self!r} is applied to nodes of a plan, not to {node!r}: "
+                "to predict write await Client(pipeline).predict(x)"
+            )
         for atom in self._atoms():
             assert atom._lower is not None
             node = atom._lower(node)
@@ -82,7 +87,7 @@ class Pipeline(Generic[In, Out]):
             try:
                 self._plan = Plan((start,), self(start))
             except RecursionError as error:
-                raise PipelineError("parts are nested too deep; chain them with >> or name the inner ones") from error
+                raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
     def __rshift__(self, other: Part[Out, Mid]) -> Pipeline[In, Mid]:
@@ -111,7 +116,8 @@ class Pipeline(Generic[In, Out]):
 
     def __iter__(self) -> Iterator[Any]:
         raise PipelineError(
-            f"a pipeline can't be iterated: {self!r} is not a list of parts; to predict many rows use Client.predict_many"
+            f"a pipeline can't be iterated: {self!r} is not a list of parts; "
+            "to predict many rows use Client.predict_many"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -155,12 +161,15 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
         return _of_step(model_step(part), default_name(part))
     if isinstance(part, type) and is_estimator_class(part):
         raise PipelineError(f"{part.__name__} is a class: give a fitted instance, such as {part.__name__}().fit(X, y)")
+    if getattr(part, "_composes", False):
+        name = _function_name(part)
+        raise PipelineError(f"{name} is a composer, not yet a part: call it, as in {name}()")
     if isinstance(part, str | Path):
         raise PipelineError(f"{str(part)!r} is not a part; for the path of a saved model write model({str(part)!r})")
     if not callable(part):
         raise PipelineError(
-            f"{part!r} can't stand in a pipeline: it is a {type(part).__name__}, not a model, "
-            "a fitted estimator, a function or a pipeline"
+            f"{part!r} can't stand in a pipeline: a part is a model, a fitted estimator, a function or a pipeline, "
+            f"not a value of type {type(part).__name__}"
         )
     made = Step(fn=part, name=_function_name(part), named=False)
     return _of_step(made, made.name)
@@ -194,12 +203,13 @@ def model(
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
 
-    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib``
-    or ``.pkl``. A row is a dict of named features in any order, a sequence or a 1-d array of shape (n_features,), in
-    the order of `features`; rows are a list of those or an array of shape (n_rows, n_features). `features` are taken from
-    the estimator where it was fitted with names. `labels`, a list, an array or the path of a JSON file, name the
-    classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``, ``"decision"`` or ``"transform"``.
-    `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``, ``ray_actor_options={"num_cpus": 1}``.
+    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, or with ``trusted=True`` in
+    ``.joblib`` or ``.pkl``. A row is a dict of named features in any order, a sequence or a 1-d array of shape
+    (n_features,), in the order of `features`; rows are a list of those or an array of shape (n_rows, n_features).
+    `features` are taken from the estimator where it was fitted with names. `labels`, a list, an array or the path of a
+    JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
+    ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
+    ``ray_actor_options={"num_cpus": 1}``.
 
     Raises:
         ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, or names do not fit.
@@ -270,9 +280,9 @@ def step(
 ) -> Pipeline[Any, Any]:
     """Give a function as a step, when a bare function is not enough.
 
-    With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and gives as
-    many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a `pure` one
-    happen once. `options` are Ray Serve's deployment options, as in `model`.
+    With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and
+    gives as many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a
+    `pure` one happen once. `options` are Ray Serve's deployment options, as in `model`.
 
     Raises:
         PipelineError: `fn` can't be called.
@@ -289,7 +299,7 @@ def step(
         vectorized=vectorized,
         blocking=blocking,
         pure=pure,
-        key=("function", id(fn), vectorized, blocking, name) if pure else None,
+        key=("function", fn, vectorized, blocking, name) if pure and isinstance(cast("object", fn), Hashable) else None,
         options=options,
         named=name is not None,
     )
@@ -354,15 +364,16 @@ def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipe
         given, named = bound.args, bound.kwargs
 
         def apply(node: Node) -> Node:
-            made = cast("Callable[..., Node]", lower)(node, *given, **named)
+            made = cast("Callable[..., Any]", lower)(node, *given, **named)
+            if not isinstance(made, Node):
+                raise PipelineError(f"the composer {name}() must give a node, such as part(x), and gave {made!r}")
             return _named(made, name)
 
-        shown = [*(_shown(each) for each in given), *(f"{key}={_shown(each)}" for key, each in named.items())]
-        pipeline = _atom(apply, f"{name}({', '.join(shown)})", name)
+        pipeline = _atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
         pipeline.plan()
         return pipeline
 
-    build.__signature__ = signature  # type: ignore[attr-defined]
+    vars(build).update(__signature__=signature, _composes=True)
     return build
 
 
@@ -378,6 +389,18 @@ def _coerced(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_coerced(each) for each in cast("tuple[Any, ...]", value))
     return None if value is None else as_pipeline(value)
+
+
+def _written(bound: inspect.BoundArguments, by_name: set[str]) -> Iterator[str]:
+    """Give the arguments of a call as they were written; `by_name` are those given as ``name=value``."""
+    for key, value in bound.arguments.items():
+        match bound.signature.parameters[key].kind:
+            case inspect.Parameter.VAR_POSITIONAL:
+                yield from map(_shown, value)
+            case inspect.Parameter.VAR_KEYWORD:
+                yield from (f"{name}={_shown(each)}" for name, each in value.items())
+            case _:
+                yield f"{key}={_shown(value)}" if key in by_name else _shown(value)
 
 
 def _shown(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -57,7 +57,7 @@ class Scope:
         return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
 
     @contextmanager
-    def span(self, name: str, kind: str, rows: int, place: str = "") -> Iterator[None]:
+    def span(self, name: str, kind: str, rows: int, place: str = "") -> Generator[None]:
         """Note the time from here to the end of the block, if this is a traced request."""
         if self.spans is None:
             yield

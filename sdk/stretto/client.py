@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
 from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
 from stretto._connect import connect
 from stretto._pipeline import Part
-from stretto.errors import PipelineError, StrettoError
+from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
 In = TypeVar("In")
@@ -45,9 +44,9 @@ class Submission(Generic[Out]):
 class Client(Generic[In, Out]):
     """Asks a pipeline, wherever it runs.
 
-    `target` is a pipeline or a part of one (it runs in this process), ``"serve://APP"`` or a Ray Serve handle, ``"http://..."`` or
-    ``"https://..."``. `token` is the bearer token of a server that asks for one. It works as it is, and as ``async with``,
-    which closes it.
+    `target` is a pipeline or a part of one (it runs in this process), ``"serve://APP"`` or a Ray Serve handle,
+    ``"http://..."`` or ``"https://..."``. `token` is the bearer token of a server that asks for one. It works as it is,
+    and as ``async with``, which closes it.
 
     Raises:
         PipelineError: the target is none of these, or the pipeline is built wrong.
@@ -81,9 +80,7 @@ class Client(Generic[In, Out]):
             Overloaded: the queue in front of the models is full.
             ConnectionFailed: the server is not there.
         """
-        if self._closed:
-            raise PipelineError(f"{self!r} is closed; make a new Client")
-        return await self.transport.predict(x, timeout)
+        return await self._open().predict(x, timeout)
 
     async def predict_many(
         self,
@@ -95,16 +92,13 @@ class Client(Generic[In, Out]):
     ) -> list[Out]:
         """Give the answers for a list of rows, or an array of shape (n_rows, n_features), in order.
 
-        With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their answers
-        would; with ``"skip"`` they are left out. `step` asks that named step alone.
+        With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their
+        answers would; with ``"skip"`` they are left out. `step` asks that named step alone.
 
         Raises:
             StrettoError: as in `predict`, for the first row that failed, unless `on_error` says otherwise.
         """
-        if self._closed:
-            raise PipelineError(f"{self!r} is closed; make a new Client")
-        given = rows if isinstance(rows, np.ndarray | list) else list(rows)
-        answers = list(await self.transport.outcomes(given, timeout, step))
+        answers = list(await self._open().outcomes(_listed(rows), timeout, step))
         failed = [(i, each.at(i)) for i, each in enumerate(answers) if isinstance(each, StrettoError)]
         if failed and on_error == "raise":
             raise failed[0][1]
@@ -144,28 +138,40 @@ class Client(Generic[In, Out]):
         """
         if concurrency < 1:
             raise PipelineError(f"concurrency={concurrency}: it takes at least 1")
-        running: deque[asyncio.Task[Out]] = deque()
-        source = _stream(rows)
-        position = 0
-        try:
-            more = True
-            while more or running:
-                while more and len(running) < concurrency:
-                    try:
-                        row = await anext(source)
-                    except StopAsyncIteration:
-                        more = False
-                        break
-                    running.append(asyncio.create_task(self._numbered(row, position, timeout)))
+        places = asyncio.Semaphore(concurrency)
+        running: set[asyncio.Task[Out]] = set()
+        arrived: asyncio.Queue[asyncio.Task[Out] | None] = asyncio.Queue()
+
+        async def start() -> int:
+            # Rows may come slowly: reading them must not keep the answers of earlier ones waiting.
+            position = 0
+            try:
+                await places.acquire()
+                async for row in _stream(rows):
+                    task = asyncio.create_task(self._numbered(row, position, timeout))
+                    running.add(task)
+                    if ordered:
+                        arrived.put_nowait(task)
+                    else:
+                        task.add_done_callback(arrived.put_nowait)
                     position += 1
-                if not running:
-                    break
-                if ordered:
-                    await asyncio.wait([running[0]])
-                else:
-                    done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                    running = deque(sorted(running, key=lambda task: task not in done))
-                task = running.popleft()
+                    await places.acquire()
+            finally:
+                arrived.put_nowait(None)
+            return position
+
+        starting = asyncio.create_task(start())
+        given, total = 0, None
+        try:
+            while given != total:
+                task = await arrived.get()
+                if task is None:
+                    total = await starting
+                    continue
+                await asyncio.wait([task])
+                running.discard(task)
+                places.release()
+                given += 1
                 error = task.exception()
                 if error is None:
                     yield task.result()
@@ -174,24 +180,24 @@ class Client(Generic[In, Out]):
                 elif on_error == "return":
                     yield cast("Out", error)
         finally:
-            for task in running:
+            for task in (starting, *running):
                 task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(starting, *running, return_exceptions=True)
 
     async def _numbered(self, row: In, position: int, timeout: float | None) -> Out:
         try:
             return await self.predict(row, timeout=timeout)
         except StrettoError as error:
-            error.row = position
-            raise
+            numbered = error.at(position)
+        raise numbered
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
-        return await self.transport.trace(x, timeout)
+        return await self._open().trace(x, timeout)
 
     async def metadata(self) -> Metadata:
         """Say what is at the other end: its pipeline, its steps, the features a row must have."""
-        return await self.transport.metadata()
+        return await self._open().metadata()
 
     async def ready(self) -> bool:
         """Say whether a prediction would be answered now."""
@@ -204,6 +210,11 @@ class Client(Generic[In, Out]):
             task.cancel()
         await asyncio.gather(*self._submitted, return_exceptions=True)
         await self.transport.aclose()
+
+    def _open(self) -> Transport:
+        if self._closed:
+            raise PipelineError(f"{self!r} is closed; make a new Client")
+        return self.transport
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,9 +237,23 @@ class Client(Generic[In, Out]):
         return f"Client({self.transport.where})"
 
 
+def _listed(rows: Any) -> Sequence[Any]:
+    if isinstance(rows, np.ndarray) and rows.ndim:
+        return cast("Sequence[Any]", rows)
+    if (
+        isinstance(rows, str | bytes | Mapping | np.ndarray)
+        or hasattr(rows, "to_numpy")
+        or not hasattr(rows, "__iter__")
+    ):
+        frame = "; for a data frame, its to_dict('records')" if hasattr(rows, "to_numpy") else ""
+        what = "a list of rows, or an array with a row each"
+        raise InputError(f"predict_many() takes {what}{frame}, and got a {type(rows).__name__}", expected=what)
+    return cast("list[Any]", rows) if isinstance(rows, list) else list(rows)
+
+
 async def _stream(rows: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
     if isinstance(rows, AsyncIterable):
-        async for row in cast("AsyncIterable[In]", rows):
+        async for row in rows:
             yield row
         return
     for row in rows:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -57,8 +57,8 @@ async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
         return error
 
 
-# A value here is a cell: what a vectorised step would be given for this one row, a list or an array of one, or a dict of
-# these. `request` is the caller's own cell: a step that is given this very one, and refuses it, blames the caller.
+# A value here is a cell: what a vectorised step would be given for this one row, a list or an array of one, or a dict
+# of these. `request` is the caller's own cell: a step that is given this very one, and refuses it, blames the caller.
 def _value(cell: Any) -> Any:
     if isinstance(cell, dict):
         return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
@@ -215,7 +215,9 @@ def same(a: Any, b: Any) -> bool:
         return len(xs) == len(ys) and all(same(x, y) for x, y in zip(xs, ys, strict=True))
     if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
         x, y = np.asarray(a), np.asarray(b)
-        return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if x.dtype.kind == "f" else (x == y).all())
+        return x.shape == y.shape and bool(
+            np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if x.dtype.kind == "f" else (x == y).all()
+        )
     if isinstance(a, float) and isinstance(b, float):
         return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)) or (a != a and b != b)
     return bool(a == b)
@@ -227,9 +229,9 @@ async def check_composer(
     """Prove that a composer means one thing however it runs, or raise AssertionError saying what differs.
 
     `build` makes a pipeline that uses the composer; `inputs` are rows, some of which should fail. On each way of
-    running (``"local"``, ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must equal the oracle row by
-    row, alone and in a batch; fail with errors of Stretto's tree; and leave no task behind when cancelled. The pipeline
-    must pickle, and its plan must print.
+    running (``"local"``, ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must
+    equal the oracle row by row, alone and in a batch; fail with errors of Stretto's tree; and leave no task behind when
+    cancelled. The pipeline must pickle, and its plan must print.
 
     >>> import asyncio
     >>> from stretto_composers import fallback
@@ -272,12 +274,11 @@ async def _check_cancelling(client: Client[Any, Any], way: str, inputs: Sequence
         later = client.submit(row)
         later.cancel()
         await asyncio.wait([later._task])
-    for _ in range(100):
-        left = asyncio.all_tasks() - before
-        if not left:
-            return
+    patience = 100
+    while left := asyncio.all_tasks() - before:
+        assert patience, f"{way}: cancelled calls left tasks behind: {left}"
+        patience -= 1
         await asyncio.sleep(0.01)
-    raise AssertionError(f"{way}: cancelled calls left tasks behind: {left}")
 
 
 def _agree(answer: Any, expected: Any, row: Any, where: str) -> None:
@@ -285,7 +286,7 @@ def _agree(answer: Any, expected: Any, row: Any, where: str) -> None:
 
 
 @asynccontextmanager
-async def _connected(pipeline: Pipeline[Any, Any], way: str) -> AsyncIterator[Client[Any, Any]]:
+async def _connected(pipeline: Pipeline[Any, Any], way: str) -> AsyncGenerator[Client[Any, Any]]:
     match way:
         case "local":
             async with Client(pipeline) as client:
@@ -303,7 +304,7 @@ async def _connected(pipeline: Pipeline[Any, Any], way: str) -> AsyncIterator[Cl
 
 
 @asynccontextmanager
-async def serving(pipeline: Pipeline[Any, Any]) -> AsyncIterator[str]:
+async def serving(pipeline: Pipeline[Any, Any]) -> AsyncGenerator[str]:
     """Serve a pipeline over HTTP on a free port of 127.0.0.1 for the block, and give its URL."""
     import uvicorn
 

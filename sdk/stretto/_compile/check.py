@@ -8,19 +8,32 @@ from stretto._ir import Call, Input, Node, Plan, Step
 from stretto._models import accepting, features_of
 from stretto.errors import PipelineError
 
+DEPTH = 100
+"""How deep composers that hold plans of their own nest; past it Python's own stack would end, in pickle's C code first."""
+
 
 def check(plan: Plan) -> Plan:
     """Give the plan with its models told which features of the request are other models', or refuse it.
 
     Raises:
-        PipelineError: two different steps have one name.
+        PipelineError: two different steps have one name, or composers are nested too deep.
     """
+    _check_depth(plan)
     named: dict[str, Step] = {}
     for step in plan.steps():
         other = named.setdefault(step.name, step) if step.named else step
         if other is not step and (step.key is None or other.key != step.key):
             raise PipelineError(f"two steps are named {step.name!r}: give each a name of its own, with name=")
     return _sharing_features(plan)
+
+
+def _check_depth(plan: Plan) -> None:
+    level = [plan]
+    for _ in range(DEPTH + 1):
+        level = list(dict.fromkeys(sub for each in level for node in each.order for sub in node.plans))
+        if not level:
+            return
+    raise PipelineError(f"composers are nested more than {DEPTH} deep in each other: chain them with >>")
 
 
 def _sharing_features(plan: Plan) -> Plan:

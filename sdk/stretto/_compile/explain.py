@@ -67,7 +67,8 @@ class Explanation:
         lines = "".join(f"<div>{html.escape(line)}</div>" for line in self.summary)
         style = "font-family:ui-monospace,monospace;font-size:13px;line-height:1.5"
         body = "".join(map(_box, self.tree.branches))
-        return f'<div style="{style}"><div><b>{html.escape(self.text)}</b></div>{body}<div style="opacity:.7">{lines}</div></div>'
+        title = f"<div><b>{html.escape(self.text)}</b></div>"
+        return f'<div style="{style}">{title}{body}<div style="opacity:.7">{lines}</div></div>'
 
 
 _STYLES = {"stage": "bold green", "deployment": "bold magenta", "node": "cyan", "step": ""}

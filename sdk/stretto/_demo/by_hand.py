@@ -24,7 +24,7 @@ def for_asyncio(
 
 
 def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]) -> Any:
-    """Give the ensemble as one writes it for Ray Serve: two deployments, and an ingress that gathers two handle calls."""
+    """Give the ensemble as one writes it for Ray Serve: two deployments, and an ingress that gathers."""
     from ray import serve
 
     # Classes of a function are pickled by value, so that the replicas need nothing of this module.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 from rich.console import Console
@@ -21,10 +21,15 @@ from sklearn.svm import SVC
 
 from stretto import Client, Pipeline, deploy, local_ray, model, parallel, save_model, step
 from stretto._demo import by_hand
-from stretto._demo.measure import Rate, measure
+from stretto._measure import Rate, measure
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal width": 0.9}
+
+
+Call: TypeAlias = Callable[[], Awaitable[Any]]
+Programs: TypeAlias = dict[str, tuple[Call, Call]]
+"""For each way of asking, the ensemble by hand and Stretto's."""
 
 
 @dataclass(slots=True)
@@ -89,8 +94,10 @@ class Course:
 
     def train(self) -> Trained:
         """Train, validate honestly, save and read back."""
-        iris = load_iris()
-        x, x_val, y, y_val = train_test_split(iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7)
+        iris: Any = load_iris()
+        x, x_val, y, y_val = train_test_split(
+            iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7
+        )
         score = LogisticRegression(max_iter=1000).fit(x, y).score(x_val, y_val)
         self.say("train", f"validation accuracy {score:.3f}, on {len(y_val)} rows the model had not seen")
         labels = [str(name) for name in iris.target_names]
@@ -140,9 +147,12 @@ class Course:
 
     async def ways(self, both: Pipeline[Any, Any]) -> None:
         """Ask the same composition in process, by handle and over HTTP."""
-        async with deploy(both, name="ways", route="/ways") as by_handle:
-            async with Client(both) as here, Client(by_handle.url) as over_http:
-                answers = [await client.predict(ROW) for client in (here, by_handle, over_http)]
+        async with (
+            deploy(both, name="ways", route="/ways") as by_handle,
+            Client(both) as here,
+            Client(by_handle.url) as over_http,
+        ):
+            answers = [await client.predict(ROW) for client in (here, by_handle, over_http)]
         same = all(answer == answers[0] for answer in answers)
         self.say("three ways", f"in process, by handle, over HTTP: {'the same' if same else answers}, {answers[0]}")
         if not same:
@@ -168,7 +178,7 @@ class Course:
                     table.add_row(way, *map(_latency, alone), *map(_throughput, crowd), f"{ratio:.0f} x")
         self.console.print()
         self.console.print(table)
-        self.console.print("[dim]median latency of 1 caller; answers a second for 64; measured just now, on this machine[/]")
+        self.console.print("[dim]median latency of 1 caller; answers a second for 64 callers; measured just now[/]")
 
     async def keep(self, both: Pipeline[Any, Any]) -> None:
         """Go on serving until interrupted."""
@@ -184,7 +194,7 @@ class Course:
 @asynccontextmanager
 async def _programs(
     both: Pipeline[Any, Any], trained: Trained
-) -> AsyncIterator[dict[str, tuple[Callable[[], Awaitable[Any]], Callable[[], Awaitable[Any]]]]]:
+) -> AsyncGenerator[Programs]:
     from ray import serve
 
     here = by_hand.for_asyncio(trained.logistic, trained.svm, FEATURES, trained.labels)

@@ -27,7 +27,7 @@ class Backend(ABC):
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
         """Start work that nobody waits for, unless there is too much of it already."""
 
-    async def aclose(self) -> None:
+    async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
         """Let go of threads, tasks and connections."""
 
 

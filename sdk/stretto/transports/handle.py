@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import numpy as np
 
 from stretto._coalesce import Coalescer
-from stretto._ray import connect, controller, in_thread
+from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly
 from stretto._scope import Scope, late
-from stretto.backends.serve import MAX_BATCH, RAY_ERRORS, Handle, call, latest, translated
-from stretto.errors import ConnectionFailed, NotFound, StepError, StrettoError
+from stretto.backends.parcel import pack, unpack
+from stretto.backends.serve import MAX_BATCH, Handle, call, latest, translated
+from stretto.errors import NotFound, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
-from ray.serve.handle import DeploymentHandle
 
 LANES = 4
 """How many handle calls this process has under way at once; what gathers meanwhile travels in the next."""
@@ -22,21 +22,25 @@ LANES = 4
 CHUNK = 16_384
 """The rows of a handle call where one request brings more."""
 
-Row = tuple[Any, float | None]
+METHODS = ("outcomes", "predict", "trace", "metadata", "ready", "even")
+
+Row: TypeAlias = tuple[Any, float | None]
+"""One request's row with its deadline."""
 
 
 class HandleTransport(Transport):
     """Reaches an application's deployment by handle, from any process of the Ray cluster.
 
-    `target` is the application's name, or a handle. A process that is not connected to Ray connects to the one that
-    ``RAY_ADDRESS`` names or that runs on this machine, when it first asks.
+    `target` is the application's name, or a handle. A process that is not connected to Ray connects, when it first
+    asks, to the one that ``RAY_ADDRESS`` names or that runs on this machine.
     """
 
     def __init__(self, target: str | Handle, *, url: str = "") -> None:
-        self._app = target if isinstance(target, str) else target.app_name
-        self._handle = None if isinstance(target, str) else target
-        self._methods: dict[str, Handle] = {}
+        self._target = target
+        self._app: str = target if isinstance(target, str) else target.app_name
         self._url = url
+        self._methods: dict[str, Handle] = {}
+        self._even = False
         self._queue: Coalescer[Row, Any] = Coalescer(
             self._together, lanes=LANES, max_batch=MAX_BATCH, name=f"application {self._app!r}"
         )
@@ -48,24 +52,30 @@ class HandleTransport(Transport):
 
     @property
     def url(self) -> str:
-        """Where it is reached over HTTP, if it is."""
+        """Where it is reached over HTTP, if that is known."""
         return self._url
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
         """Give the answer for one row, or raise its error."""
-        await self._resolved()
+        if not self._methods:
+            await self._resolve()
+        if timeout is None:
+            return await self._one(row, None)
         scope = Scope.starting(timeout)
         with anyio.move_on_after(timeout):
-            return await self._queue.submit((row, scope.deadline))
+            return await self._one(row, scope.deadline)
         raise late(f"({timeout:g} s)")
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
         """Give an outcome for each of `rows`, from one step alone if named."""
-        await self._resolved()
         deadline = Scope.starting(timeout).deadline
         found: list[Any] = []
         for start in range(0, len(rows), CHUNK):
-            found += await self._outcomes(rows[start : start + CHUNK], step, deadline)
+            part = rows[start : start + CHUNK]
+            answers = None
+            with anyio.move_on_after(Scope(deadline).budget):
+                answers = await self._ask("outcomes", pack(part), step, deadline=deadline)
+            found += [late(f"({timeout:g} s)") for _ in part] if answers is None else unpack(answers)
         return found
 
     async def trace(self, row: Any, timeout: float | None) -> Trace:
@@ -80,38 +90,53 @@ class HandleTransport(Transport):
         return await self._ask("metadata", deadline=None)
 
     async def ready(self) -> bool:
-        """Say whether the application and every deployment of it answers."""
+        """Say whether the application, and every deployment of it, answers."""
         try:
             return await self._ask("ready", deadline=None)
-        except (ConnectionFailed, NotFound, StepError):
+        except StrettoError:
             return False
 
     async def aclose(self) -> None:
         """Cancel calls under way. The connection to Ray is the process's, and stays."""
         await self._queue.aclose()
 
-    async def _together(self, items: list[Row]) -> Sequence[Any]:
-        return await self._outcomes([row for row, _ in items], "", latest([each for _, each in items]))
+    async def _one(self, row: Any, deadline: float | None) -> Any:
+        if self._even:
+            return await self._queue.submit((row, deadline))
+        # Some rows take a longer way than others: each travels alone, and they meet in front of each stage over there.
+        outcome = await self._ask("predict", row, deadline=deadline)
+        if isinstance(outcome, StrettoError):
+            raise outcome
+        return outcome
 
-    async def _outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> Sequence[Any]:
-        with anyio.move_on_after(Scope(deadline).budget):
-            found = await self._ask("outcomes", rows, step, deadline=deadline)
-            if isinstance(found, StrettoError):
-                raise found
-            return found
-        return [late(f"in application {self._app!r}") for _ in range(len(rows))]
+    async def _together(self, items: list[Row]) -> Sequence[Any]:
+        rows, deadline = pack([row for row, _ in items]), latest([each for _, each in items])
+        try:
+            return unpack(await self._ask("outcomes", rows, "", deadline=deadline))
+        except StrettoError as error:
+            return [type(error)(*error.args) for _ in items]
 
     async def _ask(self, method: str, *args: Any, deadline: float | None) -> Any:
-        await self._resolved()
-        try:
-            return await call(self._methods[method], *args, deadline=deadline)
-        except RAY_ERRORS as error:
-            raise translated(error, self._app) from error
-
-    async def _resolved(self) -> None:
-        """Have the methods at hand; the first time this connects to Ray and starts Serve's router."""
         if not self._methods:
-            self._methods = await in_thread(lambda _: _methods(self._handle or find(self._app)))
+            await self._resolve()
+        try:
+            answer = await call(self._methods[method], *args, deadline=deadline)
+        except Exception as error:
+            raise translated(error, self._app) from error
+        if method == "outcomes" and isinstance(answer, StrettoError):
+            raise answer
+        return answer
+
+    async def _resolve(self) -> None:
+        """Have the methods at hand; this connects to Ray and starts Serve's router, which blocks."""
+        methods = await in_thread(
+            lambda _: _methods(find(self._app) if isinstance(self._target, str) else self._target)
+        )
+        try:
+            self._even = await call(methods["even"], deadline=None)
+        except Exception as error:
+            raise translated(error, self._app) from error
+        self._methods = methods
 
 
 def find(app: str) -> Handle:
@@ -123,16 +148,18 @@ def find(app: str) -> Handle:
     """
     connect(start=False)
     applications = controller().get_serve_details()["applications"]
-    ingress = applications.get(app, {}).get("deployment_topology", {}) or {}
-    if not ingress.get("ingress_deployment"):
+    topology = applications.get(app, {}).get("deployment_topology") or {}
+    if not topology.get("ingress_deployment"):
         there = ", ".join(map(repr, applications)) or "none"
         raise NotFound(f"Ray Serve has no application {app!r}; the applications are {there}")
-    return DeploymentHandle(ingress["ingress_deployment"], app)
+    return DeploymentHandle(topology["ingress_deployment"], app)
 
 
 def _methods(handle: Handle) -> dict[str, Handle]:
     if not handle.is_initialized:
         # With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 the router would live in the caller's event loop and end with it, and
-        # asyncio.run called again would find every handle of the process dead.
-        handle._init(_run_router_in_separate_loop=True)
-    return {name: handle.options(method_name=name) for name in ("outcomes", "trace", "metadata", "ready")}
+        # a second asyncio.run would find every handle of the process dead.
+        with quietly():
+            handle._init(_run_router_in_separate_loop=True)
+    with quietly():
+        return {name: handle.options(method_name=name) for name in METHODS}

@@ -1,0 +1,273 @@
+"""Ray in this process: imported quietly, reached where there is one, started where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import socket
+import threading
+import warnings
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future, wait
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import anyio
+
+from stretto.errors import ConnectionFailed, DeployError
+
+with warnings.catch_warnings():
+    # ray.serve 2.60 passes arguments to pydantic's Field that pydantic warns about.
+    warnings.simplefilter("ignore")
+    import ray
+    from ray import exceptions as ray_errors
+    from ray import serve
+    from ray._private import ray_constants
+    from ray._private.utils import read_ray_address
+    from ray.cloudpickle.cloudpickle import dumps as cloudpickled
+    from ray.serve import exceptions as serve_errors
+    from ray.serve.context import _get_global_client
+    from ray.serve.handle import DeploymentHandle
+
+__all__ = [
+    "DeploymentHandle",
+    "LocalRay",
+    "cloudpickled",
+    "connect",
+    "connected",
+    "controller",
+    "in_thread",
+    "local_ray",
+    "quietly",
+    "ray",
+    "ray_errors",
+    "serve",
+    "serve_errors",
+    "start_serve",
+]
+
+T = TypeVar("T")
+ADDRESS = "RAY_ADDRESS"
+PATIENCE = 30.0
+"""Seconds that the end of the process waits for a Ray that is just starting, so that it can be stopped."""
+
+_connecting = threading.Lock()
+
+
+class LocalRay:
+    """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
+
+    Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
+    ``services.py``), so that thread stays for as long as Ray does.
+    """
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+
+    @classmethod
+    def start(cls, *, logs: bool = False) -> LocalRay:
+        """Start Ray and connect this process to it, which blocks for a few seconds.
+
+        With `logs`, what replicas print is shown.
+        """
+        self = cls()
+        started: Future[None] = Future()
+        # A process that ends in the middle of ray.init leaves agents behind for a minute: see it through first.
+        settle = atexit.register(wait, [started], PATIENCE)
+        threading.Thread(target=self._keep, args=(started, logs), name="stretto-ray", daemon=True).start()
+        try:
+            started.result()
+        finally:
+            if started.done():
+                atexit.unregister(settle)
+        return self
+
+    def stop(self) -> None:
+        """Stop Ray and all its processes; this blocks for a second or two."""
+        ray.shutdown(wait_for_processes=True)
+        self._done.set()
+
+    def _keep(self, started: Future[None], logs: bool) -> None:
+        try:
+            with _loopback():
+                _init(address="local", include_dashboard=False, log_to_driver=logs)
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(None)
+        self._done.wait()
+
+
+@asynccontextmanager
+async def local_ray(*, logs: bool = False) -> AsyncGenerator[None]:
+    """Have one Ray for all that is deployed inside the block: the one that is there, or one that ends with the block.
+
+    Without it each `deploy` that finds no Ray starts one and stops it again. With `logs`, what replicas print is shown.
+    """
+    local = await in_thread(lambda gone: _unless_gone(connect(logs=logs), gone), undo=_stop)
+    try:
+        yield
+    finally:
+        await in_thread(lambda _: _stop(local))
+
+
+def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
+    """Connect this process to Ray: as it is already, to the one that is configured or running, or to one it starts.
+
+    The configured one is ``RAY_ADDRESS``; the running one is that of ``ray start``. It gives the Ray it has started, if
+    it has. Without `start` it takes any Ray on this machine, and does not start one. This blocks.
+
+    Raises:
+        ConnectionFailed: Ray is not where it should be.
+    """
+    with _connecting:
+        if connected():
+            return None
+        address = os.environ.get(ADDRESS) or (_started_by_hand() if start else "auto")
+        if start and not address:
+            return LocalRay.start(logs=logs)
+        try:
+            _init(address=address, log_to_driver=logs)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            where = f"at {address}" if address != "auto" else "on this machine"
+            raise ConnectionFailed(
+                f"there is no Ray {where}: start one with `ray start --head` or stretto.deploy(), or set {ADDRESS}"
+            ) from error
+        return None
+
+
+def connected() -> bool:
+    """Say whether this process is connected to Ray."""
+    return ray.is_initialized()
+
+
+def controller(*, required: bool = True) -> Any:
+    """Give Serve's controller client on the connected Ray, or None where Serve is not started. This blocks.
+
+    Raises:
+        ConnectionFailed: it is required, and Serve is not started.
+    """
+    client = _get_global_client(raise_if_no_controller_running=False)
+    if client is None and required:
+        raise ConnectionFailed("Ray is running but Ray Serve is not: deploy something, or run `serve start`")
+    return client
+
+
+def start_serve(host: str, port: int | None) -> Any:
+    """Start Serve on the connected Ray unless it is, and give its controller client. This blocks.
+
+    `port` None is 8000, or the next that is free. A Serve that is running keeps its own host and port.
+
+    Raises:
+        DeployError: the port asked for is taken.
+    """
+    client = controller(required=False)
+    if client is None:
+        with quietly(), _reserved(host, port) as free:
+            serve.start(http_options={"host": host, "port": free})
+        client = controller()
+    return client
+
+
+async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], object] | None = None) -> T:
+    """Run blocking `work` in a thread, and leave nothing of it behind.
+
+    When the caller is cancelled, the event that `work` was given is set, and the cancellation goes on once `work` has
+    returned; what it returned nevertheless is given to `undo`.
+    """
+    gone = threading.Event()
+    loop = asyncio.get_running_loop()
+    running = loop.run_in_executor(None, work, gone)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        gone.set()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([running])
+            if running.exception() is None and undo is not None:
+                await loop.run_in_executor(None, undo, running.result())
+        raise
+
+
+@contextmanager
+def quietly() -> Generator[None]:
+    """Keep Ray's and Serve's loggers to errors for the length of the block."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.serve")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _init(**options: Any) -> None:
+    # Ray and Serve tell the terminal much that is for their developers; errors still come through.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    with quietly():
+        ray.init(logging_level=logging.ERROR, **options)
+
+
+def _stop(local: LocalRay | None) -> None:
+    if local is not None:
+        local.stop()
+
+
+def _unless_gone(local: LocalRay | None, gone: threading.Event) -> LocalRay | None:
+    if gone.is_set():
+        _stop(local)
+        return None
+    return local
+
+
+def _started_by_hand() -> str | None:
+    """Give the address of what ``ray start`` started on this machine, if it still answers."""
+    address = read_ray_address()
+    if address:
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        except OSError:
+            return None
+    return address
+
+
+@contextmanager
+def _loopback() -> Generator[None]:
+    """Have what Ray starts in the block listen on 127.0.0.1 alone, as on macOS and Windows, not on all interfaces."""
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        if before[1] is None:
+            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
+        else:
+            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = before[1]
+
+
+@contextmanager
+def _reserved(host: str, port: int | None) -> Generator[int]:
+    """Give a port for HTTP that nobody listens on, and keep others that ask here away from it during the block.
+
+    Serve's proxy sets ``SO_REUSEPORT``: on a port that another Serve has, it would take every other request of it.
+    """
+    for candidate in range(port or 8000, (port or 8000) + (1 if port else 100)):
+        with socket.socket(type=socket.SOCK_DGRAM) as lock, socket.socket() as probe:
+            # A TCP socket held here would be in the proxy's way: the UDP port of the same number is the lock.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                lock.bind((host, candidate))
+                probe.bind((host, candidate))
+            except OSError:
+                continue
+            probe.close()
+            yield candidate
+            return
+    raise DeployError(f"port {port} on {host} is taken: give another port=, or none to take the next free one")

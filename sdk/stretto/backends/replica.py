@@ -1,0 +1,137 @@
+"""What runs in the replicas of Ray Serve: the deployment that takes the requests, and those that host stages."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from stretto._column import Column
+from stretto._compile.fuse import fuse
+from stretto._evaluate import evaluate
+from stretto._ir import Call, Input, Pack, Plan, Stage
+from stretto._ray import ray, serve, serve_errors
+from stretto._scope import Scope, Span, late
+from stretto.backends.inline import InlineBackend
+from stretto.backends.parcel import owned, pack, unpack
+from stretto.backends.serve import Handle, ServeBackend
+from stretto.errors import StrettoError
+from stretto.server.app import make_app
+from stretto.transports.base import Metadata, Trace
+from stretto.transports.local import LocalTransport
+
+PING = 5.0
+"""Seconds in which every deployment must answer for the application to call itself ready."""
+
+
+class Host:
+    """Runs one hosted stage, in a deployment of its own. `plan` is the stage's, pickled by whoever deploys it."""
+
+    def __init__(self, plan: bytes, name: str) -> None:
+        self._plan: Plan = fuse(pickle.loads(plan))
+        self._name = name
+        self._backend = InlineBackend()
+
+    async def run(self, column: Column, traced: bool, budget: float | None) -> tuple[Column, list[Span]]:
+        """Give the outcomes of the rows, with the spans of the work if it is traced."""
+        scope = Scope(Scope.starting(budget).deadline, [] if traced else None)
+        if scope.expired:
+            return Column.failed(late(f"before deployment {self._name!r} began") for _ in range(column.size)), []
+        answer = await evaluate(self._plan, (owned(column),), self._backend, scope)
+        return answer, [replace(span, place=_place()) for span in scope.spans or ()]
+
+    async def ping(self, budget: float | None) -> None:
+        """Answer, and so say that it is there."""
+
+
+@serve.ingress()  # pyright: ignore[reportUntypedClassDecorator]
+class Ingress:
+    """Takes the requests, by handle and over HTTP, and evaluates the plan.
+
+    `plan` is the compiled one, pickled; `handles` and `lanes` are those of `ServeBackend`. What fails travels as an
+    outcome: an exception that a call ends in is Ray's.
+    """
+
+    def __init__(
+        self,
+        plan: bytes,
+        handles: Mapping[str, Handle],
+        lanes: Mapping[str, int | None],
+        metadata: Metadata,
+        tokens: Sequence[str],
+    ) -> None:
+        metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
+        self._transport = _Engine(pickle.loads(plan), ServeBackend(handles, lanes), metadata)
+        self._tokens = tokens
+        self._even = _is_even(self._transport.plan) and None not in lanes.values()
+
+    def __serve_build_asgi_app__(self) -> Any:
+        """Give the HTTP interface; Serve asks for it once the constructor is done."""
+        return make_app(self._transport, tokens=self._tokens)
+
+    async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, budget: float | None) -> Any:
+        """Give an outcome for each row, or the error of the whole call."""
+        try:
+            return pack(await self._transport.outcomes(owned(rows), budget, step))
+        except StrettoError as error:
+            return error
+
+    async def predict(self, row: Any, budget: float | None) -> Any:
+        """Give the outcome of one row."""
+        return unpack(await self.outcomes([row], "", budget))[0]
+
+    async def trace(self, row: Any, budget: float | None) -> Trace:
+        """Answer one row alone, noting what happened on the way."""
+        trace = await self._transport.trace(owned(row), budget)
+        return replace(trace, spans=tuple(replace(span, place=span.place or _place()) for span in trace.spans))
+
+    async def metadata(self, budget: float | None) -> Metadata:
+        """Say what is deployed."""
+        return await self._transport.metadata()
+
+    async def ready(self, budget: float | None) -> bool:
+        """Say whether every deployment of the application answers."""
+        return await self._transport.ready()
+
+    async def even(self, budget: float | None) -> bool:
+        """Say whether rows that come together are done together, so that none loses time by it."""
+        return self._even
+
+
+class _Engine(LocalTransport):
+    """What evaluates in the deployment that takes the requests; of models hosted elsewhere it says what it was told."""
+
+    def __init__(self, plan: Plan, backend: ServeBackend, metadata: Metadata) -> None:
+        super().__init__(plan, backend, name=metadata.name, text=metadata.pipeline)
+        self._serve = backend
+        self._metadata = metadata
+
+    async def metadata(self) -> Metadata:
+        """Say what was deployed."""
+        return self._metadata
+
+    async def ready(self) -> bool:
+        """Say whether every deployment answers."""
+        try:
+            async with asyncio.timeout(PING):
+                return await self._serve.ready()
+        except TimeoutError:
+            return False
+
+
+def _is_even(plan: Plan) -> bool:
+    # Every row needs all of the plan, and no row waits for work that only another one needs.
+    calls = [node for node in plan.order if not isinstance(node, Input | Pack)]
+    return all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
+
+
+def _place() -> str:
+    try:
+        context = serve.get_replica_context()
+    except serve_errors.RayServeException:
+        return "local testing mode"
+    return f"{context.deployment}#{context.replica_tag}"

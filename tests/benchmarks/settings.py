@@ -1,0 +1,26 @@
+"""How long and how much to measure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+def _nothing(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The rounds of each comparison and the seconds of each figure in it; `share` scales the sizes of what is counted."""
+
+    rounds: int = 5
+    seconds: float = 2.0
+    share: float = 1.0
+    peers: bool = False
+    only: frozenset[str] = frozenset("abcdefghijk")
+    say: Callable[[str], None] = field(default=_nothing, compare=False)
+
+    def of(self, size: int) -> int:
+        """Give a size, or its share of a quick run."""
+        return max(1, round(size * self.share))
