@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 import pytest_asyncio
 
-from stretto import Client, Pipeline
+from stretto import Client, Pipeline, deploy
 from stretto.testing import serving
 from tests.asgi import AsgiTransport
 
@@ -67,24 +67,24 @@ def connect(way: str, deployed: dict[str, str]) -> Connect:
             case "serve local testing mode":
                 async with Client(_local_testing_mode(pipeline, name)) as client:
                     yield client
+            case "serve split":
+                async with deploy(pipeline, name=_slug(name, "split"), placement="split") as client:
+                    yield client
             case _:
-                address = await _address(way, name, pipeline, deployed)
-                async with Client(address) as client:
+                app = _slug(name, "fused")
+                if app not in deployed:
+                    # It asks for next to nothing, so that all the cases fit two cores at once.
+                    client = await deploy(pipeline, name=app, ray_actor_options={"num_cpus": 0.01})
+                    deployed[app] = client.url
+                    await client.aclose()
+                async with Client(deployed[app] if way == "serve over http" else f"serve://{app}") as client:
                     yield client
 
     return connected
 
 
-async def _address(way: str, name: str, pipeline: Pipeline[Any, Any], deployed: dict[str, str]) -> str:
-    from stretto import deploy
-
-    placement = "split" if way == "serve split" else "fused"
-    app = f"{name} {placement}".replace(" ", "-").replace(",", "")
-    if app not in deployed:
-        client = await deploy(pipeline, name=app, route=f"/{app}", placement=placement)
-        deployed[app] = client.url
-        await client.aclose()
-    return deployed[app] if way == "serve over http" else f"serve://{app}"
+def _slug(name: str, placement: str) -> str:
+    return f"{name} {placement}".replace(" ", "-").replace(",", "")
 
 
 def _local_testing_mode(pipeline: Pipeline[Any, Any], name: str) -> Any:

@@ -34,6 +34,8 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
 
 def mean(columns: Any) -> Any:
     """Give the mean over a fan-out's columns, row by row."""
+    if isinstance(columns, list) and all(isinstance(row, Mapping) for row in cast("list[Any]", columns)):
+        return [_mean_of(tuple(row.values())) for row in cast("list[Mapping[str, Any]]", columns)]
     if not isinstance(columns, dict):
         raise TypeError("average() takes the answers of a fan-out, as in parallel(a, b) >> average()")
     members = list(cast("dict[str, Any]", columns).values())

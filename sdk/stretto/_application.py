@@ -53,7 +53,7 @@ def application(
             option.
     """
     whole = as_pipeline(pipeline)
-    return build(compile_plan(whole.plan(), placement, profile), whole.label, repr(whole), tokens, options)
+    return build(compile_plan(whole.plan(), placement, profile), whole.label, whole.text, tokens, options)
 
 
 def build(plan: Plan, name: str, text: str, tokens: Sequence[str], options: Mapping[str, Any]) -> serve.Application:

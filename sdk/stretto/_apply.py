@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from contextvars import copy_context
 from types import CoroutineType
 from typing import Any, TypeVar, cast
@@ -13,7 +12,7 @@ from typing import Any, TypeVar, cast
 import anyio
 import numpy as np
 
-from stretto._column import Column, scatter
+from stretto._column import Column, Part, scatter
 from stretto._ir import Step
 from stretto._scope import Scope, late
 from stretto.backends.base import step_error
@@ -66,21 +65,18 @@ class Threads:
 
 
 async def apply(step: Step, column: Column, scope: Scope, threads: Threads | None = None) -> Column:
-    """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits."""
+    """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits.
+
+    Work that does not wait can't be interrupted: what it gives after the deadline is late all the same.
+    """
     if scope.expired:
         return Column.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
     with scope.span(step.name, "step", column.size):
-        if not step.vectorized:
-            return (
-                await _rows_waiting(step, column, scope, _caller(step, threads))
-                if _waits(step)
-                else _rows(step, column)
-            )
-        parts = column.parts()
-        if len(parts) == 1:
+        if step.vectorized:
             return await _vector(step, column, scope, threads)
-        results = [(rows, await _vector(step, part, scope, threads)) for rows, part in parts]
-        return scatter(column.size, results, {})
+        if _waits(step):
+            return await _rows_waiting(step, column, scope, _caller(step, threads))
+        return _rows(step, column, scope)
 
 
 def _waits(step: Step) -> bool:
@@ -88,10 +84,25 @@ def _waits(step: Step) -> bool:
 
 
 async def _vector(step: Step, column: Column, scope: Scope, threads: Threads | None) -> Column:
+    """Call a vectorised function for the rows of each form, side by side where it waits."""
     call = _caller(step, threads)
-    with anyio.move_on_after(scope.budget) if _waits(step) and scope.deadline is not None else nullcontext():
-        return await _columns(step, column, call)
-    return Column.failed([late(f"in step {step.name!r}") for _ in range(column.size)])
+    parts = column.parts()
+    done: list[Part] = []
+
+    async def one(rows: Sequence[int], part: Column) -> None:
+        done.append((rows, await _columns(step, part, scope, call)))
+
+    if not _waits(step):
+        for rows, part in parts:
+            await one(rows, part)
+    else:
+        with anyio.move_on_after(scope.budget):
+            async with anyio.create_task_group() as tasks:
+                for rows, part in parts:
+                    tasks.start_soon(one, rows, part)
+    ended = {id(rows) for rows, _ in done}
+    missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
+    return scatter(column.size, done, {i: late(f"in step {step.name!r}") for i in missed})
 
 
 def _caller(step: Step, threads: Threads | None) -> Callable[[Any], Awaitable[Any]]:
@@ -124,10 +135,11 @@ def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     return error if own and isinstance(error, InputError) else step_error(step.name, error)
 
 
-def _rows(step: Step, column: Column) -> Column:
+def _rows(step: Step, column: Column, scope: Scope) -> Column:
     values: list[Any] = []
     errors: dict[int, StrettoError] = {}
     fn = step.fn
+    limited = scope.deadline is not None
     for i, row in enumerate(column.rows()):
         try:
             value = fn(row)
@@ -137,6 +149,10 @@ def _rows(step: Step, column: Column) -> Column:
             errors[i] = _failure(step, error, column.own(i))
             value = None
         values.append(value)
+        if limited and scope.expired:
+            values += [None] * (column.size - len(values))
+            errors = {j: late(f"in step {step.name!r}") for j in range(i, column.size)} | errors
+            break
     return Column(values, column.size, errors)
 
 
@@ -152,7 +168,8 @@ async def _rows_waiting(step: Step, column: Column, scope: Scope, call: Callable
     async def one(i: int, row: Any) -> None:
         try:
             values[i] = await call(row)
-            del errors[i]
+            if not scope.expired:
+                del errors[i]
         except Exception as error:
             errors[i] = _failure(step, error, column.own(i))
 
@@ -179,7 +196,7 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
             tasks.start_soon(placed, i, row)
 
 
-async def _columns(step: Step, column: Column, call: Callable[[Any], Awaitable[Any]]) -> Column:
+async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any], Awaitable[Any]]) -> Column:
     """Call a vectorised function; when it raises, halve the column until only the culprits fail."""
     done: list[tuple[list[int], Column]] = []
     errors: dict[int, StrettoError] = {}
@@ -188,7 +205,7 @@ async def _columns(step: Step, column: Column, call: Callable[[Any], Awaitable[A
         rows = left.pop()
         part = column if len(rows) == column.size else column.take(rows)
         try:
-            done.append((rows, _shaped(await call(part.data()), len(rows))))
+            result = _shaped(await call(part.data()), len(rows))
         except BadRows as bad:
             culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
@@ -202,6 +219,14 @@ async def _columns(step: Step, column: Column, call: Callable[[Any], Awaitable[A
                 errors[rows[0]] = _failure(step, error, column.request)
             else:
                 left += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+        else:
+            if scope.expired:
+                left.append(rows)
+            else:
+                done.append((rows, result))
+        if scope.expired:
+            errors |= {row: late(f"in step {step.name!r}") for rows in left for row in rows}
+            break
     return scatter(column.size, done, errors)
 
 

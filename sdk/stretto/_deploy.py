@@ -70,7 +70,7 @@ def deploy(
             plan=compile_plan(whole.plan(), placement, profile),
             name=_checked_name(called),
             route=_checked_route(_default_route(called) if route is None else route),
-            text=repr(whole),
+            text=whole.text,
             tokens=tuple(tokens),
             host=host,
             port=port,

@@ -163,15 +163,7 @@ async def _recover(node: Recover, column: Column, backend: Backend, scope: Scope
 
 
 async def _within(node: Within, column: Column, backend: Backend, scope: Scope) -> Column:
-    inner = scope.within(node.seconds)
-    result = under(node, await evaluate(node.body, (column,), backend, inner))
-    if not inner.expired:
-        return result
-    # Synchronous work can't be interrupted: an answer that comes after the deadline is late all the same.
-    errors = {
-        i: result.errors.get(i) or late(f"within {node.seconds:g} s, in {named(node)!r}") for i in range(result.size)
-    }
-    return result.with_errors(errors)
+    return under(node, await evaluate(node.body, (column,), backend, scope.within(node.seconds)))
 
 
 async def _each(node: Each, column: Column, backend: Backend, scope: Scope) -> Column:

@@ -310,19 +310,16 @@ class Plan:
         return bool(self.waiting)
 
     def walk(self) -> Iterator[Node]:
-        """Give every node, those of sub-plans too, each once."""
-        seen: set[int] = set()
-        left: list[Plan] = [self]
+        """Give every node, those of sub-plans too, each once, in the order written."""
+        seen: set[Plan] = {self}
+        left = list(reversed(self.order))
         while left:
-            plan = left.pop()
-            if id(plan) in seen:
-                continue
-            seen.add(id(plan))
-            for node in plan.order:
-                yield node
-                left.extend(node.plans)
-                if isinstance(node, Call) and isinstance(node.step, Stage):
-                    left.append(node.step.plan)
+            node = left.pop()
+            yield node
+            plans = (node.step.plan,) if isinstance(node, Call) and isinstance(node.step, Stage) else node.plans
+            new = [plan for plan in dict.fromkeys(plans) if plan not in seen]
+            seen.update(new)
+            left += [each for plan in reversed(new) for each in reversed(plan.order)]
 
     def steps(self) -> Iterator[Step]:
         """Give every step it can call, as often as it is written."""

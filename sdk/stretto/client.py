@@ -136,6 +136,7 @@ class Client(Generic[In, Out]):
         `ordered` gives them in the order of the rows, else as they are answered. Leaving the loop early cancels what
         is under way. `timeout` is each row's.
         """
+        self._open()
         if concurrency < 1:
             raise PipelineError(f"concurrency={concurrency}: it takes at least 1")
         places = asyncio.Semaphore(concurrency)

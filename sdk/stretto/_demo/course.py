@@ -125,9 +125,10 @@ class Course:
             deploy(trained.parts["svm"], name="svm:v1", route="/svm") as second,
         ):
             later = first.submit(ROW)
+            shown = repr(later)
             self.say("endpoints", f"{first!r} and {second!r}")
             answer = await second.predict(ROW)
-            self.say("handle", f"submit() gave {later!r}; svm:v1 said {answer!r}, then logistic:v1 {await later!r}")
+            self.say("handle", f"submit() gave {shown}; svm:v1 said {answer!r}, then logistic:v1 {await later!r}")
 
     async def ensemble(self, both: Pipeline[Any, Any]) -> None:
         """Deploy the tutorial's own shape: a deployment a model, asked side by side by handle."""
@@ -166,7 +167,8 @@ class Course:
 
     async def compare(self, both: Pipeline[Any, Any], trained: Trained) -> None:
         """Measure the three ways beside the same ensemble by hand, in turn."""
-        table = Table("", "by hand", "Stretto", "by hand, 64 callers", "Stretto, 64 callers", "ratio", box=None)
+        headings = ("by hand, 1 caller", "Stretto", "by hand, 64 callers", "Stretto", "ratio")
+        table = Table("", *headings, box=None)
         for column in table.columns[1:]:
             column.justify = "right"
         with self.console.status("measuring, beside the same ensemble by hand"):

@@ -95,10 +95,13 @@ class Lane:
         try:
             with anyio.move_on_after(scope.budget):
                 if scope.spans is None:
-                    return await self._queue.submit(Batch(columns, scope), size)
-                # A traced request runs alone, so that the spans are its own.
-                with scope.span(self.stage.name, "stage", size):
-                    return await self._threaded(columns, scope, size)
+                    result = await self._queue.submit(Batch(columns, scope), size)
+                else:
+                    # A traced request runs alone, so that the spans are its own.
+                    with scope.span(self.stage.name, "stage", size):
+                        result = await self._threaded(columns, scope, size)
+                if not scope.expired:
+                    return result
         except Overloaded as full:
             error: StrettoError = full
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 
 from tests.benchmarks import servers
 from tests.benchmarks.compared import LATENCY, OURS, RATE, Compared, Line, at_least
@@ -16,33 +16,33 @@ GOALS = {INLINE: at_least(7), LITSERVE: at_least(12)}
 
 
 async def measure(settings: Settings) -> list[Compared]:
-    """Give the lines of rows g and h without Serve, with LitServe and BentoML among them if peers are wanted."""
-    found: list[Compared] = []
-    async with AsyncExitStack() as stack:
-        programs = await _programs(settings, stack)
-        for row, callers, relation in (("g", 64, RATE), ("h", 1, LATENCY)):
-            if row not in settings.only:
-                continue
-            line = Line(row, "ASGI app alone, wrk", callers)
-            settings.say(f"{row}: {line.what}, {callers} connections")
-            figures = await alternate([each.asked_by(callers, settings.seconds) for each in programs], settings.rounds)
-            found += [
-                line.compare(figures, relation, each.name, GOALS.get(each.name) if row == "g" else None)
-                for each in programs
-                if each.name != OURS
-            ]
+    """Give the lines of rows g and h without Serve, with LitServe and BentoML among them if peers are wanted.
+
+    A peer runs only while it is compared: LitServe's queue takes a fifth of a processor while nobody asks.
+    """
+    async with servers.stretto_alone() as url:
+        ours = by_wrk(OURS, url)
+        async with servers.fastapi() as fastapi:
+            found = await _lines(settings, [ours, by_wrk(INLINE, fastapi + "inline"), by_wrk(THREADS, fastapi)])
+        if settings.peers:
+            settings.say("starting LitServe, the first time in an environment that is made now")
+            async with servers.litserve() as litserve:
+                found += await _lines(settings, [ours, by_wrk(LITSERVE, litserve)])
+            settings.say("starting BentoML, the first time in an environment that is made now")
+            async with servers.bentoml() as bentoml:
+                found += await _lines(settings, [ours, by_wrk(BENTOML, bentoml, {"payload": ROW})])
     return found
 
 
-async def _programs(settings: Settings, stack: AsyncExitStack) -> list[Program]:
-    fastapi = await stack.enter_async_context(servers.fastapi())
-    programs = [
-        by_wrk(OURS, await stack.enter_async_context(servers.stretto_alone())),
-        by_wrk(INLINE, fastapi + "inline"),
-        by_wrk(THREADS, fastapi),
-    ]
-    if settings.peers:
-        settings.say("starting LitServe and BentoML, the first time in environments that are made now")
-        programs.append(by_wrk(LITSERVE, await stack.enter_async_context(servers.litserve())))
-        programs.append(by_wrk(BENTOML, await stack.enter_async_context(servers.bentoml()), {"payload": ROW}))
-    return programs
+async def _lines(settings: Settings, programs: Sequence[Program]) -> list[Compared]:
+    found: list[Compared] = []
+    for row, callers, relation in (("g", 64, RATE), ("h", 1, LATENCY)):
+        if row not in settings.only:
+            continue
+        line = Line(row, "ASGI app alone, wrk", callers)
+        settings.say(f"{row}: {line.what}, {callers} connections, beside {programs[-1].name}")
+        figures = await alternate([each.asked_by(callers, settings.seconds) for each in programs], settings.rounds)
+        for each in programs[1:]:
+            goal = GOALS.get(each.name) if row == "g" else None
+            found.append(line.compare(figures, relation, each.name, goal))
+    return found
