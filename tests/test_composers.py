@@ -96,7 +96,11 @@ class TestVote:
     @pytest.mark.parametrize("weights", [None, [2, 1, 1], [0.2, 0.5, 0.3]])
     async def test_it_is_scikit_learns(self, weights: list[float] | None) -> None:
         x, y = load_iris(return_X_y=True)
-        members = [("lr", LogisticRegression(C=0.01)), ("nb", GaussianNB()), ("tree", DecisionTreeClassifier(max_depth=1))]
+        members = [
+            ("lr", LogisticRegression(C=0.01)),
+            ("nb", GaussianNB()),
+            ("tree", DecisionTreeClassifier(max_depth=1)),
+        ]
         whole = VotingClassifier(members, voting="hard", weights=weights).fit(x, y)
         models = [model(fitted, name=name) for (name, _), fitted in zip(members, whole.estimators_, strict=True)]
         expected = whole.predict(x).tolist()
@@ -147,7 +151,9 @@ class TestVote:
         st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.3, 1.0]), min_size=6, max_size=6),
         st.randoms(use_true_random=False),
     )
-    def test_the_order_of_arrival_decides_nothing(self, said: list[str], weights: list[float], r: random.Random) -> None:
+    def test_the_order_of_arrival_decides_nothing(
+        self, said: list[str], weights: list[float], r: random.Random
+    ) -> None:
         """Whatever comes first, and whoever fails: the row's outcome is the same."""
         if not sum(weights[: len(said)]):
             weights[0] = 1.0
@@ -198,7 +204,9 @@ class TestVote:
 
     @pytest.mark.parametrize("labels", list(itertools.permutations([1, "a", "a"])))
     async def test_labels_are_compared_only_in_a_tie(self, labels: tuple[Any, ...]) -> None:
-        async with Client(vote(*[step(lambda x, label=label: label, name=f"m{i}") for i, label in enumerate(labels)])) as c:
+        async with Client(
+            vote(*[step(lambda x, label=label: label, name=f"m{i}") for i, label in enumerate(labels)])
+        ) as c:
             assert await c.predict(1) == "a"
 
 

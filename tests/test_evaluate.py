@@ -66,9 +66,7 @@ def test_concurrent_calls_are_invisible_to_each_other(pipeline: Pipeline[Any, An
         expected = [await oracle_outcome(pipeline, row) for row in some]
         async with Client(pipeline) as client:
             calls = [client.predict(row) for row in some], client.predict_many(some, on_error="return")
-            singles, many = await asyncio.gather(
-                asyncio.gather(*calls[0], return_exceptions=True), calls[1]
-            )
+            singles, many = await asyncio.gather(asyncio.gather(*calls[0], return_exceptions=True), calls[1])
         assert same(singles, expected)
         assert same(many, expected)
 

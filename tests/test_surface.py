@@ -59,7 +59,9 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
 
 
 def test_the_composers_register_by_entry_point() -> None:
-    found = {each.name: each.load() for each in entry_points(group="stretto.composers") if each.value.startswith("stretto_")}
+    found = {
+        each.name: each.load() for each in entry_points(group="stretto.composers") if each.value.startswith("stretto_")
+    }
     assert found == {name: getattr(stretto_composers, name) for name in stretto_composers.__all__}
 
 

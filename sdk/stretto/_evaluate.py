@@ -15,7 +15,7 @@ import anyio
 
 from stretto._column import Column, scatter
 from stretto._ir import UNDECIDED, Aside, Call, Choose, Each, Input, Join, Node, Pack, Plan, Recover, Stage, Within
-from stretto._scope import Scope, late
+from stretto._scope import Scope
 from stretto.backends.base import Backend, step_error
 from stretto.errors import InputError, StepError, StrettoError
 

@@ -12,9 +12,10 @@ from stretto._ir import Call, Input, Node, Pack, Plan, Step
 from stretto._models import default_name, is_estimator, model_step
 from stretto.errors import PipelineError
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-Mid = TypeVar("Mid")
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+X = TypeVar("X")
+Y = TypeVar("Y")
 P = ParamSpec("P")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +53,16 @@ class Pipeline(Generic[In, Out]):
     _text: str
     _label: str
 
-    def __init__(self, part: Part[In, Out], /) -> None:
+    # To a type checker a pipeline is also a function between nodes: only as an overload of its own does it come first.
+    @overload
+    def __init__(self, part: Pipeline[In, Out], /) -> None: ...
+    @overload
+    def __init__(self, part: Callable[[In], Awaitable[Out]], /) -> None: ...
+    @overload
+    def __init__(self, part: Callable[[In], Out], /) -> None: ...
+    @overload
+    def __init__(self: Pipeline[Any, Any], part: Estimator, /) -> None: ...
+    def __init__(self, part: Any, /) -> None:
         whole = as_pipeline(part)
         self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, whole._plan
         self._text = f"Pipeline({whole._inner()})"
@@ -90,10 +100,24 @@ class Pipeline(Generic[In, Out]):
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
-    def __rshift__(self, other: Part[Out, Mid]) -> Pipeline[In, Mid]:
+    @overload
+    def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[X]]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], X]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Estimator) -> Pipeline[In, Any]: ...
+    def __rshift__(self, other: Any) -> Pipeline[In, Any]:
         return _chain(self, as_pipeline(other))
 
-    def __rrshift__(self, other: Part[Mid, In]) -> Pipeline[Mid, Out]:
+    @overload
+    def __rrshift__(self, other: Callable[[X], Awaitable[In]]) -> Pipeline[X, Out]: ...
+    @overload
+    def __rrshift__(self, other: Callable[[X], In]) -> Pipeline[X, Out]: ...
+    @overload
+    def __rrshift__(self, other: Estimator) -> Pipeline[Any, Out]: ...
+    def __rrshift__(self, other: Any) -> Pipeline[Any, Out]:
         return _chain(as_pipeline(other), self)
 
     def _atoms(self) -> Iterator[Pipeline[Any, Any]]:
@@ -124,7 +148,7 @@ class Pipeline(Generic[In, Out]):
         return _restored, (self.plan(), self._inner(), self._label)
 
 
-Part: TypeAlias = Pipeline[In, Out] | Estimator | Callable[[In], Awaitable[Out]] | Callable[[In], Out]
+Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Callable[[X], Y]
 """What can stand in a composition."""
 
 
@@ -248,7 +272,7 @@ class _Model(Pipeline[In, Out]):
 
 @overload
 def step(
-    fn: Callable[[In], Awaitable[Out]],
+    fn: Callable[[X], Awaitable[Y]],
     /,
     *,
     name: str | None = None,
@@ -256,10 +280,10 @@ def step(
     blocking: bool = False,
     pure: bool = False,
     **options: Any,
-) -> Pipeline[In, Out]: ...
+) -> Pipeline[X, Y]: ...
 @overload
 def step(
-    fn: Callable[[In], Out],
+    fn: Callable[[X], Y],
     /,
     *,
     name: str | None = None,
@@ -267,7 +291,7 @@ def step(
     blocking: bool = False,
     pure: bool = False,
     **options: Any,
-) -> Pipeline[In, Out]: ...
+) -> Pipeline[X, Y]: ...
 def step(
     fn: Callable[..., Any],
     /,
@@ -306,7 +330,19 @@ def step(
     return _of_step(made, made.name)
 
 
-def parallel(*parts: Part[In, Out], **named: Part[In, Out]) -> Pipeline[In, dict[str, Out]]:
+@overload
+def parallel(*parts: Pipeline[X, Y], **named: Pipeline[X, Y]) -> Pipeline[X, dict[str, Y]]: ...
+@overload
+def parallel(*parts: Pipeline[Any, Any], **named: Pipeline[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+@overload
+def parallel(
+    *parts: Callable[[X], Awaitable[Y]], **named: Callable[[X], Awaitable[Y]]
+) -> Pipeline[X, dict[str, Y]]: ...
+@overload
+def parallel(*parts: Callable[[X], Y], **named: Callable[[X], Y]) -> Pipeline[X, dict[str, Y]]: ...
+@overload
+def parallel(*parts: Part[Any, Any], **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+def parallel(*parts: Any, **named: Any) -> Pipeline[Any, dict[str, Any]]:
     """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
 
     A positional branch is keyed by the name of its last part.

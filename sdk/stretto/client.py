@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Generator, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, Self, TypeAlias, TypeVar, cast, overload
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
 from stretto._connect import connect
-from stretto._pipeline import Part
+from stretto._pipeline import Estimator, Pipeline
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
-In = TypeVar("In")
-Out = TypeVar("Out")
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+X = TypeVar("X")
 OnError: TypeAlias = Literal["raise", "return", "skip"]
+
+
+class Handle(Protocol):
+    """A Ray Serve handle, as type checkers see it: Ray need not be installed."""
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 class Submission(Generic[Out]):
@@ -62,7 +69,13 @@ class Client(Generic[In, Out]):
     @overload
     def __init__(self: Client[Any, Any], target: str | Transport, /, *, token: str | None = None) -> None: ...
     @overload
-    def __init__(self, target: Part[In, Out], /) -> None: ...
+    def __init__(self, target: Pipeline[In, Out], /) -> None: ...
+    @overload
+    def __init__(self, target: Callable[[In], Awaitable[Out]], /) -> None: ...
+    @overload
+    def __init__(self, target: Callable[[In], Out], /) -> None: ...
+    @overload
+    def __init__(self: Client[Any, Any], target: Estimator | Handle, /) -> None: ...
     def __init__(self, target: Any, /, *, token: str | None = None) -> None:
         self.transport: Transport = connect(target, token)
         self._submitted: set[asyncio.Task[Any]] = set()
@@ -252,7 +265,7 @@ def _listed(rows: Any) -> Sequence[Any]:
     return cast("list[Any]", rows) if isinstance(rows, list) else list(rows)
 
 
-async def _stream(rows: Iterable[In] | AsyncIterable[In]) -> AsyncIterator[In]:
+async def _stream(rows: Iterable[X] | AsyncIterable[X]) -> AsyncIterator[X]:
     if isinstance(rows, AsyncIterable):
         async for row in rows:
             yield row

@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from tests.benchmarks.groups import measure_all
+from tests.benchmarks.groups import measure_rows, measure_sweep
 from tests.benchmarks.machine import machine
 from tests.benchmarks.report import Report
 from tests.benchmarks.settings import Settings
-from tests.benchmarks.sweep import sweep
 
 ROWS = "abcdefghijk"
 QUICK = {"rounds": 2, "seconds": 0.2, "share": 0.05}
@@ -36,7 +35,9 @@ def _rows(_: click.Context, __: click.Parameter, value: str) -> frozenset[str]:
 @click.option("--rounds", default=5, help="How often each figure is measured, in turn.")
 @click.option("--seconds", default=2.0, help="How long each figure is measured; wrk takes whole seconds.")
 @click.option("--only", default=ROWS, callback=_rows, help="The rows of the table of goals to measure, as in a,b,i.")
-@click.option("--peers", is_flag=True, help="LitServe and BentoML too, in environments that are made when they are missing.")
+@click.option(
+    "--peers", is_flag=True, help="LitServe and BentoML too, in environments that are made when they are missing."
+)
 @click.option("--quick", is_flag=True, help="A smoke run: two short rounds, small sizes. Its figures say nothing.")
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here.")
 @click.option(
@@ -77,12 +78,9 @@ async def _measured(settings: Settings, report: Report, *, rows: bool, points: b
     # SIGTERM ends it as Ctrl-C does: servers are stopped on the way out.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     if rows:
-        await measure_all(settings, report)
+        await measure_rows(settings, report)
     if points:
-        try:
-            report.sweep = await sweep(settings)
-        except Exception as error:
-            report.failed["plot"] = f"{type(error).__name__}: {error}"
+        await measure_sweep(settings, report)
 
 
 def _say(console: Console, status: Status, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from stretto import Client, deploy, local_ray
+from stretto import Client
 from stretto._demo.by_hand import for_serve
 from tests.benchmarks.compared import OURS
 from tests.benchmarks.load import Program, by_wrk, in_loop
@@ -55,9 +55,7 @@ class OnServe:
     async def by_client(self) -> AsyncGenerator[list[Program]]:
         """Give the programs over HTTP as Python sees them: Stretto's Client, and aiohttp for the one by hand."""
         async with AsyncExitStack() as stack:
-            session = await stack.enter_async_context(
-                aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
-            )
+            session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
             fast = await stack.enter_async_context(Client(self.fast_url))
 
             async def by_hand() -> Any:
@@ -74,6 +72,8 @@ class OnServe:
 @asynccontextmanager
 async def on_serve() -> AsyncGenerator[OnServe]:
     """Bring all of it up on a Ray of its own, see that every program answers right, and take it down at the end."""
+    from stretto import deploy, local_ray
+
     async with (
         local_ray(),
         deploy(ensemble(), name="fused", route="/fused", placement="fused") as fused,

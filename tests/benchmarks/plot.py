@@ -1,4 +1,7 @@
-"""The points of a sweep as a picture; again from a report: ``python -m tests.benchmarks.plot REPORT.json PICTURE.svg``."""
+"""The points of a sweep as a picture.
+
+From a report, without measuring again: ``python -m tests.benchmarks.plot REPORT.json PICTURE.svg``.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,9 @@ def _line(throughput: Any, latency: Any, series: list[Point], style: dict[str, A
     p99 = [point.p99_ms.median for point in series]
     latency.plot(callers, p50, **style)
     tails = [max(0.0, high - low) for low, high in zip(p50, p99, strict=True)]
-    latency.errorbar(callers, p50, [[0] * len(tails), tails], fmt="none", ecolor=style["color"], elinewidth=0.8, capsize=2)
+    latency.errorbar(
+        callers, p50, [[0] * len(tails), tails], fmt="none", ecolor=style["color"], elinewidth=0.8, capsize=2
+    )
 
 
 def _finish(axes: Any, title: str) -> None:

@@ -62,7 +62,9 @@ def _result(each: Compared) -> str:
 
 def _goal(each: Compared) -> str:
     goal: Goal | None = each.goal
-    return "" if goal is None else f"{'≥' if goal.at_least else '≤'} {_number(goal.bound)} {each.result_unit.split()[0]}"
+    return (
+        "" if goal is None else f"{'≥' if goal.at_least else '≤'} {_number(goal.bound)} {each.result_unit.split()[0]}"
+    )
 
 
 def _with_unit(value: float, unit: str) -> str:

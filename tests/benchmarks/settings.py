@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+THROUGHPUT_OPTIMIZED = "RAY_SERVE_THROUGHPUT_OPTIMIZED"
+"""The variable that has Ray Serve trade isolation for throughput, if it is set when Ray starts."""
+
 
 def _nothing(_: str) -> None:
     pass
@@ -12,7 +15,7 @@ def _nothing(_: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The rounds of each comparison and the seconds of each figure in it; `share` scales the sizes of what is counted."""
+    """Rounds of each comparison, and seconds of each figure in it; `share` scales the sizes of what is counted."""
 
     rounds: int = 5
     seconds: float = 2.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -28,43 +28,43 @@ class Point:
     p99_ms: Spread
 
 
-async def sweep(settings: Settings) -> list[Point]:
-    """Give the points of every way: in process and over HTTP without Serve first, then with it on this machine."""
-    found: list[Point] = []
-    async with in_process.programs() as programs:
-        wanted = [each for each in programs if each.name != in_process.BOUND]
-        found += await _points(settings, IN_PROCESS, wanted)
+async def sweep(settings: Settings) -> AsyncGenerator[Point]:
+    """Give the points of every way: what needs no Ray first, since that takes some of the machine once it runs."""
     async with AsyncExitStack() as stack:
+        programs = await stack.enter_async_context(in_process.programs())
+        contenders = [each for each in programs if each.name != in_process.BOUND]
+        async for each in _points(settings, IN_PROCESS, contenders):
+            yield each
         alone = await stack.enter_async_context(servers.stretto_alone())
         fastapi = await stack.enter_async_context(servers.fastapi())
-        wanted = [by_wrk(f"{OURS}, uvicorn", alone), by_wrk("FastAPI inline", fastapi + "inline")]
-        found += await _points(settings, OVER_HTTP, wanted)
-    return found + await _on_serve(settings)
+        contenders = [by_wrk(f"{OURS}, uvicorn", alone), by_wrk("FastAPI inline", fastapi + "inline")]
+        async for each in _points(settings, OVER_HTTP, contenders):
+            yield each
+    async for each in _on_serve(settings):
+        yield each
 
 
-async def _on_serve(settings: Settings) -> list[Point]:
+async def _on_serve(settings: Settings) -> AsyncGenerator[Point]:
     from tests.benchmarks.on_serve import PLAIN, on_serve
 
+    settings.say("starting Ray, and deploying three applications")
     async with on_serve() as up:
-        over_http = [each for each in up.by_wrk() if each.name != PLAIN]
-        return [
-            *await _points(settings, BY_HANDLE, up.by_handle("fused")),
-            *await _points(settings, OVER_HTTP, [Program(_on(each), each.load) for each in over_http]),
-        ]
+        over_http = [_named(each) for each in up.by_wrk() if each.name != PLAIN]
+        for way, programs in ((BY_HANDLE, up.by_handle("fused")), (OVER_HTTP, over_http)):
+            async for each in _points(settings, way, programs):
+                yield each
 
 
-def _on(program: Program) -> str:
-    return f"{program.name}, Serve" if program.name == OURS else program.name
+def _named(program: Program) -> Program:
+    return Program(f"{OURS}, Ray Serve", program.load) if program.name == OURS else program
 
 
-async def _points(settings: Settings, way: str, programs: Sequence[Program]) -> list[Point]:
-    found: list[Point] = []
+async def _points(settings: Settings, way: str, programs: Sequence[Program]) -> AsyncGenerator[Point]:
     for callers in CALLERS:
-        settings.say(f"plot: {way}, {callers} callers")
+        settings.say(f"plot: {way}, callers: {callers}")
         # With many callers a slow program answers each of them only every few seconds.
         seconds = settings.seconds * max(1, callers / 64)
         figures = await alternate([each.asked_by(callers, seconds) for each in programs], settings.rounds)
         for name, rounds in figures.items():
             spreads = [Spread.of([each[key] for each in rounds]) for key in ("per_second", "p50_ms", "p99_ms")]
-            found.append(Point(way, name, callers, *spreads))
-    return found
+            yield Point(way, name, callers, *spreads)

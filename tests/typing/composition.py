@@ -6,7 +6,8 @@ from typing import Any, assert_type
 
 from sklearn.linear_model import LogisticRegression
 
-from stretto import Client, Pipeline, model, parallel, step
+from stretto import Client, Node, Pipeline, composer, model, parallel, step
+from stretto_composers import fallback, switch, vote
 
 
 def length(text: str) -> int:
@@ -51,20 +52,39 @@ def a_chain_goes_from_the_first_to_the_last() -> None:
     assert_type(shown >> Pipeline(length), Pipeline[float, int])
 
 
-def a_lambda_is_inferred_from_what_feeds_it() -> None:
-    assert_type(Pipeline(length) >> (lambda number: number * 2), Pipeline[str, int])
-    assert_type(Pipeline(length) >> (lambda number: f"{number}"), Pipeline[str, str])
-
-
 def a_fan_out_gives_a_dict() -> None:
     assert_type(parallel(length, other=length), Pipeline[str, dict[str, int]])
     assert_type(parallel(length) >> total, Pipeline[str, int])
     assert_type(Pipeline(parallel(length)) >> total, Pipeline[str, int])
+    assert_type(parallel(Pipeline(length), Pipeline(length) >> half), Pipeline[str, dict[str, float]])
+    assert_type(parallel(shown), Pipeline[float, dict[str, str]])
 
 
 def a_model_takes_and_gives_anything() -> None:
     assert_type(model(LogisticRegression(), name="logistic"), Pipeline[Any, Any])
     assert_type(model("svm.skops") >> length, Pipeline[Any, int])
+    assert_type(model("svm.skops") >> Pipeline(length), Pipeline[Any, int])
+    assert_type(parallel(model("a.skops"), model("b.skops")), Pipeline[Any, dict[str, Any]])
+    assert_type(parallel(model("a.skops"), length), Pipeline[Any, dict[str, Any]])
+    assert_type(Pipeline(LogisticRegression()), Pipeline[Any, Any])
+
+
+def a_composer_takes_parts_of_any_kind() -> None:
+    assert_type(vote(model("svm.skops"), length, shown, weights=[1, 1, 2]), Pipeline[Any, Any])
+    assert_type(parallel(length) >> vote(), Pipeline[str, Any])
+    assert_type(fallback(length, Pipeline(length)), Pipeline[Any, Any])
+    assert_type(switch(length, {0: shown}, default=None), Pipeline[Any, Any])
+
+
+@composer
+def twice(x: Node, part: Pipeline[Any, Any], *, times: int = 2) -> Node:
+    for _ in range(times):
+        x = part(x)
+    return x
+
+
+def ones_own_composer_has_its_functions_signature() -> None:
+    assert_type(twice(Pipeline(length), times=3), Pipeline[Any, Any])
 
 
 async def a_client_takes_what_its_pipeline_takes_and_gives_what_it_gives() -> None:
@@ -77,4 +97,6 @@ async def a_client_takes_what_its_pipeline_takes_and_gives_what_it_gives() -> No
             assert_type(answer, float)
     assert_type(Client(length), Client[str, int])
     assert_type(Client(shown), Client[float, str])
+    assert_type(Client(parallel(model("a.skops"), model("b.skops"))), Client[Any, dict[str, Any]])
     assert_type(Client("http://127.0.0.1:8000"), Client[Any, Any])
+    assert_type(Client(LogisticRegression()), Client[Any, Any])

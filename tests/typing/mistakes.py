@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from stretto import Client, Pipeline, parallel, step
+from stretto_composers import fallback, vote
 
 
 def length(text: str) -> int:
@@ -22,20 +23,26 @@ def total(numbers: dict[str, float]) -> float:
 
 
 def a_part_that_does_not_take_what_it_is_given() -> None:
-    Pipeline(length) >> length  # pyright: ignore[reportOperatorIssue]
-    Pipeline(length) >> half >> length  # pyright: ignore[reportOperatorIssue]
-    Pipeline(length) >> Pipeline(length)  # pyright: ignore[reportOperatorIssue]
-    Pipeline(shown) >> half  # pyright: ignore[reportOperatorIssue]
-    step(length) >> step(length)  # pyright: ignore[reportOperatorIssue]
-    parallel(shown) >> total  # pyright: ignore[reportOperatorIssue]
-    half >> Pipeline(length)  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(length) >> length  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(length) >> half >> length  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(length) >> Pipeline(length)  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(shown) >> half  # pyright: ignore[reportOperatorIssue]
+    _ = step(length) >> step(length)  # pyright: ignore[reportOperatorIssue]
+    _ = parallel(shown) >> total  # pyright: ignore[reportOperatorIssue]
+    _ = half >> Pipeline(length)  # pyright: ignore[reportOperatorIssue]
 
 
 def what_is_no_part() -> None:
     Pipeline(5)  # pyright: ignore[reportArgumentType]
-    Pipeline(length) >> 5  # pyright: ignore[reportOperatorIssue]
-    Pipeline(length) >> "svm.skops"  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(length) >> 5  # pyright: ignore[reportOperatorIssue]
+    _ = Pipeline(length) >> "svm.skops"  # pyright: ignore[reportOperatorIssue]
     parallel(length, "svm.skops")  # pyright: ignore[reportArgumentType]
+
+
+def a_composer_called_wrong() -> None:
+    fallback(length)  # pyright: ignore[reportCallIssue]
+    fallback(length, "svm.skops")  # pyright: ignore[reportArgumentType]
+    vote(length, weights="equal")  # pyright: ignore[reportArgumentType]
 
 
 async def a_client_asked_for_what_its_pipeline_does_not_take() -> None:

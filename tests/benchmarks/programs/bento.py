@@ -1,4 +1,7 @@
-"""The ensemble with BentoML: ``bentoml serve tests.benchmarks.programs.bento:Ensemble``; POST {"payload": ROW} to /predict."""
+"""The ensemble with BentoML: ``bentoml serve tests.benchmarks.programs.bento:Ensemble``.
+
+It answers at /predict, and takes {"payload": ROW}.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""The ensemble with Stretto; and its HTTP interface alone: ``uvicorn tests.benchmarks.programs.ensemble:app --factory``."""
+"""The ensemble with Stretto.
+
+Its HTTP interface alone: ``uvicorn tests.benchmarks.programs.ensemble:app --factory``.
+"""
 
 from __future__ import annotations
 

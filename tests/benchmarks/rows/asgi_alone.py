@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from tests.benchmarks import servers
 from tests.benchmarks.compared import LATENCY, OURS, RATE, Compared, Line, at_least
@@ -15,7 +15,7 @@ INLINE, THREADS, LITSERVE, BENTOML = "FastAPI inline", "FastAPI threads", "LitSe
 GOALS = {INLINE: at_least(7), LITSERVE: at_least(12)}
 
 
-async def measure(settings: Settings) -> list[Compared]:
+async def measure(settings: Settings) -> AsyncGenerator[Compared]:
     """Give the lines of rows g and h without Serve, with LitServe and BentoML among them if peers are wanted.
 
     A peer runs only while it is compared: LitServe's queue takes a fifth of a processor while nobody asks.
@@ -23,19 +23,21 @@ async def measure(settings: Settings) -> list[Compared]:
     async with servers.stretto_alone() as url:
         ours = by_wrk(OURS, url)
         async with servers.fastapi() as fastapi:
-            found = await _lines(settings, [ours, by_wrk(INLINE, fastapi + "inline"), by_wrk(THREADS, fastapi)])
+            programs = [ours, by_wrk(INLINE, fastapi + "inline"), by_wrk(THREADS, fastapi)]
+            async for each in _lines(settings, programs):
+                yield each
         if settings.peers:
             settings.say("starting LitServe, the first time in an environment that is made now")
             async with servers.litserve() as litserve:
-                found += await _lines(settings, [ours, by_wrk(LITSERVE, litserve)])
+                async for each in _lines(settings, [ours, by_wrk(LITSERVE, litserve)]):
+                    yield each
             settings.say("starting BentoML, the first time in an environment that is made now")
             async with servers.bentoml() as bentoml:
-                found += await _lines(settings, [ours, by_wrk(BENTOML, bentoml, {"payload": ROW})])
-    return found
+                async for each in _lines(settings, [ours, by_wrk(BENTOML, bentoml, {"payload": ROW})]):
+                    yield each
 
 
-async def _lines(settings: Settings, programs: Sequence[Program]) -> list[Compared]:
-    found: list[Compared] = []
+async def _lines(settings: Settings, programs: Sequence[Program]) -> AsyncGenerator[Compared]:
     for row, callers, relation in (("g", 64, RATE), ("h", 1, LATENCY)):
         if row not in settings.only:
             continue
@@ -44,5 +46,4 @@ async def _lines(settings: Settings, programs: Sequence[Program]) -> list[Compar
         figures = await alternate([each.asked_by(callers, settings.seconds) for each in programs], settings.rounds)
         for each in programs[1:]:
             goal = GOALS.get(each.name) if row == "g" else None
-            found.append(line.compare(figures, relation, each.name, goal))
-    return found
+            yield line.compare(figures, relation, each.name, goal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import reduce
 from operator import rshift
 from typing import Any
@@ -18,19 +18,17 @@ LINEAR = 1.5
 """The most that a step of many may cost, in times of a step of few, for growth to count as linear."""
 
 
-async def measure(settings: Settings) -> list[Compared]:
+async def measure(settings: Settings) -> AsyncGenerator[Compared]:
     """Give row j for a chain, for a fan-out, and for steps shared by diamonds, and a deep chain that is run."""
-    found: list[Compared] = []
     for shape, build in {"a chain": chain, "a fan-out": fan_out, "diamonds": diamonds}.items():
         few, many = settings.of(STEPS), settings.of(MANY)
         settings.say(f"j: compiling {shape} of {few:,} and {many:,} steps")
         figures = await alternate([_compiled(build, few), _compiled(build, many)], settings.rounds)
         seconds = [each["seconds"] * few for each in figures[f"{few:,} steps"]]
-        found.append(Line("j", f"{shape}, {few:,} steps").alone(seconds, "s", at_most(1)))
+        yield Line("j", f"{shape}, {few:,} steps").alone(seconds, "s", at_most(1))
         line = Line("j", f"{shape}, {many:,} steps, time a step")
-        found.append(line.compare(figures, COST, f"{few:,} steps", at_most(LINEAR), ours=f"{many:,} steps"))
-    found.append(await _deep(settings))
-    return found
+        yield line.compare(figures, COST, f"{few:,} steps", at_most(LINEAR), ours=f"{many:,} steps")
+    yield await _deep(settings)
 
 
 def chain(count: int) -> Pipeline[Any, Any]:

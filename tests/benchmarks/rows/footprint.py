@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -25,9 +25,11 @@ IDLE_MS = 10.0
 """The most processor time a second of idling may take, in milliseconds, for a client that does not spin."""
 
 
-async def measure(settings: Settings) -> list[Compared]:
+async def measure(settings: Settings) -> AsyncGenerator[Compared]:
     """Give row k."""
-    return [await _memory(settings), *await _idle(settings), await _importing(settings)]
+    yield await _memory(settings)
+    yield await _idle(settings)
+    yield await _importing(settings)
 
 
 async def _memory(settings: Settings) -> Compared:
@@ -62,7 +64,7 @@ async def queued_bytes(count: int) -> float:
     return (after - before) / count
 
 
-async def _idle(settings: Settings) -> list[Compared]:
+async def _idle(settings: Settings) -> Compared:
     seconds = min(1.0, settings.seconds)
     settings.say("k: idle clients")
     async with servers.stretto_alone() as url, Client(ensemble()) as local, Client(url) as over_http:
@@ -70,7 +72,7 @@ async def _idle(settings: Settings) -> list[Compared]:
         await over_http.predict(ROW)
         rounds = [await _processor_ms(seconds) for _ in range(settings.rounds)]
     line = Line("k", "two idle clients, in process and HTTP, processor time a second")
-    return [line.alone(rounds, "ms", at_most(IDLE_MS))]
+    return line.alone(rounds, "ms", at_most(IDLE_MS))
 
 
 async def _processor_ms(seconds: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,11 @@ from tests.benchmarks.settings import Settings
 ROWS = 100_000
 
 
-async def measure(settings: Settings) -> list[Compared]:
+async def measure(settings: Settings) -> AsyncGenerator[Compared]:
     """Give row i: the two estimators' own predict, and the VotingClassifier of the same members."""
     table = flowers(settings.of(ROWS))
-    return [*await _estimators(settings, table), *await _voting(settings, table)]
+    yield await _estimators(settings, table)
+    yield await _voting(settings, table)
 
 
 def flowers(count: int) -> np.ndarray:
@@ -35,7 +36,7 @@ def flowers(count: int) -> np.ndarray:
     return data[rng.integers(len(data), size=count)] + rng.normal(scale=0.1, size=(count, data.shape[1]))
 
 
-async def _estimators(settings: Settings, table: np.ndarray) -> list[Compared]:
+async def _estimators(settings: Settings, table: np.ndarray) -> Compared:
     logistic, svm = fit()
 
     async def estimators() -> Any:
@@ -47,10 +48,10 @@ async def _estimators(settings: Settings, table: np.ndarray) -> list[Compared]:
         ours, theirs = await client.predict_many(table), await estimators()
         _agree(ours, [{"logistic": LABELS[a], "svm": LABELS[b]} for a, b in zip(*theirs, strict=True)])
         contenders = [timed(OURS, lambda: client.predict_many(table)), timed("the estimators", estimators)]
-        return [line.compare(await alternate(contenders, settings.rounds), SPEED, "the estimators", at_least(0.9))]
+        return line.compare(await alternate(contenders, settings.rounds), SPEED, "the estimators", at_least(0.9))
 
 
-async def _voting(settings: Settings, table: np.ndarray) -> list[Compared]:
+async def _voting(settings: Settings, table: np.ndarray) -> Compared:
     members = dict(zip(("logistic", "svm"), fit(), strict=True))
     voting = voting_classifier(members)
 
@@ -63,7 +64,7 @@ async def _voting(settings: Settings, table: np.ndarray) -> list[Compared]:
     async with Client(vote(*parts)) as client:
         _agree(await client.predict_many(table), (await predict()).tolist())
         contenders = [timed(OURS, lambda: client.predict_many(table)), timed("VotingClassifier", predict)]
-        return [line.compare(await alternate(contenders, settings.rounds), SPEED, "VotingClassifier", at_least(1))]
+        return line.compare(await alternate(contenders, settings.rounds), SPEED, "VotingClassifier", at_least(1))
 
 
 def voting_classifier(members: dict[str, Any]) -> VotingClassifier:

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from tests.benchmarks.compared import LATENCY, RATE, Compared, Goal, Line, Relation, at_least
 from tests.benchmarks.load import Program
 from tests.benchmarks.on_serve import BY_HAND, PLAIN, OnServe, on_serve
 from tests.benchmarks.rounds import alternate
-from tests.benchmarks.settings import Settings
-
-THROUGHPUT_OPTIMIZED = "RAY_SERVE_THROUGHPUT_OPTIMIZED"
+from tests.benchmarks.settings import THROUGHPUT_OPTIMIZED, Settings
 
 
-async def measure(settings: Settings) -> list[Compared]:
+async def measure(settings: Settings) -> AsyncGenerator[Compared]:
     """Give rows c, d and e by handle, and f, g and h over HTTP, beside the same ensemble by hand."""
-    found: list[Compared] = []
     settings.say("starting Ray, and deploying three applications")
-    async with on_serve() as up:
-        found += await _by_handle(up, settings)
-        if "f" in settings.only:
-            async with up.by_client() as programs:
-                found += await _lines(settings, Line("f", "HTTP, Client", 64), programs, RATE, at_least(60))
-        if "g" in settings.only:
-            found += await _lines(settings, Line("g", "HTTP on Serve, wrk", 64), up.by_wrk(), RATE, at_least(30))
-        if "h" in settings.only:
-            found += await _lines(settings, Line("h", "HTTP on Serve, wrk", 1), up.by_wrk(), LATENCY, at_least(8))
-    return found
+    async with on_serve() as up, up.by_client() as by_client:
+        for line, programs, relation, goal in _plan(up, by_client):
+            if line.row in settings.only:
+                for each in await _lines(settings, line, programs, relation, goal):
+                    yield each
 
 
-async def throughput_optimized(settings: Settings) -> list[Compared]:
+async def throughput_optimized(settings: Settings) -> AsyncGenerator[Compared]:
     """Give row c where Ray was started with RAY_SERVE_THROUGHPUT_OPTIMIZED=1, for both contenders."""
     settings.say(f"starting Ray with {THROUGHPUT_OPTIMIZED}=1, and deploying three applications")
+    line = Line("c", f"by handle, fused, {THROUGHPUT_OPTIMIZED}=1", 64)
     async with on_serve() as up:
-        line = Line("c", f"by handle, fused, {THROUGHPUT_OPTIMIZED}=1", 64)
-        return await _lines(settings, line, up.by_handle("fused"), RATE, at_least(40))
+        for each in await _lines(settings, line, up.by_handle("fused"), RATE, at_least(40)):
+            yield each
 
 
-async def _by_handle(up: OnServe, settings: Settings) -> list[Compared]:
-    fused, split = up.by_handle("fused"), up.by_handle("split")
-    found: list[Compared] = []
-    if "c" in settings.only:
-        found += await _lines(settings, Line("c", "by handle, fused", 64), fused, RATE, at_least(80))
-    if "d" in settings.only:
-        found += await _lines(settings, Line("d", "by handle, split", 64), split, RATE, at_least(15))
-        found += await _lines(settings, Line("d", "by handle, split", 1), split, LATENCY, at_least(1))
-    if "e" in settings.only:
-        found += await _lines(settings, Line("e", "by handle, fused", 1), fused, LATENCY, at_least(3))
-    return found
+def _plan(up: OnServe, by_client: Sequence[Program]) -> list[tuple[Line, Sequence[Program], Relation, Goal]]:
+    fused, split, by_wrk = up.by_handle("fused"), up.by_handle("split"), up.by_wrk()
+    return [
+        (Line("c", "by handle, fused", 64), fused, RATE, at_least(80)),
+        (Line("d", "by handle, split", 64), split, RATE, at_least(15)),
+        (Line("d", "by handle, split", 1), split, LATENCY, at_least(1)),
+        (Line("e", "by handle, fused", 1), fused, LATENCY, at_least(3)),
+        (Line("f", "HTTP, Client", 64), by_client, RATE, at_least(60)),
+        (Line("g", "HTTP on Serve, wrk", 64), by_wrk, RATE, at_least(30)),
+        (Line("h", "HTTP on Serve, wrk", 1), by_wrk, LATENCY, at_least(8)),
+    ]
 
 
 async def _lines(
@@ -55,7 +48,7 @@ async def _lines(
 ) -> list[Compared]:
     """Measure the programs in turn; beside Stretto's fast way, give its way through Serve's proxy a line of its own."""
     assert line.callers is not None
-    settings.say(f"{line.row}: {line.what}, {line.callers} callers")
+    settings.say(f"{line.row}: {line.what}, callers: {line.callers}")
     figures = await alternate([each.asked_by(line.callers, settings.seconds) for each in programs], settings.rounds)
     found = [line.compare(figures, relation, BY_HAND, goal)]
     if PLAIN in figures:
