@@ -1,7 +1,7 @@
 """Pipelines and rows for Hypothesis to make, of every node kind, and what a legal plan is.
 
-Every part takes any value and makes an int, a dict or a list of it, so that all of them compose. A vectorized part puts the form of
-the column it was given into its answer: were a row's form to depend on its neighbours, the answers would differ.
+Every part takes any value and makes an int, a dict or a list of it, so that all of them compose. A vectorized part puts
+the form of the column it was given into its answer: did a row's form depend on its neighbours, answers would differ.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Part:
     error: str = "value"
 
     @property
-    def __name__(self) -> str:  # noqa: PLW3201
+    def __name__(self) -> str:
         return f"{type(self).__name__.lower()}_{self.add}_{self.fails}_{self.error}"
 
     def bad(self, n: int) -> bool:
@@ -290,7 +290,7 @@ def assert_legal(plan: Plan) -> None:
             assert set(node.inputs) <= known, f"{node!r} comes before what it needs"
             assert node.inputs or isinstance(node, Pack), "every node is made from something"
             known.add(node)
-            left += [sub for sub in node.plans]
+            left += node.plans
             assert all(len(sub.inputs) == 1 for sub in node.plans), "a sub-plan takes one value"
             match node:
                 case Call(step=Stage() as stage):

@@ -285,8 +285,15 @@ class TestScale:
 def test_a_stage_is_named_after_its_steps() -> None:
     plan = fuse((Pipeline(one) >> two >> one).plan())
     assert repr(plan) == "\n".join(
-        ["%0 = Input()", "%1 = Call(%0) one+two", "  [0]"]
-        + ["    %0 = Input()", "    %1 = Call(%0) one", "    %2 = Call(%1) two", "    %3 = Call(%2) one"]
+        [
+            "%0 = Input()",
+            "%1 = Call(%0) one+two",
+            "  [0]",
+            "    %0 = Input()",
+            "    %1 = Call(%0) one",
+            "    %2 = Call(%1) two",
+            "    %3 = Call(%2) one",
+        ]
     )
     assert isinstance(plan.order[0], Call)
     assert repr(plan.order[0].step) == "<stage one+two>"

@@ -38,6 +38,7 @@ LAYERS = """
     _ray
     backends.parcel
     backends.serve
+    backends.direct
     backends.replica
     transports.handle
     client

@@ -11,6 +11,7 @@ from stretto._compile import Placement, Profile, compile_plan
 from stretto._ir import Call, Node, Plan, Stage, Step
 from stretto._pipeline import as_pipeline
 from stretto._ray import cloudpickled, serve
+from stretto.backends.direct import Address
 from stretto.backends.replica import Host, Ingress
 from stretto.errors import PipelineError
 from stretto.transports.base import Metadata
@@ -56,8 +57,17 @@ def application(
     return build(compile_plan(whole.plan(), placement, profile), whole.label, whole.text, tokens, options)
 
 
-def build(plan: Plan, name: str, text: str, tokens: Sequence[str], options: Mapping[str, Any]) -> serve.Application:
+def build(
+    plan: Plan,
+    name: str,
+    text: str,
+    tokens: Sequence[str],
+    options: Mapping[str, Any],
+    address: Address | None = None,
+) -> serve.Application:
     """Give the application of a compiled plan; `text` is the pipeline as written.
+
+    At `address` the replicas that take the requests answer HTTP themselves, beside Serve's proxy.
 
     Raises:
         PipelineError: a part of it can't be sent to another process, or Serve has no such option.
@@ -70,7 +80,7 @@ def build(plan: Plan, name: str, text: str, tokens: Sequence[str], options: Mapp
     metadata: Metadata = run_sync(LocalTransport(plan, name=name, text=text).metadata())
     ingress = "ingress" if "ingress" not in hosted else "ingress of " + name
     return _deployment(Ingress, ingress, options).bind(
-        _pickled(_without_hosted(plan)), handles, lanes, metadata, tuple(tokens)
+        _pickled(_without_hosted(plan)), handles, lanes, metadata, tuple(tokens), address
     )
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
+import uuid
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import Future, wait
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import anyio
 
+from stretto import _guard
 from stretto.errors import ConnectionFailed, DeployError
 
 with warnings.catch_warnings():
@@ -50,9 +53,6 @@ __all__ = [
 
 T = TypeVar("T")
 ADDRESS = "RAY_ADDRESS"
-PATIENCE = 30.0
-"""Seconds that the end of the process waits for a Ray that is just starting, so that it can be stopped."""
-
 _connecting = threading.Lock()
 
 
@@ -60,11 +60,13 @@ class LocalRay:
     """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
 
     Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
-    ``services.py``), so that thread stays for as long as Ray does.
+    ``services.py``), so that thread stays for as long as Ray does. What that misses, `_guard` ends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, logs: bool) -> None:
         self._done = threading.Event()
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._keep, args=(logs,), name="stretto-ray", daemon=True)
 
     @classmethod
     def start(cls, *, logs: bool = False) -> LocalRay:
@@ -72,32 +74,28 @@ class LocalRay:
 
         With `logs`, what replicas print is shown.
         """
-        self = cls()
-        started: Future[None] = Future()
-        # A process that ends in the middle of ray.init leaves agents behind for a minute: see it through first.
-        settle = atexit.register(wait, [started], PATIENCE)
-        threading.Thread(target=self._keep, args=(started, logs), name="stretto-ray", daemon=True).start()
-        try:
-            started.result()
-        finally:
-            if started.done():
-                atexit.unregister(settle)
+        self = cls(logs=logs)
+        self._thread.start()
+        self._started.result()
         return self
 
     def stop(self) -> None:
         """Stop Ray and all its processes; this blocks for a second or two."""
         ray.shutdown(wait_for_processes=True)
         self._done.set()
+        self._thread.join()
 
-    def _keep(self, started: Future[None], logs: bool) -> None:
-        try:
-            with _loopback():
-                _init(address="local", include_dashboard=False, log_to_driver=logs)
-        except BaseException as error:
-            started.set_exception(error)
-            return
-        started.set_result(None)
-        self._done.wait()
+    def _keep(self, logs: bool) -> None:
+        with _guarded() as in_order:
+            try:
+                with _loopback():
+                    _init(address="local", include_dashboard=False, log_to_driver=logs)
+            except BaseException as error:
+                self._started.set_exception(error)
+                return
+            self._started.set_result(None)
+            self._done.wait()
+            in_order()
 
 
 @asynccontextmanager
@@ -165,7 +163,7 @@ def start_serve(host: str, port: int | None) -> Any:
     """
     client = controller(required=False)
     if client is None:
-        with quietly(), _reserved(host, port) as free:
+        with quietly(), reserved(host, port) as free:
             serve.start(http_options={"host": host, "port": free})
         client = controller()
     return client
@@ -239,26 +237,55 @@ def _started_by_hand() -> str | None:
 @contextmanager
 def _loopback() -> Generator[None]:
     """Have what Ray starts in the block listen on 127.0.0.1 alone, as on macOS and Windows, not on all interfaces."""
-    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR)
+    before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
     try:
-        yield
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before[0]
-        if before[1] is None:
-            del os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR]
-        else:
-            os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = before[1]
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
-def _reserved(host: str, port: int | None) -> Generator[int]:
+def _guarded() -> Generator[Callable[[], object]]:
+    """Have what Ray starts in the block ended after it, unless what this gives was called: Ray was stopped in order."""
+    if sys.platform != "linux":
+        yield lambda: None
+        return
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-I", "-S", _guard.__file__, mark]
+    # A session of its own, so that a Ctrl-C in the terminal does not reach it.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as guard:
+        assert guard.stdin is not None
+        words = guard.stdin
+        with _environment({_guard.VARIABLE: mark}):
+            yield lambda: words.write(b"stopped")
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Generator[None]:
+    """Have the variables set for the processes that are started in the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def reserved(host: str, port: int | None, first: int = 8000) -> Generator[int]:
     """Give a port for HTTP that nobody listens on, and keep others that ask here away from it during the block.
+
+    It is `port`, or of the hundred from `first` on the first that is free.
 
     Serve's proxy sets ``SO_REUSEPORT``: on a port that another Serve has, it would take every other request of it.
     """
-    for candidate in range(port or 8000, (port or 8000) + (1 if port else 100)):
+    for candidate in range(port or first, (port or first) + (1 if port else 100)):
         with socket.socket(type=socket.SOCK_DGRAM) as lock, socket.socket() as probe:
             # A TCP socket held here would be in the proxy's way: the UDP port of the same number is the lock.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

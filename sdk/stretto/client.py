@@ -22,7 +22,9 @@ OnError: TypeAlias = Literal["raise", "return", "skip"]
 class Handle(Protocol):
     """A Ray Serve handle, as type checkers see it: Ray need not be installed."""
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any: ...
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the deployment."""
+        ...
 
 
 class Submission(Generic[Out]):
@@ -246,6 +248,14 @@ class Client(Generic[In, Out]):
         if not self.transport.url:
             raise PipelineError(f"{self!r} has no URL: deploy() the pipeline, or serve it with asgi()")
         return self.transport.url
+
+    @property
+    def direct_url(self) -> str:
+        """Where the replicas of a deployed pipeline answer HTTP themselves, many times faster than Serve's proxy.
+
+        It is the empty string where they do not.
+        """
+        return self.transport.direct_url
 
     def __repr__(self) -> str:
         return f"Client({self.transport.where})"

@@ -15,7 +15,7 @@ from typing import Any, cast
 import cloudpickle
 import numpy as np
 
-from stretto._compile import compile_plan
+from stretto._compile import Placement, compile_plan
 from stretto._ir import (
     UNDECIDED,
     Aside,
@@ -34,6 +34,9 @@ from stretto._ir import (
 from stretto._pipeline import Pipeline
 from stretto.client import Client
 from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
+
+
+PLACEMENTS: tuple[Placement, ...] = ("auto", "fused", "split")
 
 
 async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
@@ -248,12 +251,13 @@ async def check_composer(
 
 
 async def _check_passes(pipeline: Pipeline[Any, Any], inputs: Sequence[Any], expected: list[Any]) -> None:
-    compiled = compile_plan(pipeline.plan())
-    assert repr(compiled), "its plan must print"
+    assert repr(pipeline.plan()), "its plan must print"
     copy: Pipeline[Any, Any] = pickle.loads(cloudpickle.dumps(pipeline))
     assert repr(copy.plan()) == repr(pipeline.plan()), "it must pickle to the same plan"
-    for row, outcome in zip(inputs, expected, strict=True):
-        _agree(await oracle_outcome(compiled, row), outcome, row, "compiled")
+    for placement in PLACEMENTS:
+        compiled = compile_plan(pipeline.plan(), placement)
+        for row, outcome in zip(inputs, expected, strict=True):
+            _agree(await oracle_outcome(compiled, row), outcome, row, f"compiled with placement={placement!r}")
 
 
 async def _check_answers(client: Client[Any, Any], way: str, inputs: Sequence[Any], expected: list[Any]) -> None:

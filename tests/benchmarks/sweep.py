@@ -13,12 +13,12 @@ from tests.benchmarks.rounds import Spread, alternate
 from tests.benchmarks.settings import Settings
 
 CALLERS = (1, 4, 16, 64, 256)
-IN_PROCESS, BY_HANDLE, OVER_HTTP = "in process", "by handle", "over HTTP"
+IN_PROCESS, UVICORN, BY_HANDLE, ON_SERVE = "in process", "HTTP, uvicorn", "Serve by handle", "HTTP, Serve"
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What so many callers saw of a program, asked in one of three ways."""
+    """What so many callers saw of a program, asked in one of the ways."""
 
     way: str
     program: str
@@ -37,8 +37,8 @@ async def sweep(settings: Settings) -> AsyncGenerator[Point]:
             yield each
         alone = await stack.enter_async_context(servers.stretto_alone())
         fastapi = await stack.enter_async_context(servers.fastapi())
-        contenders = [by_wrk(f"{OURS}, uvicorn", alone), by_wrk("FastAPI inline", fastapi + "inline")]
-        async for each in _points(settings, OVER_HTTP, contenders):
+        contenders = [by_wrk(OURS, alone), by_wrk("FastAPI inline", fastapi + "inline")]
+        async for each in _points(settings, UVICORN, contenders):
             yield each
     async for each in _on_serve(settings):
         yield each
@@ -49,14 +49,10 @@ async def _on_serve(settings: Settings) -> AsyncGenerator[Point]:
 
     settings.say("starting Ray, and deploying three applications")
     async with on_serve() as up:
-        over_http = [_named(each) for each in up.by_wrk() if each.name != PLAIN]
-        for way, programs in ((BY_HANDLE, up.by_handle("fused")), (OVER_HTTP, over_http)):
+        over_http = [each for each in up.by_wrk() if each.name != PLAIN]
+        for way, programs in ((BY_HANDLE, up.by_handle("fused")), (ON_SERVE, over_http)):
             async for each in _points(settings, way, programs):
                 yield each
-
-
-def _named(program: Program) -> Program:
-    return Program(f"{OURS}, Ray Serve", program.load) if program.name == OURS else program
 
 
 async def _points(settings: Settings, way: str, programs: Sequence[Program]) -> AsyncGenerator[Point]:

@@ -33,10 +33,10 @@ def a_part_that_does_not_take_what_it_is_given() -> None:
 
 
 def what_is_no_part() -> None:
-    Pipeline(5)  # pyright: ignore[reportArgumentType]
+    Pipeline(5)  # pyright: ignore[reportArgumentType, reportCallIssue]
     _ = Pipeline(length) >> 5  # pyright: ignore[reportOperatorIssue]
     _ = Pipeline(length) >> "svm.skops"  # pyright: ignore[reportOperatorIssue]
-    parallel(length, "svm.skops")  # pyright: ignore[reportArgumentType]
+    parallel(length, "svm.skops")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def a_composer_called_wrong() -> None:

@@ -9,7 +9,7 @@ from stretto._models import accepting, features_of
 from stretto.errors import PipelineError
 
 DEPTH = 100
-"""How deep composers that hold plans of their own nest; past it Python's own stack would end, in pickle's C code first."""
+"""How deep composers may nest that hold plans of their own: past it Python's stack ends, in pickle's C code first."""
 
 
 def check(plan: Plan) -> Plan:

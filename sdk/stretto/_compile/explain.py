@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto._ir import Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage
+from stretto._ir import Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def _branch(node: Node) -> Branch:
             return Branch(
                 "deployment", f"deployment {stage.host}", "; ".join(filter(None, [options, stage.reason])), inner
             )
-        case Call(step=step):
+        case Call(step=Step() as step):
             how = "asynchronous" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
             shown = repr(step.fn) if step.pure and step.vectorized else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
@@ -16,6 +18,21 @@ from stretto.server.problem import refusal
 BACKLOG = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a replica answers HTTP itself: host, port and route."""
+
+    host: str
+    port: int
+    route: str
+
+    @property
+    def url(self) -> str:
+        """The address in full."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.route}".rstrip("/")
+
+
 class Direct:
     """An HTTP server of the replica's own, in the event loop in which its requests are evaluated.
 
@@ -24,9 +41,9 @@ class Direct:
     don't pass through its proxy.
     """
 
-    def __init__(self, app: Any, host: str, port: int, route: str) -> None:
-        self._socket = _listen(host, port)
-        root = "" if route == "/" else route
+    def __init__(self, app: Any, address: Address) -> None:
+        self._socket = _listen(address.host, address.port)
+        root = "" if address.route == "/" else address.route
         config = uvicorn.Config(
             _below(app, root), lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG
         )
@@ -42,6 +59,15 @@ class Direct:
         """Take no more connections, and end once those that are open are answered."""
         self._server.should_exit = True
         await asyncio.wait([self._task])
+
+
+def listening(app: Any, address: Address) -> Direct | None:
+    """Give the server, or None where the port is another program's on this machine: Serve's proxy answers all the same."""
+    try:
+        return Direct(app, address)
+    except OSError as error:
+        logging.getLogger("stretto").warning("no direct way in at %s: %s", address.url, error)
+        return None
 
 
 class _Quiet(uvicorn.Server):

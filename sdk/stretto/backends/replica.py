@@ -16,6 +16,7 @@ from stretto._evaluate import evaluate
 from stretto._ir import Call, Input, Pack, Plan, Stage
 from stretto._ray import ray, serve, serve_errors
 from stretto._scope import Scope, Span, late
+from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned, pack, unpack
 from stretto.backends.serve import Handle, ServeBackend
@@ -63,15 +64,34 @@ class Ingress:
         lanes: Mapping[str, int | None],
         metadata: Metadata,
         tokens: Sequence[str],
+        address: Address | None,
     ) -> None:
         metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
         self._transport = _Engine(pickle.loads(plan), ServeBackend(handles, lanes), metadata)
         self._tokens = tokens
+        self._address = address
+        self._direct: Direct | None = None
         self._even = _is_even(self._transport.plan) and None not in lanes.values()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Give the HTTP interface; Serve asks for it once the constructor is done."""
-        return make_app(self._transport, tokens=self._tokens)
+        app = make_app(self._transport, tokens=self._tokens)
+        if self._address is not None:
+            self._direct = listening(app, self._address)
+        return app
+
+    def check_health(self) -> None:
+        """Have Serve restart the replica if it no longer answers by itself.
+
+        Raises:
+            RuntimeError: its HTTP server has ended.
+        """
+        if self._direct is not None and not self._direct.up:
+            raise RuntimeError("the replica's own HTTP server has ended")
+
+    async def direct(self, budget: float | None) -> str:
+        """Give the address at which the replica answers HTTP itself, or the empty string."""
+        return self._address.url if self._address is not None and self._direct is not None else ""
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, budget: float | None) -> Any:
         """Give an outcome for each row, or the error of the whole call."""

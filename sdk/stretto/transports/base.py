@@ -56,6 +56,11 @@ class Transport(ABC):
         """Where it is reached over HTTP, or the empty string."""
         return ""
 
+    @property
+    def direct_url(self) -> str:
+        """Where a replica on Ray Serve answers HTTP itself, beside Serve's proxy, or the empty string."""
+        return ""
+
     @abstractmethod
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
         """Give an outcome for each of `rows` (a list, or an array with a row each), from one `step` alone if named."""

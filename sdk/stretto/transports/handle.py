@@ -35,10 +35,11 @@ class HandleTransport(Transport):
     asks, to the one that ``RAY_ADDRESS`` names or that runs on this machine.
     """
 
-    def __init__(self, target: str | Handle, *, url: str = "") -> None:
+    def __init__(self, target: str | Handle, *, url: str = "", direct_url: str = "") -> None:
         self._target = target
         self._app: str = target if isinstance(target, str) else target.app_name
         self._url = url
+        self._direct_url = direct_url
         self._methods: dict[str, Handle] = {}
         self._even = False
         self._queue: Coalescer[Row, Any] = Coalescer(
@@ -54,6 +55,11 @@ class HandleTransport(Transport):
     def url(self) -> str:
         """Where it is reached over HTTP, if that is known."""
         return self._url
+
+    @property
+    def direct_url(self) -> str:
+        """Where the replicas answer HTTP themselves, if that is known."""
+        return self._direct_url
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
         """Give the answer for one row, or raise its error."""
@@ -152,14 +158,18 @@ def find(app: str) -> Handle:
     if not topology.get("ingress_deployment"):
         there = ", ".join(map(repr, applications)) or "none"
         raise NotFound(f"Ray Serve has no application {app!r}; the applications are {there}")
-    return DeploymentHandle(topology["ingress_deployment"], app)
+    return routed(DeploymentHandle(topology["ingress_deployment"], app))
 
 
-def _methods(handle: Handle) -> dict[str, Handle]:
+def routed(handle: Handle) -> Handle:
+    """Give the handle with its router started. This blocks."""
     if not handle.is_initialized:
         # With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 the router would live in the caller's event loop and end with it, and
         # a second asyncio.run would find every handle of the process dead.
         with quietly():
             handle._init(_run_router_in_separate_loop=True)
-    with quietly():
-        return {name: handle.options(method_name=name) for name in METHODS}
+    return handle
+
+
+def _methods(handle: Handle) -> dict[str, Handle]:
+    return {name: routed(handle).options(method_name=name) for name in METHODS}
