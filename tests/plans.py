@@ -256,7 +256,6 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(lambda some: vote(*(a >> number for a in some)), st.lists(p, min_size=1, max_size=3)),
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
         built(lambda a: RowList(1) >> each(a), p),
-        built(each, p),
         built(within, p),
         built(beside, p),
     )

@@ -139,7 +139,7 @@ class TestVote:
             return "yes"
 
         async with Client(vote(slow, quick, quick)) as client:
-            assert await client.predict(1, timeout=5) == "yes"
+            assert await asyncio.wait_for(client.predict(1), 5) == "yes"
             assert cancelled.is_set()
 
     async def test_a_tie_goes_to_the_label_that_sorts_first(self) -> None:
@@ -285,6 +285,13 @@ class TestFallback:
             assert await client.predict_many([1, 0, 2, 0]) == [1, "spare", 0.5, "spare"]
         assert spared == [0, 0]
 
+    async def test_a_request_that_is_refused_stays_refused(self) -> None:
+        spared: list[float] = []
+        async with Client(fallback(refuse, spared.append)) as client:
+            answers = await client.predict_many([1, 3], on_error="return")
+        assert [type(each) for each in answers] == [int, InputError]
+        assert spared == []
+
     async def test_where_both_fail_the_error_is_the_spare_parts(self) -> None:
         async with Client(fallback(invert, lambda x: {}["gone"])) as client:
             with pytest.raises(StepError, match="step 'fallback/lambda' failed: KeyError: 'gone'"):
@@ -306,7 +313,7 @@ class TestRace:
             return "quick"
 
         async with Client(race(slow, quick)) as client:
-            assert await client.predict(1, timeout=5) == "quick"
+            assert await asyncio.wait_for(client.predict(1), 5) == "quick"
             assert cancelled.is_set()
 
     async def test_a_member_that_fails_is_out_of_the_race(self) -> None:

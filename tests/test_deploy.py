@@ -343,12 +343,13 @@ class TestLeavingNothing:
         assert "KeyboardInterrupt" in output
         assert await _within(3, lambda: not _marked(mark)), output
 
-    async def test_kill(self, mark, run):
+    @pytest.mark.parametrize("moment", [3.0, 5.0, "UP"])
+    async def test_a_kill_at_any_moment(self, mark, run, moment):
         process = run()
-        await asyncio.to_thread(_reach, process, "UP")
+        await asyncio.to_thread(_reach, process, moment)
         process.kill()
         await asyncio.to_thread(process.communicate, timeout=10)
-        assert await _within(10, lambda: not _marked(mark))
+        assert await _within(5, lambda: not _marked(mark))
 
     async def test_a_port_that_is_asked_for_and_taken_is_refused(self, mark, run):
         import socket

@@ -108,7 +108,7 @@ def test_a_deep_plan_is_built_walked_rewritten_printed_and_pickled_without_recur
     plan = chain(5_000)
     assert len(plan.order) == len(list(plan.walk())) == len(list(plan.steps())) == 5_000
     assert plan.rewrite(lambda node: node).output is plan.output
-    assert repr(pickle.loads(pickle.dumps(plan))) == repr(plan)
+    assert pickle.loads(pickle.dumps(plan)).text == plan.text
     del plan
 
 
@@ -119,7 +119,7 @@ def test_many_diamonds_are_not_walked_path_by_path() -> None:
         node = Pack((node, node), names=("a", "b"))
     plan = Plan((start,), node)
     assert len(plan.order) == 200
-    assert repr(pickle.loads(pickle.dumps(plan))) == repr(plan)
+    assert pickle.loads(pickle.dumps(plan)).text == plan.text
 
 
 def test_rewriting_rebuilds_what_hangs_on_a_change_and_nothing_else() -> None:

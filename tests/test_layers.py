@@ -24,8 +24,8 @@ LAYERS = """
     backends.base
     _apply _evaluate
     _models
-    _pipeline
     _compile
+    _pipeline
     backends.lane
     backends.inline
     transports.base
@@ -35,6 +35,8 @@ LAYERS = """
     transports._connection
     transports.http
     server
+    _guard
+    _fate
     _ray
     backends.parcel
     backends.serve

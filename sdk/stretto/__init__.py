@@ -22,7 +22,9 @@ from stretto._ir import (
     Until,
     Within,
 )
+from stretto._compile import Explanation, Profile
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
+from stretto._profile import profile
 from stretto.client import Client, Submission
 from stretto.transports.base import Metadata, Span, Trace
 
@@ -38,6 +40,7 @@ __all__ = [
     "Choose",
     "Client",
     "Each",
+    "Explanation",
     "Input",
     "Join",
     "Metadata",
@@ -46,6 +49,7 @@ __all__ = [
     "Part",
     "Pipeline",
     "Plan",
+    "Profile",
     "Recover",
     "SavedModel",
     "Span",
@@ -63,6 +67,7 @@ __all__ = [
     "local_ray",
     "model",
     "parallel",
+    "profile",
     "save_model",
     "step",
 ]

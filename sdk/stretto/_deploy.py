@@ -239,7 +239,8 @@ def _brought_up(order: Order, address: Address | None, gone: threading.Event) ->
 
 
 def _take_down(deployed: Deployed) -> None:
-    others = delete(deployed.name)
+    # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
+    others = delete(deployed.name) if deployed.started is None else delete(deployed.name, seconds=2.0)
     if deployed.started is not None and not others:
         deployed.started.stop()
 

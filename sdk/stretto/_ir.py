@@ -292,8 +292,7 @@ class Aside(Node):
 class Plan:
     """A graph of nodes from its inputs to one output, in an order in which each stands after what it needs.
 
-    An ordinary plan has one input; a stage's may have several. Its `repr` is its text form, one line a node, by
-    which plans are compared.
+    An ordinary plan has one input; a stage's may have several.
     """
 
     __slots__ = ("inputs", "order", "output", "waiting")
@@ -345,8 +344,13 @@ class Plan:
             done[node] = rule(node if same else node.rebuild(inputs, plans))
         return Plan(self.inputs, done[self.output])
 
-    def __repr__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The text form, one line a node, by which plans are compared."""
         return "\n".join(_lines(self, ""))
+
+    def __repr__(self) -> str:
+        return self.text
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A chain of nodes pickled by its links would recurse as deep as it is long: the nodes go as a flat list.

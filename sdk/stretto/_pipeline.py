@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
+from stretto._compile import PipelinePlan
 from stretto._ir import Call, Input, Node, Pack, Plan, Step
 from stretto._models import default_name, is_estimator, model_step
 from stretto.errors import PipelineError
@@ -49,7 +50,7 @@ class Pipeline(Generic[In, Out]):
     _lower: Callable[[Node], Node] | None
     _head: Pipeline[Any, Any] | None
     _tail: Pipeline[Any, Any] | None
-    _plan: Plan | None
+    _plan: PipelinePlan | None
     _text: str
     _label: str
 
@@ -64,8 +65,10 @@ class Pipeline(Generic[In, Out]):
     def __init__(self: Pipeline[Any, Any], part: Estimator, /) -> None: ...
     def __init__(self, part: Any, /) -> None:
         whole = as_pipeline(part)
-        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, whole._plan
+        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
         self._text = f"Pipeline({whole._inner()})"
+        if whole._plan is not None:
+            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text)
         self._label = whole.label
 
     @property
@@ -90,12 +93,12 @@ class Pipeline(Generic[In, Out]):
             node = atom._lower(node)
         return node
 
-    def plan(self) -> Plan:
-        """Give the plan: the pipeline applied to a request's value."""
+    def plan(self) -> PipelinePlan:
+        """Give the plan: the pipeline applied to a request's value. It prints as what the compiler makes of it."""
         if self._plan is None:
             start = Input()
             try:
-                self._plan = Plan((start,), self(start))
+                self._plan = PipelinePlan(start, self(start), self.text)
             except RecursionError as error:
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan

@@ -6,19 +6,16 @@ import asyncio
 import logging
 import os
 import socket
-import subprocess
-import sys
 import threading
-import uuid
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import anyio
 
-from stretto import _guard
+from stretto._fate import environment, guarded
 from stretto.errors import ConnectionFailed, DeployError
 
 with warnings.catch_warnings():
@@ -31,7 +28,7 @@ with warnings.catch_warnings():
     from ray._private.utils import read_ray_address
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
-    from ray.serve.context import _get_global_client
+    from ray.serve.context import _get_global_client, _set_global_client
     from ray.serve.handle import DeploymentHandle
 
 __all__ = [
@@ -60,7 +57,7 @@ class LocalRay:
     """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
 
     Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
-    ``services.py``), so that thread stays for as long as Ray does. What that misses, `_guard` ends.
+    ``services.py``), so that thread stays for as long as Ray does. What that misses, a guard ends.
     """
 
     def __init__(self, *, logs: bool) -> None:
@@ -86,16 +83,16 @@ class LocalRay:
         self._thread.join()
 
     def _keep(self, logs: bool) -> None:
-        with _guarded() as in_order:
+        with guarded() as (mark, ended_in_order):
             try:
-                with _loopback():
+                with _loopback(), environment(mark):
                     _init(address="local", include_dashboard=False, log_to_driver=logs)
             except BaseException as error:
                 self._started.set_exception(error)
                 return
             self._started.set_result(None)
             self._done.wait()
-            in_order()
+            ended_in_order()
 
 
 @asynccontextmanager
@@ -206,6 +203,8 @@ def quietly() -> Generator[None]:
 def _init(**options: Any) -> None:
     # Ray and Serve tell the terminal much that is for their developers; errors still come through.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own it is always 1.
+    _set_global_client(None)
     with quietly():
         ray.init(logging_level=logging.ERROR, **options)
 
@@ -240,41 +239,10 @@ def _loopback() -> Generator[None]:
     before = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
             yield
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextmanager
-def _guarded() -> Generator[Callable[[], object]]:
-    """Have what Ray starts in the block ended after it, unless what this gives was called: Ray was stopped in order."""
-    if sys.platform != "linux":
-        yield lambda: None
-        return
-    mark = uuid.uuid4().hex
-    command = [sys.executable, "-I", "-S", _guard.__file__, mark]
-    # A session of its own, so that a Ctrl-C in the terminal does not reach it.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as guard:
-        assert guard.stdin is not None
-        words = guard.stdin
-        with _environment({_guard.VARIABLE: mark}):
-            yield lambda: words.write(b"stopped")
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Generator[None]:
-    """Have the variables set for the processes that are started in the block."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -84,8 +84,8 @@ def until_routed(root: str, route: str, *, seconds: float = 5.0) -> None:
         time.sleep(POLL)
 
 
-def delete(name: str, *, seconds: float = 30.0) -> tuple[str, ...]:
-    """Take an application down, and give the names of those that stay. This blocks until it is gone."""
+def delete(name: str, *, seconds: float = 10.0) -> tuple[str, ...]:
+    """Take an application down, and give the names of those that stay. This blocks until it is gone, or so long."""
     client = controller(required=False)
     if client is None:
         return ()

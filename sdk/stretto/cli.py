@@ -10,15 +10,17 @@ from collections.abc import Coroutine
 from importlib import import_module
 from importlib.metadata import entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from stretto import Client, Pipeline
+from stretto._compile import Placement, compile_plan
 from stretto.errors import PipelineError, StrettoError
 
+T = TypeVar("T")
 TARGET = "MODULE:ATTRIBUTE of a pipeline, such as app:ensemble"
 
 
@@ -43,15 +45,21 @@ def demo(keep: bool, seconds: float) -> None:
 
 @cli.command()
 @click.argument("target")
-def plan(target: str) -> None:
-    """Show how TARGET is compiled: its stages and where they run.
+@click.option("--placement", type=click.Choice(["auto", "fused", "split"]), default="auto", show_default=True)
+@click.option("--text", is_flag=True, help="Print the compiled plan itself, a line a node.")
+def plan(target: str, placement: Placement, text: bool) -> None:
+    """Show what becomes of TARGET: stages, deployments, handle calls, and why.
 
     TARGET is MODULE:ATTRIBUTE of a pipeline.
     """
-    from stretto._compile import compile_plan
-
-    pipeline = load(target)
-    Console().print(repr(compile_plan(pipeline.plan())), highlight=False, markup=False)
+    made = load(target).plan()
+    try:
+        if text:
+            click.echo(compile_plan(made, placement).text)
+        else:
+            Console().print(made.explain(placement))
+    except PipelineError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @cli.command()
@@ -127,12 +135,18 @@ def load(target: str) -> Pipeline[Any, Any]:
         raise click.ClickException(f"{target!r}: {error}") from error
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    # SIGTERM ends it as Ctrl-C does: what was started is stopped on the way out.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Run `work` to its end; Ctrl-C and SIGTERM cancel it, and what it started is stopped on the way out."""
+
+    async def guarded() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
     try:
-        return asyncio.run(work)
+        return asyncio.run(guarded())
     except KeyboardInterrupt:
-        raise click.exceptions.Exit(130) from None
-
-
+        raise click.exceptions.Exit(128 + signal.SIGINT) from None
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(128 + signal.SIGTERM) from None

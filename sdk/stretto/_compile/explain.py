@@ -1,4 +1,4 @@
-"""What the compiler made of a plan, for people: stages, deployments, handle calls and reasons."""
+"""What the compiler makes of a plan, for people: stages, deployments, handle calls and reasons."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _branches(plan: Plan) -> tuple[Branch, ...]:
 def _branch(node: Node) -> Branch:
     match node:
         case Call(step=Stage(host="") as stage):
-            note = stage.reason or "runs whole over a batch, in the process that took the request"
+            note = stage.reason or "one batch, no hop: nothing in it waits or asks for resources"
             return Branch("stage", f"stage {stage.name}", note, _branches(stage.plan))
         case Call(step=Stage() as stage):
             options = ", ".join(f"{key}={value!r}" for key, value in stage.options.items())
@@ -124,7 +124,7 @@ def _branch(node: Node) -> Branch:
                 "deployment", f"deployment {stage.host}", "; ".join(filter(None, [options, stage.reason])), inner
             )
         case Call(step=Step() as step):
-            how = "asynchronous" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
+            how = "awaited, beside the rest" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
             shown = repr(step.fn) if step.pure and step.vectorized else ""
             return Branch("step", step.name, f"{shown}, {how}" if shown and "<" not in shown else how)

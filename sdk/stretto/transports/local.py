@@ -88,7 +88,7 @@ class LocalTransport(Transport):
         return Metadata(
             name=self.name,
             pipeline=self.text,
-            plan=repr(self.plan),
+            plan=self.plan.text,
             steps=tuple(self._steps),
             features=self._features(),
             versions={"stretto": version("stretto"), "python": platform.python_version()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 
 from tests.benchmarks.compared import LATENCY, RATE, Compared, Goal, Line, Relation, at_least
 from tests.benchmarks.load import Program
@@ -37,7 +38,7 @@ def _plan(up: OnServe, by_client: Sequence[Program]) -> list[tuple[Line, Sequenc
         (Line("d", "by handle, split", 64), split, RATE, at_least(15)),
         (Line("d", "by handle, split", 1), split, LATENCY, at_least(1)),
         (Line("e", "by handle, fused", 1), fused, LATENCY, at_least(3)),
-        (Line("f", "HTTP, Client", 64), by_client, RATE, at_least(60)),
+        (Line("f", "HTTP on Serve, Client", 64), by_client, RATE, at_least(60)),
         (Line("g", "HTTP on Serve, wrk", 64), by_wrk, RATE, at_least(30)),
         (Line("h", "HTTP on Serve, wrk", 1), by_wrk, LATENCY, at_least(8)),
     ]
@@ -50,8 +51,8 @@ async def _lines(
     assert line.callers is not None
     settings.say(f"{line.row}: {line.what}, callers: {line.callers}")
     figures = await alternate([each.asked_by(line.callers, settings.seconds) for each in programs], settings.rounds)
-    found = [line.compare(figures, relation, BY_HAND, goal)]
-    if PLAIN in figures:
-        plain = Line(line.row, f"{line.what}, Serve's proxy", line.callers)
-        found.append(plain.compare(figures, relation, BY_HAND, ours=PLAIN))
-    return found
+    if PLAIN not in figures:
+        return [line.compare(figures, relation, BY_HAND, goal)]
+    direct = replace(line, what=f"{line.what}, direct")
+    proxy = replace(line, what=f"{line.what}, Serve's proxy")
+    return [direct.compare(figures, relation, BY_HAND, goal), proxy.compare(figures, relation, BY_HAND, ours=PLAIN)]

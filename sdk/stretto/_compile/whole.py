@@ -1,0 +1,68 @@
+"""All passes in order, and the plan that shows what they make of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stretto._compile.check import check
+from stretto._compile.explain import Explanation, explain
+from stretto._compile.fuse import fuse
+from stretto._compile.place import Placement, Profile, place
+from stretto._compile.share import share
+from stretto._ir import Input, Node, Plan
+from stretto.errors import PipelineError
+
+
+def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | None = None) -> Plan:
+    """Give the plan of stages that runs: checked, with equal work shared, each part in its place, the rest fused.
+
+    ``"fused"`` keeps all in one process but for what asks for resources; ``"split"`` gives a deployment to every model;
+    ``"auto"`` gives one to what by the `profile` costs more than a hop.
+
+    Raises:
+        PipelineError: a check failed; the message names the part and says what to do.
+    """
+    return fuse(place(share(check(plan)), placement, profile))
+
+
+_UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"
+
+
+class PipelinePlan(Plan):
+    """The plan of a pipeline. It prints as what the compiler makes of it; `text` is the plan itself, a line a node.
+
+    In a terminal it is a tree, which rich prints in color, and in a notebook a picture.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self, start: Input, output: Node, written: str) -> None:
+        super().__init__((start,), output)
+        self.written = written
+
+    def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
+        """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
+
+        Raises:
+            PipelineError: a check failed; the message names the part and says what to do.
+        """
+        advice = (_UNMEASURED,) if placement == "auto" and profile is None else ()
+        return explain(compile_plan(self, placement, profile), self.written, advice)
+
+    def __repr__(self) -> str:
+        try:
+            return str(self.explain())
+        except PipelineError as error:
+            return f"{self.text}\n\nit does not compile: {error}"
+
+    def __rich__(self) -> Any:
+        try:
+            return self.explain()
+        except PipelineError:
+            return repr(self)
+
+    def _repr_html_(self) -> str | None:
+        try:
+            return self.explain()._repr_html_()
+        except PipelineError:
+            return None
