@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import threading
 import warnings
@@ -176,7 +177,9 @@ async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], ob
     loop = asyncio.get_running_loop()
     running = loop.run_in_executor(None, work, gone)
     try:
-        return await asyncio.shield(running)
+        result = await asyncio.shield(running)
+        _own_sigterm()
+        return result
     except asyncio.CancelledError:
         gone.set()
         with anyio.CancelScope(shield=True):
@@ -184,6 +187,12 @@ async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], ob
             if running.exception() is None and undo is not None:
                 await loop.run_in_executor(None, undo, running.result())
         raise
+
+
+def _own_sigterm() -> None:
+    """Have SIGTERM do again what the process says: Ray's core, when it connects, has it print a stack and abort."""
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
