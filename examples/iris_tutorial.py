@@ -30,10 +30,12 @@ ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal widt
 # apart, as the original tutorial does, fits noise and reports a figure that means nothing.)
 # --8<-- [start:train]
 def train() -> tuple[LogisticRegression, float, list[str]]:
-    iris = load_iris()
+    iris: Any = load_iris()
     x, x_val, y, y_val = train_test_split(iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7)
     fitted = LogisticRegression(max_iter=1000).fit(x, y)
     return fitted, float(fitted.score(x_val, y_val)), [str(name) for name in iris.target_names]
+
+
 # --8<-- [end:train]
 
 
@@ -54,6 +56,8 @@ async def one_model(folder: Path) -> str:
         print(f"{url} answers {response.text}")
         assert response.json() == answer
     return answer
+
+
 # --8<-- [end:one_model]
 
 
@@ -61,7 +65,7 @@ async def one_model(folder: Path) -> str:
 # --------------------------------------
 # --8<-- [start:train_two]
 def train_two(folder: Path) -> tuple[Path, Path]:
-    iris = load_iris()
+    iris: Any = load_iris()
     labels = [str(name) for name in iris.target_names]
     label_file = folder / "iris_labels.json"
     label_file.write_text(json.dumps(labels))
@@ -71,6 +75,8 @@ def train_two(folder: Path) -> tuple[Path, Path]:
         save_model(logistic, folder / "logistic_regression.skops", labels=label_file, features=FEATURES),
         save_model(svm, folder / "svm_classifier.skops", labels=label_file, features=FEATURES),
     )
+
+
 # --8<-- [end:train_two]
 
 
@@ -91,6 +97,8 @@ async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> li
             response = await asyncio.to_thread(requests.get, client.url, json=ROW)
             assert response.json() in answers
     return answers
+
+
 # --8<-- [end:endpoints]
 
 
@@ -105,6 +113,8 @@ async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dic
         response = await asyncio.to_thread(requests.get, client.url, json=ROW)
         print(f"{client.url} answers {response.text}")
         return response.json()
+
+
 # --8<-- [end:ensemble]
 
 
@@ -131,6 +141,8 @@ async def side_by_side() -> tuple[int, float]:
         print(f"  {span.name:<16} {span.start % 60:6.3f} s to {span.end % 60:6.3f} s")
     print(f"  both at once for {shared:.3f} s")
     return trace.handle_calls, shared
+
+
 # --8<-- [end:slow]
 
 
@@ -143,6 +155,8 @@ async def both_ways(logistic: Pipeline[Any, str]) -> tuple[str, str, str]:
         in_process = await here.predict(ROW)
     async with deploy(logistic, name="both", route="/both") as by_handle, Client(by_handle.url) as over_http:
         return in_process, await by_handle.predict(ROW), await over_http.predict(ROW)
+
+
 # --8<-- [end:both_ways]
 
 
@@ -159,6 +173,8 @@ async def custom(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[
     print(combined)
     async with Client(combined) as client:
         return await client.predict(ROW)
+
+
 # --8<-- [end:custom]
 
 

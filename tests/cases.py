@@ -26,7 +26,7 @@ FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
 VIRGINICA = dict(zip(FEATURES, [6.3, 3.3, 6.0, 2.5], strict=True))
 BAD_ROWS: list[Any] = [
-    {name: 1.0 for name in FEATURES[:3]},
+    dict.fromkeys(FEATURES[:3], 1.0),
     {**SETOSA, "colour": 1.0},
     {**SETOSA, "petal width": "wide"},
     {**SETOSA, "petal width": float("nan")},
@@ -147,8 +147,8 @@ def kinds(x: Any) -> dict[str, Any]:
 class Case:
     """A pipeline, and rows of which some may fail.
 
-    `split` also runs it with a deployment a model. `expect` stands in for the oracle where time decides, since that runs
-    one thing after the other.
+    `split` also runs it with a deployment a model. `expect` stands in for the oracle where time decides, since that
+    runs one thing after the other.
     """
 
     name: str
@@ -163,7 +163,9 @@ def _two() -> Pipeline[Any, Any]:
 
 
 CASES = [
-    Case("a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True),
+    Case(
+        "a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True
+    ),
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
@@ -172,11 +174,15 @@ CASES = [
         lambda: iris_model("scaler") >> parallel(length=len, first=lambda values: float(values[0])),
         [SETOSA, [1, 2, 3, 4], [1, 2]],
     ),
-    Case("members vote", lambda: vote(iris_model("logistic"), iris_model("svm"), iris_model("third")), [SETOSA, VIRGINICA, 3]),
+    Case(
+        "members vote",
+        lambda: vote(iris_model("logistic"), iris_model("svm"), iris_model("third")),
+        [SETOSA, VIRGINICA, 3],
+    ),
     Case("a fan-out votes", lambda: _two() >> vote(), [SETOSA, VIRGINICA, BAD_ROWS[0]], split=True),
     Case("weighted votes", lambda: vote(abs, float, weights={"abs": 1, "float": 2}), [-1, 1, "x"]),
     Case("probabilities", lambda: average(iris_model("proba"), iris_model("proba")), [SETOSA, VIRGINICA, "x"]),
-    Case("regressors", lambda: average(*regressors()[:2]), list(regressors()[2][:3]) + [[1.0]]),
+    Case("regressors", lambda: average(*regressors()[:2]), [*regressors()[2][:3], [1.0]]),
     Case(
         "switch",
         lambda: switch(negative, {True: lambda x: "below", False: invert}),

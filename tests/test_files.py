@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
-from stretto._models.files import load_model, save_model
 from stretto._models import model_step
+from stretto._models.files import load_model, save_model
 from stretto.errors import ModelError
 
 iris = load_iris()

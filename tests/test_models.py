@@ -24,9 +24,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from stretto._models.files import SavedModel, save_model
 from stretto._ir import Step
 from stretto._models import accepting, classes_of, default_name, features_of, is_estimator, model_step
+from stretto._models.files import SavedModel, save_model
 from stretto.errors import BadRows, InputError, ModelError
 
 iris = load_iris()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stretto import errors
-from stretto._models import SavedModel, load_model, save_model
+from stretto._compile import Explanation, Profile
 from stretto._ir import (
     UNDECIDED,
     Aside,
@@ -22,11 +22,12 @@ from stretto._ir import (
     Until,
     Within,
 )
-from stretto._compile import Explanation, Profile
+from stretto._models import SavedModel, load_model, save_model
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto._profile import profile
+from stretto._scope import Span
 from stretto.client import Client, Submission
-from stretto.transports.base import Metadata, Span, Trace
+from stretto.transports.base import Metadata, Trace
 
 if TYPE_CHECKING:
     from stretto._deploy import application, deploy

@@ -10,16 +10,16 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 from stretto._application import application, build
 from stretto._compile import Placement, Profile, compile_plan
 from stretto._ir import Plan
-from stretto._pipeline import Part, as_pipeline
+from stretto._pipeline import Part, Pipeline, as_pipeline
 from stretto._ray import DeploymentHandle, LocalRay, connect, in_thread, reserved, start_serve
 from stretto._rollout import applications, delete, submit, until_routed, until_running
-from stretto.backends.serve import call
 from stretto.backends.direct import Address
+from stretto.backends.serve import call
 from stretto.client import Client
 from stretto.errors import PipelineError, StrettoError
 from stretto.transports.handle import HandleTransport, find
@@ -34,6 +34,25 @@ Out = TypeVar("Out")
 HOPS = 50
 
 
+# To a type checker a pipeline is also a function between nodes: only as an overload of its own does it come first.
+@overload
+def deploy(
+    pipeline: Pipeline[In, Out],
+    *,
+    name: str | None = None,
+    route: str | None = None,
+    placement: Placement = "auto",
+    profile: Profile | None = None,
+    tokens: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    direct: bool | int = True,
+    patience: float = 10.0,
+    timeout: float = 300.0,
+    logs: bool = False,
+    **options: Any,
+) -> Deployment[In, Out]: ...
+@overload
 def deploy(
     pipeline: Part[In, Out],
     *,
@@ -49,7 +68,23 @@ def deploy(
     timeout: float = 300.0,
     logs: bool = False,
     **options: Any,
-) -> Deployment[In, Out]:
+) -> Deployment[In, Out]: ...
+def deploy(
+    pipeline: Any,
+    *,
+    name: str | None = None,
+    route: str | None = None,
+    placement: Placement = "auto",
+    profile: Profile | None = None,
+    tokens: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    direct: bool | int = True,
+    patience: float = 10.0,
+    timeout: float = 300.0,
+    logs: bool = False,
+    **options: Any,
+) -> Deployment[Any, Any]:
     """Run a pipeline on Ray Serve, and give a client of it.
 
     ``async with deploy(...) as client`` takes it down at the end; ``client = await deploy(...)`` leaves it up. Where

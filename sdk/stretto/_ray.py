@@ -122,11 +122,13 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
         if connected():
             return None
         address = os.environ.get(ADDRESS) or (_started_by_hand() if start else "auto")
-        if start and not address:
+        if start and address in (None, "local"):
             return LocalRay.start(logs=logs)
         try:
+            # Ray itself tries for minutes to reach an address where nobody listens.
+            _knock(address or "auto")
             _init(address=address, log_to_driver=logs)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             where = f"at {address}" if address != "auto" else "on this machine"
             raise ConnectionFailed(
                 f"there is no Ray {where}: start one with `ray start --head` or stretto.deploy(), or set {ADDRESS}"
@@ -212,7 +214,8 @@ def quietly() -> Generator[None]:
 def _init(**options: Any) -> None:
     # Ray and Serve tell the terminal much that is for their developers; errors still come through.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own it is always 1.
+    # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own that is
+    # always 1.
     _set_global_client(None)
     with quietly():
         ray.init(logging_level=logging.ERROR, **options)
@@ -234,12 +237,18 @@ def _started_by_hand() -> str | None:
     """Give the address of what ``ray start`` started on this machine, if it still answers."""
     address = read_ray_address()
     if address:
-        host, _, port = address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+            _knock(address)
         except OSError:
             return None
     return address
+
+
+def _knock(address: str) -> None:
+    """Return if somebody listens at a ``HOST:PORT``, or raise an OSError."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "//" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 @contextmanager

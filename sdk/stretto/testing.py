@@ -35,7 +35,6 @@ from stretto._pipeline import Pipeline
 from stretto.client import Client
 from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
 
-
 PLACEMENTS: tuple[Placement, ...] = ("auto", "fused", "split")
 
 

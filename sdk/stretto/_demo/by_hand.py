@@ -17,8 +17,10 @@ def for_asyncio(
 
     async def predict(row: Row) -> Answer:
         x = [[row[name] for name in features]]
+        a: Any
+        b: Any
         a, b = await asyncio.gather(asyncio.to_thread(logistic.predict, x), asyncio.to_thread(svm.predict, x))
-        return {"logistic": labels[a[0]], "svm": labels[b[0]]}
+        return {"logistic": labels[int(a[0])], "svm": labels[int(b[0])]}
 
     return predict
 
@@ -34,7 +36,8 @@ def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence
             self.model = model
 
         def __call__(self, row: Row) -> str:
-            return labels[self.model.predict([[row[name] for name in features]])[0]]
+            predicted: Any = self.model.predict([[row[name] for name in features]])
+            return labels[int(predicted[0])]
 
     @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
     class Ensemble:

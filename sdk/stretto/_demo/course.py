@@ -194,9 +194,7 @@ class Course:
 
 
 @asynccontextmanager
-async def _programs(
-    both: Pipeline[Any, Any], trained: Trained
-) -> AsyncGenerator[Programs]:
+async def _programs(both: Pipeline[Any, Any], trained: Trained) -> AsyncGenerator[Programs]:
     from ray import serve
 
     here = by_hand.for_asyncio(trained.logistic, trained.svm, FEATURES, trained.labels)

@@ -62,7 +62,7 @@ class Direct:
 
 
 def listening(app: Any, address: Address) -> Direct | None:
-    """Give the server, or None where the port is another program's on this machine: Serve's proxy answers all the same."""
+    """Give the server, or None where the port is another program's: Serve's proxy answers all the same."""
     try:
         return Direct(app, address)
     except OSError as error:
