@@ -245,6 +245,7 @@ def _larger(smaller: Pipelines) -> Pipelines:
         return st.builds(make, *args, **kwargs)
 
     p, key = smaller, st.just(parity)
+    weights = st.sampled_from([[1, 1, 1, 1], [1, 2, 1, 3], [0.1, 0.2, 0.3, 0.3], [1, 0, 2, 0]])
     return st.one_of(
         built(lambda a, b: a >> b, p, p),
         built(lambda a, b, c: a >> b >> c, p, p, p),
@@ -254,6 +255,7 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(fallback, p, p),
         built(lambda a: race(a, a), p),
         built(lambda some: vote(*(a >> number for a in some)), st.lists(p, min_size=1, max_size=3)),
+        built(lambda some, ws: vote(*some, weights=ws[: len(some)]), st.lists(p, min_size=1, max_size=4), weights),
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),

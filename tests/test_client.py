@@ -284,10 +284,10 @@ class TestSubmit:
     async def test_its_error_comes_when_it_is_awaited(self) -> None:
         async with Client(reciprocal) as client:
             later = client.submit(0)
-            await asyncio.sleep(0.01)
-            assert later.done()
+            await client.predict(1)
             with pytest.raises(StepError):
                 await later
+            assert later.done()
 
     async def test_closing_cancels_what_was_submitted(self) -> None:
         gate = Gate()

@@ -180,8 +180,10 @@ class TestVote:
 
         assert len(asyncio.run(main())) == 1
 
-    async def test_a_failure_that_could_have_changed_the_label_fails_the_row(self) -> None:
-        async with Client(vote(lambda x: "yes", invert, lambda x: "no")) as client:
+    @pytest.mark.parametrize("others", [["no"], [], ["yes", "no", "no"]])
+    async def test_a_failure_that_could_have_changed_the_label_fails_the_row(self, others: list[str]) -> None:
+        others_say = [step(lambda x, said=said: said, name=f"m{i}") for i, said in enumerate(others)]
+        async with Client(vote(lambda x: "yes", invert, *others_say)) as client:
             with pytest.raises(StepError, match="step 'vote/invert' failed: ZeroDivisionError"):
                 await client.predict(0)
 

@@ -199,6 +199,19 @@ class TestForms:
             assert sorted(seen) == ["dict", "list", "ndarray"]
             assert [await client.predict(x) for x in range(3)] == answers[:3]
 
+    async def test_a_fan_out_of_which_a_member_has_several_forms_takes_a_call_each(self) -> None:
+        seen: list[tuple[str, int]] = []
+
+        def form(columns: Any) -> Any:
+            seen.append((type(columns["a"]).__name__, len(columns["b"])))
+            return columns["b"]
+
+        arrays = step(lambda column: np.array(column), name="array", vectorized=True)
+        fan = parallel(a=switch(lambda x: x % 2, {0: arrays}, default=abs), b=abs)
+        async with Client(fan >> step(form, vectorized=True)) as client:
+            assert await client.predict_many(range(5)) == list(range(5))
+        assert sorted(seen) == [("list", 2), ("ndarray", 3)]
+
     async def test_calls_that_bring_lists_and_calls_that_bring_arrays_share_a_stage(self) -> None:
         release = threading.Event()
 
@@ -470,6 +483,15 @@ class TestDeadlines:
             with pytest.raises(DeadlineExceeded, match="step 'lambda'"):
                 await client.predict(1)
 
+    async def test_so_is_an_asynchronous_step_that_blocks_the_event_loop(self) -> None:
+        async def rude(x: Any) -> Any:
+            time.sleep(0.02)  # noqa: ASYNC251
+            return x
+
+        async with Client(within(rude, 0.01)) as client:
+            with pytest.raises(DeadlineExceeded, match="step 'rude'"):
+                await client.predict(1)
+
     async def test_late_work_is_late_also_beside_requests_that_have_time(self) -> None:
         def busy(x: int) -> int:
             time.sleep(0.002)
@@ -482,7 +504,7 @@ class TestDeadlines:
             for _ in range(5):
                 await client.predict_many([1, 2])
             late, fine = await asyncio.gather(
-                client.predict(1, timeout=0.003), client.predict(2), return_exceptions=True
+                client.predict(1, timeout=0.001), client.predict(2), return_exceptions=True
             )
         assert (type(late), fine) == (DeadlineExceeded, 2)
 

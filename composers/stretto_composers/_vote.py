@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from math import fsum
 from typing import Any, cast
 
+import numpy as np
+
 from stretto import UNDECIDED, Call, Join, Node, Part, Pipeline, Step, composer
-from stretto.errors import PipelineError, StrettoError
+from stretto.errors import BadRows, PipelineError, StrettoError
 from stretto_composers._members import labels_of
 
 
@@ -33,7 +35,7 @@ def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Seque
     'high'
     """
     if not members:
-        return Call((x,), step=Step(fn=Majority(_checked(weights, None)), name="vote", named=False))
+        return Call((x,), step=Step(fn=OfColumns(_checked(weights, None)), name="vote", vectorized=True, named=False))
     parts = [Pipeline(member) for member in members]
     names = labels_of(parts)
     plans = tuple(part.plan() for part in parts)
@@ -70,6 +72,27 @@ class Majority:
             return UNDECIDED
         raise failed[min(failed, key=self._place)]
 
+    def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
+        """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
+        labels = list(arrived.values())
+        weigh = self._weigh((*arrived, *waiting))
+        kinds = {array.dtype.kind for array in labels if isinstance(array, np.ndarray) and array.ndim == 1}
+        whole = all(float(weight).is_integer() for weight in weigh.values())
+        # Whole weights add up without rounding, and labels of one kind keep it: what is exact may be counted in bulk.
+        if len(kinds) != 1 or kinds - set("iuUb") or len(labels) != len(arrived) or not whole:
+            return None
+        rows = np.arange(len(labels[0]))
+        known, codes = np.unique(np.stack(labels), return_inverse=True)
+        votes = np.zeros((len(rows), len(known)))
+        for name, code in zip(arrived, codes.reshape(len(labels), -1), strict=True):
+            votes[rows, code] += weigh[name]
+        best = votes.argmax(axis=1)
+        most = votes[rows, best]
+        votes[rows, best] = -1.0
+        second = np.maximum(votes.max(axis=1), 0.0) if len(known) > 1 else np.zeros(len(rows))
+        decided = most > second + fsum(weigh[name] for name in waiting) if waiting else np.ones(len(rows), bool)
+        return known[best], decided
+
     def _place(self, name: str) -> int:
         return self.names.index(name) if name in self.names else 0
 
@@ -84,6 +107,30 @@ class Majority:
         if len(self.weights) != len(names):
             raise ValueError(f"{len(self.weights)} weights for {len(names)} members")
         return dict(zip(names, self.weights, strict=True))
+
+
+class OfColumns(Majority):
+    """Counts votes of a fan-out's columns, row by row where it must."""
+
+    def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
+        """Give the winner of each row, and name the rows that have none."""
+        if not isinstance(arrived, dict):
+            return [super(OfColumns, self).__call__(each) for each in arrived]
+        said = cast("dict[str, Any]", arrived)
+        found = self.many(said)
+        if found is not None:
+            return found[0]
+        columns = {name: each.tolist() if isinstance(each, np.ndarray) else list(each) for name, each in said.items()}
+        winners: list[Any] = []
+        errors: dict[int, Exception] = {}
+        for i, row in enumerate(zip(*columns.values(), strict=True)):
+            try:
+                winners.append(super().__call__(dict(zip(columns, row, strict=True))))
+            except Exception as error:
+                errors[i] = error
+        if errors:
+            raise BadRows(errors)
+        return winners
 
 
 def _checked(

@@ -71,12 +71,18 @@ async def apply(step: Step, column: Column, scope: Scope, threads: Threads | Non
     """
     if scope.expired:
         return Column.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
+    if scope.spans is None:
+        return await _applied(step, column, scope, threads)
     with scope.span(step.name, "step", column.size):
-        if step.vectorized:
-            return await _vector(step, column, scope, threads)
-        if _waits(step):
-            return await _rows_waiting(step, column, scope, _caller(step, threads))
-        return _rows(step, column, scope)
+        return await _applied(step, column, scope, threads)
+
+
+async def _applied(step: Step, column: Column, scope: Scope, threads: Threads | None) -> Column:
+    if step.vectorized:
+        return await _vector(step, column, scope, threads)
+    if _waits(step):
+        return await _rows_waiting(step, column, scope, _caller(step, threads))
+    return _rows(step, column, scope)
 
 
 def _waits(step: Step) -> bool:
@@ -85,8 +91,10 @@ def _waits(step: Step) -> bool:
 
 async def _vector(step: Step, column: Column, scope: Scope, threads: Threads | None) -> Column:
     """Call a vectorised function for the rows of each form, side by side where it waits."""
-    call = _caller(step, threads)
     parts = column.parts()
+    if len(parts) == 1 and not _waits(step):
+        return await _columns(step, column, scope, _called(step))
+    call = _caller(step, threads)
     done: list[Part] = []
 
     async def one(rows: Sequence[int], part: Column) -> None:
@@ -106,17 +114,30 @@ async def _vector(step: Step, column: Column, scope: Scope, threads: Threads | N
 
 
 def _caller(step: Step, threads: Threads | None) -> Callable[[Any], Awaitable[Any]]:
+    if not _waits(step):
+        return _called(step)
+
     async def call(value: Any) -> Any:
         if step.asynchronous:
             return await _own(step.fn(value))
-        if step.blocking and threads is None:
+        if threads is None:
             raise AssertionError("a stage holds nothing that waits")
-        result = await threads.run(step.fn, value) if step.blocking and threads else step.fn(value)
-        if type(result) is CoroutineType:
-            raise _unawaited(result)
-        return result
+        return _awaited(await threads.run(step.fn, value))
 
     return call
+
+
+def _called(step: Step) -> Callable[[Any], Awaitable[Any]]:
+    async def call(value: Any) -> Any:
+        return _awaited(step.fn(value))
+
+    return call
+
+
+def _awaited(result: Any) -> Any:
+    if type(result) is CoroutineType:
+        raise _unawaited(cast("CoroutineType[Any, Any, Any]", result))
+    return result
 
 
 async def _own(work: Awaitable[T]) -> T:
@@ -198,9 +219,9 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
 
 async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any], Awaitable[Any]]) -> Column:
     """Call a vectorised function; when it raises, halve the column until only the culprits fail."""
-    done: list[tuple[list[int], Column]] = []
+    done: list[Part] = []
     errors: dict[int, StrettoError] = {}
-    left = [list(range(column.size))]
+    left: list[Sequence[int]] = [range(column.size)]
     while left:
         rows = left.pop()
         part = column if len(rows) == column.size else column.take(rows)

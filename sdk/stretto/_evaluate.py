@@ -9,12 +9,28 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import anyio
+import numpy as np
 
 from stretto._column import Column, scatter
-from stretto._ir import UNDECIDED, Aside, Call, Choose, Each, Input, Join, Node, Pack, Plan, Recover, Stage, Within
+from stretto._ir import (
+    UNDECIDED,
+    Aside,
+    Call,
+    Choose,
+    Each,
+    Input,
+    Join,
+    Node,
+    Pack,
+    Plan,
+    Recover,
+    Stage,
+    UntilMany,
+    Within,
+)
 from stretto._scope import Scope
 from stretto.backends.base import Backend, step_error
 from stretto.errors import InputError, StepError, StrettoError
@@ -196,12 +212,37 @@ class _Tally:
         self.errors: dict[int, StrettoError] = {}
         self.arrived: list[dict[str, Any]] = [{} for _ in range(size)]
         self.open = dict.fromkeys(range(size))
+        # The answers of the open rows as arrays, as long as they can be decided together.
+        self.arrays: dict[str, np.ndarray] | None = {} if isinstance(node.until, UntilMany) else None
 
     def add(self, name: str, rows: Sequence[int], result: Column) -> None:
+        if self.arrays is not None and self.together(name, rows, result, self.arrays):
+            return
         for i, outcome in zip(rows, result.outcomes(), strict=True):
             if i in self.open:
                 self.arrived[i][name] = outcome
                 self.decide(i)
+
+    def together(self, name: str, rows: Sequence[int], result: Column, arrays: dict[str, np.ndarray]) -> bool:
+        """Decide the rows in one go; else note what has arrived row by row, and say so."""
+        self.arrays = None
+        values = result.values
+        if isinstance(values, np.ndarray) and not result.errors and len(rows) == len(self.open):
+            arrays = {**arrays, name: values}
+            waiting = tuple(each for each in self.node.names if each not in arrays)
+            found = cast("UntilMany", self.node.until).many(arrays, waiting)
+            if found is not None and (waiting or found[1].all()):
+                answers, decided = found
+                for at, answer in zip(np.flatnonzero(decided).tolist(), answers[decided].tolist(), strict=True):
+                    self.answers[rows[at]] = answer
+                    del self.open[rows[at]]
+                self.arrays = {each: array[~decided] for each, array in arrays.items()}
+                return True
+            del arrays[name]
+        for each, array in arrays.items():
+            for i, answer in zip(self.open, array.tolist(), strict=True):
+                self.arrived[i][each] = answer
+        return False
 
     def decide(self, i: int) -> None:
         arrived = self.arrived[i]
@@ -238,6 +279,7 @@ async def _join(node: Join, column: Column, backend: Backend, scope: Scope) -> C
             some = column if len(rows) == column.size else column.take(rows)
             tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
         return tally.column()
+    tally.arrays = None
 
     async def member(name: str, plan: Plan) -> None:
         rows = list(tally.open)

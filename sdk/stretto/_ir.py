@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 from stretto.errors import PipelineError
 
@@ -203,6 +203,17 @@ class Until(Protocol):
     """
 
     def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> Any: ...
+
+
+@runtime_checkable
+class UntilMany(Protocol):
+    """An `until` that decides many rows in one go, where members gave arrays and none has failed.
+
+    `arrived` maps a member's name to its answers, an array with a row each. It gives an array of answers, and one that
+    says which of the rows are decided; or None where it must see each row for itself.
+    """
+
+    def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> tuple[Any, Any] | None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

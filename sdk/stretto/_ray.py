@@ -121,17 +121,19 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
     with _connecting:
         if connected():
             return None
-        address = os.environ.get(ADDRESS) or (_started_by_hand() if start else "auto")
-        if start and address in (None, "local"):
+        named = os.environ.get(ADDRESS)
+        if start and named in (None, "", "local") and (named == "local" or not _is_started_by_hand()):
             return LocalRay.start(logs=logs)
         try:
-            # Ray itself tries for minutes to reach an address where nobody listens.
-            _knock(address or "auto")
-            _init(address=address, log_to_driver=logs)
+            if named:
+                _knock(named)
+            # Ray looks for the address itself where none is named, and then also finds the token that it asks for.
+            _init(address=named or (None if start else "auto"), log_to_driver=logs)
         except (OSError, RuntimeError, ValueError) as error:
-            where = f"at {address}" if address != "auto" else "on this machine"
+            where = f"at {named}, which {ADDRESS} names" if named else "on this machine"
             raise ConnectionFailed(
-                f"there is no Ray {where}: start one with `ray start --head` or stretto.deploy(), or set {ADDRESS}"
+                f"there is no Ray {where}, or it lets nobody in ({error}): start one with `ray start --head` or "
+                f"stretto.deploy(), set {ADDRESS}, and RAY_AUTH_MODE=token where it asks for a token"
             ) from error
         return None
 
@@ -149,7 +151,8 @@ def controller(*, required: bool = True) -> Any:
     """
     client = _get_global_client(raise_if_no_controller_running=False)
     if client is None and required:
-        raise ConnectionFailed("Ray is running but Ray Serve is not: deploy something, or run `serve start`")
+        where = ray.get_runtime_context().gcs_address
+        raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
     return client
 
 
@@ -161,12 +164,13 @@ def start_serve(host: str, port: int | None) -> Any:
     Raises:
         DeployError: the port asked for is taken.
     """
-    client = controller(required=False)
-    if client is None:
-        with quietly(), reserved(host, port) as free:
-            serve.start(http_options={"host": host, "port": free})
-        client = controller()
-    return client
+    with _connecting:
+        client = controller(required=False)
+        if client is None:
+            with quietly(), reserved(host, port) as free:
+                serve.start(http_options={"host": host, "port": free})
+            client = controller()
+        return client
 
 
 async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], object] | None = None) -> T:
@@ -233,19 +237,20 @@ def _unless_gone(local: LocalRay | None, gone: threading.Event) -> LocalRay | No
     return local
 
 
-def _started_by_hand() -> str | None:
-    """Give the address of what ``ray start`` started on this machine, if it still answers."""
+def _is_started_by_hand() -> bool:
+    """Say whether a Ray that ``ray start`` started on this machine is there."""
     address = read_ray_address()
-    if address:
-        try:
-            _knock(address)
-        except OSError:
-            return None
-    return address
+    if not address:
+        return False
+    try:
+        _knock(address)
+    except OSError:
+        return False
+    return True
 
 
 def _knock(address: str) -> None:
-    """Return if somebody listens at a ``HOST:PORT``, or raise an OSError."""
+    """Return if somebody listens at a ``HOST:PORT``, and raise an OSError if not: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "//" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

@@ -25,6 +25,9 @@ Row: TypeAlias = tuple[Any, float | None]
 """One request's row with its deadline."""
 
 
+_ANY_TIME = Scope()
+
+
 class Direct(Backend):
     """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
 
@@ -115,12 +118,12 @@ class Lane:
         await self._queue.aclose()
 
     def _start(self, items: list[Row | Batch]) -> Sequence[Any] | Awaitable[Sequence[Any]]:
-        rows = [item[0] for item in items if isinstance(item, tuple)]
-        if len(rows) == len(items):
+        singles = [item for item in items if type(item) is tuple]
+        if len(singles) == len(items):
             # The usual case, on the hot path: single rows of concurrent requests.
-            columns = (Column(rows, len(rows), request=True),)
-            scope = _latest([item[1] for item in items if isinstance(item, tuple)])
-            return self._go(columns, scope, Column.outcomes)
+            rows = [row for row, _ in singles]
+            scope = _latest([deadline for _, deadline in singles])
+            return self._go((Column(rows, len(rows), request=True),), scope, Column.outcomes)
         batches = [_as_batch(item) for item in items]
         columns = tuple(Column.concat(same) for same in zip(*(batch.columns for batch in batches), strict=True))
         return self._go(columns, _latest([each.scope.deadline for each in batches]), partial(_split, items))
@@ -170,5 +173,6 @@ def _as_batch(item: Row | Batch) -> Batch:
 
 def _latest(deadlines: list[float | None]) -> Scope:
     """Give the scope in which the most patient of the requests is answered; each watches its own deadline."""
-    known = [each for each in deadlines if each is not None]
-    return Scope(deadline=max(known)) if known and len(known) == len(deadlines) else Scope()
+    if None in deadlines:
+        return _ANY_TIME
+    return Scope(deadline=max(each for each in deadlines if each is not None))

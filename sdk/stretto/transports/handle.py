@@ -9,7 +9,7 @@ import anyio
 import numpy as np
 
 from stretto._coalesce import Coalescer
-from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly
+from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly, ray
 from stretto._scope import Scope, late
 from stretto.backends.parcel import pack, unpack
 from stretto.backends.serve import MAX_BATCH, Handle, call, latest, translated
@@ -156,8 +156,8 @@ def find(app: str) -> Handle:
     applications = controller().get_serve_details()["applications"]
     topology = applications.get(app, {}).get("deployment_topology") or {}
     if not topology.get("ingress_deployment"):
-        there = ", ".join(map(repr, applications)) or "none"
-        raise NotFound(f"Ray Serve has no application {app!r}; the applications are {there}")
+        there, where = ", ".join(map(repr, applications)) or "none", ray.get_runtime_context().gcs_address
+        raise NotFound(f"Ray Serve at {where} has no application {app!r}; the applications are {there}")
     return routed(DeploymentHandle(topology["ingress_deployment"], app))
 
 
