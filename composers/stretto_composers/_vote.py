@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from math import fsum
 from typing import Any, cast
 
@@ -56,10 +56,12 @@ class Majority:
         said = cast("Mapping[str, Any]", arrived)
         weigh = self._weigh((*said, *waiting))
         given: defaultdict[Any, list[float]] = defaultdict(list)
-        failed: dict[str, StrettoError] = {}
+        failed: dict[str, Exception] = {}
         for name, label in said.items():
             if isinstance(label, StrettoError):
                 failed[name] = label
+            elif not isinstance(label, Hashable):
+                failed[name] = TypeError(f"{name!r} answers {label!r}, and votes are counted by labels")
             else:
                 given[label].append(weigh[name])
         # Nothing here depends on the order of arrival: fsum rounds once, and a failed member could have said anything.
