@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from stretto import UNDECIDED, Aside, Call, Each, Input, Join, Node, Pack, Pipeline, Plan, Within, composer, step
 from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
-from stretto_composers import fallback, race, switch, vote
+from stretto_composers import average, fallback, race, switch, vote
 
 ERRORS = {"value": ValueError, "input": InputError, "key": KeyError}
 
@@ -200,20 +200,28 @@ def parity(value: Any) -> int:
     return number(value) % 4
 
 
-def parts() -> st.SearchStrategy[Pipeline[Any, Any]]:
+Pipelines = st.SearchStrategy[Pipeline[Any, Any]]
+
+
+def columns() -> Pipelines:
+    """Vectorized steps."""
+    kinds = [Vector, VectorArray, VectorTable, VectorText, VectorDict, VectorWaiting, VectorBad, VectorShort]
+    return st.builds(
+        lambda kind, add, fails, error, pure: step(kind(add, fails, error), vectorized=True, pure=pure),
+        st.sampled_from(kinds),
+        st.integers(0, 2),
+        st.sampled_from([0, 0, 2, 3, 5]),
+        st.sampled_from(sorted(ERRORS)),
+        st.booleans(),
+    )
+
+
+def parts() -> Pipelines:
+    """Steps of every kind."""
     adds, fails, errors = st.integers(0, 2), st.sampled_from([0, 0, 2, 3, 5]), st.sampled_from(sorted(ERRORS))
     row = st.builds(
         lambda kind, add, fails, error, pure: step(kind(add, fails, error), pure=pure),
         st.sampled_from([Row, RowDict, RowList, Waiting]),
-        adds,
-        fails,
-        errors,
-        st.booleans(),
-    )
-    kinds = [Vector, VectorArray, VectorTable, VectorText, VectorDict, VectorWaiting, VectorBad, VectorShort]
-    column = st.builds(
-        lambda kind, add, fails, error, pure: step(kind(add, fails, error), vectorized=True, pure=pure),
-        st.sampled_from(kinds),
         adds,
         fails,
         errors,
@@ -234,10 +242,7 @@ def parts() -> st.SearchStrategy[Pipeline[Any, Any]]:
         adds,
         fails,
     )
-    return st.one_of(row, column, column, blocking, model, placed, st.just(unchanged()))
-
-
-Pipelines = st.SearchStrategy[Pipeline[Any, Any]]
+    return st.one_of(row, columns(), columns(), blocking, model, placed, st.just(unchanged()))
 
 
 def _larger(smaller: Pipelines) -> Pipelines:
@@ -255,12 +260,19 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(fallback, p, p),
         built(lambda a: race(a, a), p),
         built(lambda some: vote(*(a >> number for a in some)), st.lists(p, min_size=1, max_size=3)),
-        built(lambda some, ws: vote(*some, weights=ws[: len(some)]), st.lists(p, min_size=1, max_size=4), weights),
+        built(ballot, st.lists(p, min_size=1, max_size=4), weights),
+        built(ballot, st.lists(columns(), min_size=2, max_size=4), weights),
+        built(lambda some: parallel_of(some) >> vote(), st.lists(p | columns(), min_size=1, max_size=3)),
+        built(lambda some: parallel_of(some) >> average(), st.lists(p | columns(), min_size=1, max_size=3)),
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),
         built(beside, p),
     )
+
+
+def ballot(members: list[Pipeline[Any, Any]], weights: list[float]) -> Pipeline[Any, Any]:
+    return vote(*members, weights=weights[: len(members)])
 
 
 def parallel_of(some: list[Pipeline[Any, Any]]) -> Pipeline[Any, Any]:

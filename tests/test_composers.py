@@ -191,6 +191,22 @@ class TestVote:
         async with Client(vote(invert, lambda x: "yes", lambda x: "yes")) as client:
             assert await client.predict(0) == "yes"
 
+    @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1], [2, 1, 0]])
+    async def test_an_answer_that_is_no_label_counts_for_none(self, order: list[int]) -> None:
+        ones = step(lambda column: np.ones(len(column), dtype=int), name="ones", vectorized=True)
+        table = step(lambda column: np.ones((len(column), 2), dtype=int), name="table", vectorized=True)
+        members = [ones, ones, table]
+        async with Client(vote(*[members[i] for i in order])) as client:
+            assert await client.predict_many([1, 2]) == [1, 1]
+        async with Client(vote(ones, table)) as client:
+            with pytest.raises(StepError, match="step 'vote' failed: TypeError: 'table' answers"):
+                await client.predict_many([1, 2])
+
+    async def test_a_fan_out_in_a_fan_out_is_no_label(self) -> None:
+        async with Client(parallel(a=parallel(x=half, y=half), b=half) >> vote()) as client:
+            answers = await client.predict_many([1, 2], on_error="return")
+            assert [(each.step, each.kind) for each in answers] == [("vote", "TypeError")] * 2
+
     async def test_weights_go_by_name_after_a_fan_out(self) -> None:
         fan = parallel(a=lambda x: "yes", b=lambda x: "no", c=lambda x: "no")
         async with Client(fan >> vote(weights={"a": 3})) as client:

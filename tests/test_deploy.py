@@ -97,6 +97,13 @@ class TestAnswering:
             async with deploy(lambda x: x + 1, name="again") as second:
                 assert await second.predict(3) == 4
 
+    async def test_several_come_up_at_once(self):
+        async def one(i: int) -> int:
+            async with deploy(lambda x: i * x, name=f"several {i}") as client:
+                return await client.predict(7)
+
+        assert await asyncio.gather(*(one(i) for i in range(3))) == [0, 7, 14]
+
     async def test_an_await_leaves_it_up_for_any_process_of_the_cluster(self):
         client = await deploy(double, name="stays")
         await client.aclose()

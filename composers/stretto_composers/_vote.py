@@ -78,15 +78,14 @@ class Majority:
         """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         labels = list(arrived.values())
         weigh = self._weigh((*arrived, *waiting))
-        kinds = {array.dtype.kind for array in labels if isinstance(array, np.ndarray) and array.ndim == 1}
-        whole = all(float(weight).is_integer() for weight in weigh.values())
         # Whole weights add up without rounding, and labels of one kind keep it: what is exact may be counted in bulk.
-        if len(kinds) != 1 or kinds - set("iuUb") or len(labels) != len(arrived) or not whole:
+        found = _coded(labels) if all(float(weight).is_integer() for weight in weigh.values()) else None
+        if found is None:
             return None
+        known, codes = found
         rows = np.arange(len(labels[0]))
-        known, codes = np.unique(np.stack(labels), return_inverse=True)
         votes = np.zeros((len(rows), len(known)))
-        for name, code in zip(arrived, codes.reshape(len(labels), -1), strict=True):
+        for name, code in zip(arrived, codes, strict=True):
             votes[rows, code] += weigh[name]
         best = votes.argmax(axis=1)
         most = votes[rows, best]
@@ -122,6 +121,9 @@ class OfColumns(Majority):
         found = self.many(said)
         if found is not None:
             return found[0]
+        inner = next((name for name, each in said.items() if isinstance(each, dict)), None)
+        if inner is not None:
+            raise TypeError(f"{inner!r} answers a dict, and votes are counted by labels")
         columns = {name: each.tolist() if isinstance(each, np.ndarray) else list(each) for name, each in said.items()}
         winners: list[Any] = []
         errors: dict[int, Exception] = {}
@@ -133,6 +135,24 @@ class OfColumns(Majority):
         if errors:
             raise BadRows(errors)
         return winners
+
+
+def _coded(labels: list[Any]) -> tuple[Any, Any] | None:
+    """Give the sorted labels, and for each member its labels' places among them; None for labels of several kinds."""
+    kinds = {each.dtype.kind if isinstance(each, np.ndarray) and each.ndim == 1 else "" for each in labels}
+    if len(kinds) != 1 or kinds - set("iuUbO"):
+        return None
+    if kinds != {"O"}:
+        known, codes = np.unique(np.stack(labels), return_inverse=True)
+        return known, codes.reshape(len(labels), -1)
+    # Sorting objects is slow: only the few that differ are sorted.
+    said = np.concatenate(labels).tolist()
+    distinct = set[Any](map(type, said)) == {str} and sorted(set(said))
+    if not distinct:
+        return None
+    place = {label: i for i, label in enumerate(distinct)}
+    codes = np.fromiter(map(place.__getitem__, said), dtype=np.intp, count=len(said)).reshape(len(labels), -1)
+    return np.array(distinct, dtype=object), codes
 
 
 def _checked(

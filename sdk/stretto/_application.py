@@ -10,9 +10,10 @@ from stretto._apply import run_sync
 from stretto._compile import Placement, Profile, compile_plan
 from stretto._ir import Call, Node, Plan, Stage, Step
 from stretto._pipeline import as_pipeline
-from stretto._ray import cloudpickled, serve
+from stretto._ray import cloudpickled, declaring, serve
 from stretto.backends.direct import Address
 from stretto.backends.replica import Host, Ingress
+from stretto.backends.serve import LANES
 from stretto.errors import PipelineError
 from stretto.transports.base import Metadata
 from stretto.transports.local import LocalTransport
@@ -29,9 +30,6 @@ OPTIONS: Mapping[str, Any] = {
 ACTOR_OPTIONS: Mapping[str, Any] = {"num_cpus": 0.1}
 """Serve's default of one CPU a replica does not fit three deployments on two cores. Below one CPU, Ray also sets
 ``OMP_NUM_THREADS=1``, so that replicas side by side do not fight over the cores with BLAS threads."""
-
-LANES = 4
-"""Calls of one replica that are under way at once."""
 
 
 def application(
@@ -119,10 +117,12 @@ def _without_hosted(plan: Plan) -> Plan:
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> Any:
     actor = {**ACTOR_OPTIONS, **options.get("ray_actor_options", {})}
+    # Serve's own names of replicas part at "#".
+    wanted = {**OPTIONS, **options, "name": name.replace("#", "-"), "ray_actor_options": actor}
     try:
-        # Serve's own names of replicas part at "#".
-        deployment: Any = serve.deployment(cls)
-        return deployment.options(**{**OPTIONS, **options, "name": name.replace("#", "-"), "ray_actor_options": actor})
+        with declaring:
+            deployment: Any = serve.deployment(cls)
+            return deployment.options(**wanted)
     except (TypeError, ValueError) as error:
         raise PipelineError(f"Ray Serve refuses the options of {name!r}, {dict(options)}: {error}") from error
 

@@ -213,7 +213,7 @@ async def measure_hop() -> float:
     order = Order(compile_plan(as_pipeline(_same).plan(), "fused"), name, _default_route(name), name)
     deployed = await bring_up(order)
     try:
-        method, seconds = deployed.handle.options(method_name="even"), list[float]()
+        method, seconds = deployed.handle.options(method_name="lanes"), list[float]()
         for _ in range(HOPS):
             start = time.perf_counter()
             await call(method, deadline=None)

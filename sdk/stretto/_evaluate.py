@@ -230,7 +230,10 @@ class _Tally:
         if isinstance(values, np.ndarray) and not result.errors and len(rows) == len(self.open):
             arrays = {**arrays, name: values}
             waiting = tuple(each for each in self.node.names if each not in arrays)
-            found = cast("UntilMany", self.node.until).many(arrays, waiting)
+            try:
+                found = cast("UntilMany", self.node.until).many(arrays, waiting)
+            except Exception:
+                found = None  # each row by itself says what is wrong with it
             if found is not None and (waiting or found[1].all()):
                 answers, decided = found
                 for at, answer in zip(np.flatnonzero(decided).tolist(), answers[decided].tolist(), strict=True):

@@ -39,6 +39,7 @@ __all__ = [
     "connect",
     "connected",
     "controller",
+    "declaring",
     "in_thread",
     "local_ray",
     "quietly",
@@ -51,7 +52,11 @@ __all__ = [
 
 T = TypeVar("T")
 ADDRESS = "RAY_ADDRESS"
+
 _connecting = threading.Lock()
+
+declaring = threading.Lock()
+"""To be held where a deployment is declared: Serve has its module pickled by value for that moment, in all threads."""
 
 
 class LocalRay:

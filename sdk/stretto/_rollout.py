@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from stretto._ray import controller, quietly, ray, ray_errors, serve, serve_errors
+from stretto._ray import controller, declaring, quietly, ray, ray_errors, serve, serve_errors
 from stretto.errors import DeployError
 
 POLL = 0.1
@@ -30,7 +30,7 @@ def submit(app: serve.Application, name: str, route: str | None) -> None:
     """
     target = serve.RunTarget(app, name=name, route_prefix=route)
     try:
-        with quietly():
+        with quietly(), declaring:
             serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
     except (ray_errors.RayError, serve_errors.RayServeException, TypeError, ValueError) as error:
         cause = error.cause if isinstance(error, ray_errors.RayTaskError) else error

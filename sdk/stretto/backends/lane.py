@@ -84,6 +84,8 @@ class Lane:
         self.cost = Cost()
         self._direct = Direct()
         self._threads = threads
+        self._max_batch = max_batch
+        self._bulk = anyio.Semaphore(lanes)
         self._queue: Coalescer[Row | Batch, Any] = Coalescer(
             self._start, lanes=lanes, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
         )
@@ -97,8 +99,12 @@ class Lane:
         size = columns[0].size
         try:
             with anyio.move_on_after(scope.budget):
-                if scope.spans is None:
+                if scope.spans is None and size <= self._max_batch:
                     result = await self._queue.submit(Batch(columns, scope), size)
+                elif scope.spans is None:
+                    # More than others could share a batch with: it has a thread to itself, when it is its turn.
+                    async with self._bulk:
+                        result = await self._threaded(columns, scope, size)
                 else:
                     # A traced request runs alone, so that the spans are its own.
                     with scope.span(self.stage.name, "stage", size):

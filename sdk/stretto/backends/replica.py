@@ -19,7 +19,7 @@ from stretto._scope import Scope, Span, late
 from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned, pack, unpack
-from stretto.backends.serve import Handle, ServeBackend
+from stretto.backends.serve import LANES, Handle, ServeBackend
 from stretto.errors import StrettoError
 from stretto.server.app import make_app
 from stretto.transports.base import Metadata, Trace
@@ -117,9 +117,12 @@ class Ingress:
         """Say whether every deployment of the application answers."""
         return await self._transport.ready()
 
-    async def even(self, budget: float | None) -> bool:
-        """Say whether rows that come together are done together, so that none loses time by it."""
-        return self._even
+    async def lanes(self, budget: float | None) -> int:
+        """Say how many calls of many rows one process should have under way, for all replicas together.
+
+        It is 0 where rows that come together are not done together: there each is to come in a call of its own.
+        """
+        return LANES * _world_size() if self._even else 0
 
 
 class _Engine(LocalTransport):
@@ -147,6 +150,13 @@ def _is_even(plan: Plan) -> bool:
     # Every row needs all of the plan, and no row waits for work that only another one needs.
     calls = [node for node in plan.order if not isinstance(node, Input | Pack)]
     return all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
+
+
+def _world_size() -> int:
+    try:
+        return max(1, serve.get_replica_context().world_size)
+    except serve_errors.RayServeException:
+        return 1
 
 
 def _place() -> str:

@@ -21,6 +21,9 @@ from stretto.errors import ConnectionFailed, NotFound, Overloaded, StepError, St
 TRIES = 3
 """How many replicas a call is given to before it counts as failed: predictions are idempotent."""
 
+LANES = 2
+"""The calls of one replica under way at once: while it answers one, the next is on its way, and more would be smaller."""
+
 MAX_BATCH = 512
 """The rows that one handle call takes from concurrent requests."""
 

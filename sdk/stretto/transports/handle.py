@@ -16,13 +16,13 @@ from stretto.backends.serve import MAX_BATCH, Handle, call, latest, translated
 from stretto.errors import NotFound, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
-LANES = 4
-"""How many handle calls this process has under way at once; what gathers meanwhile travels in the next."""
-
 CHUNK = 16_384
 """The rows of a handle call where one request brings more."""
 
-METHODS = ("outcomes", "predict", "trace", "metadata", "ready", "even")
+METHODS = ("outcomes", "predict", "trace", "metadata", "ready", "lanes")
+PATIENCE = 10.0
+"""Seconds in which an application says whether it is ready, and what it is."""
+
 
 Row: TypeAlias = tuple[Any, float | None]
 """One request's row with its deadline."""
@@ -41,10 +41,7 @@ class HandleTransport(Transport):
         self._url = url
         self._direct_url = direct_url
         self._methods: dict[str, Handle] = {}
-        self._even = False
-        self._queue: Coalescer[Row, Any] = Coalescer(
-            self._together, lanes=LANES, max_batch=MAX_BATCH, name=f"application {self._app!r}"
-        )
+        self._queue: Coalescer[Row, Any] | None = None
 
     @property
     def where(self) -> str:
@@ -63,8 +60,6 @@ class HandleTransport(Transport):
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
         """Give the answer for one row, or raise its error."""
-        if not self._methods:
-            await self._resolve()
         if timeout is None:
             return await self._one(row, None)
         scope = Scope.starting(timeout)
@@ -93,21 +88,28 @@ class HandleTransport(Transport):
 
     async def metadata(self) -> Metadata:
         """Say what is deployed."""
-        return await self._ask("metadata", deadline=None)
+        with anyio.move_on_after(PATIENCE):
+            return await self._ask("metadata", deadline=None)
+        raise late(f"({PATIENCE:g} s) in application {self._app!r}")
 
     async def ready(self) -> bool:
         """Say whether the application, and every deployment of it, answers."""
         try:
-            return await self._ask("ready", deadline=None)
+            with anyio.move_on_after(PATIENCE):
+                return await self._ask("ready", deadline=None)
         except StrettoError:
-            return False
+            pass
+        return False
 
     async def aclose(self) -> None:
         """Cancel calls under way. The connection to Ray is the process's, and stays."""
-        await self._queue.aclose()
+        if self._queue is not None:
+            await self._queue.aclose()
 
     async def _one(self, row: Any, deadline: float | None) -> Any:
-        if self._even:
+        if not self._methods:
+            await self._resolve()
+        if self._queue is not None:
             return await self._queue.submit((row, deadline))
         # Some rows take a longer way than others: each travels alone, and they meet in front of each stage over there.
         outcome = await self._ask("predict", row, deadline=deadline)
@@ -139,9 +141,12 @@ class HandleTransport(Transport):
             lambda _: _methods(find(self._app) if isinstance(self._target, str) else self._target)
         )
         try:
-            self._even = await call(methods["even"], deadline=None)
+            lanes = await call(methods["lanes"], deadline=None)
         except Exception as error:
             raise translated(error, self._app) from error
+        if lanes and not self._methods:
+            name = f"application {self._app!r}"
+            self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=name)
         self._methods = methods
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import numpy as np
 
 from stretto._column import Column
@@ -68,11 +70,21 @@ class LocalTransport(Transport):
         """Give an outcome for each of `rows`, from one step alone if named."""
         plan = self._of(step) if step else self.plan
         scope = Scope.starting(timeout)
-        found: list[Any] = []
-        for start in range(0, len(rows), CHUNK):
-            column = Column.of(rows[start : start + CHUNK], request=True)
-            found += (await self._evaluate(plan, column, scope)).outcomes()
-        return found
+        if len(rows) <= CHUNK:
+            return (await self._evaluate(plan, Column.of(rows, request=True), scope)).outcomes()
+        found: dict[int, list[Any]] = {}
+        places = anyio.Semaphore(os.cpu_count() or 1)
+
+        async def chunk(start: int) -> None:
+            async with places:
+                column = await self._evaluate(plan, Column.of(rows[start : start + CHUNK], request=True), scope)
+                # Making so many answers takes longer than the event loop may be held.
+                found[start] = await anyio.to_thread.run_sync(column.outcomes)
+
+        async with anyio.create_task_group() as tasks:
+            for start in range(0, len(rows), CHUNK):
+                tasks.start_soon(chunk, start)
+        return [outcome for start in sorted(found) for outcome in found[start]]
 
     async def trace(self, row: Any, timeout: float | None) -> Trace:
         """Answer one row alone, noting when each step ran."""
