@@ -35,6 +35,9 @@ def owned(values: Any) -> Any:
     match values:
         case np.ndarray():
             return values if values.flags.writeable else values.copy()
+        case Column(values=tuple() as parts):
+            own = tuple((rows, cast("Column", owned(part))) for rows, part in parts)
+            return Column(own, values.size, values.errors, request=values.request)
         case Column():
             return Column(owned(values.values), values.size, values.errors, request=values.request)
         case dict():
