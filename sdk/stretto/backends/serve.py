@@ -22,7 +22,7 @@ TRIES = 3
 """How many replicas a call is given to before it counts as failed: predictions are idempotent."""
 
 LANES = 2
-"""The calls of one replica under way at once: while it answers one, the next is on its way, and more would be smaller."""
+"""The calls of one replica under way at once: while one is answered the next is on its way; more would be smaller."""
 
 MAX_BATCH = 512
 """The rows that one handle call takes from concurrent requests."""
