@@ -1,0 +1,57 @@
+"""A pipeline's plan tells what the compiler makes of it."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from stretto import Profile, parallel, step
+from stretto_composers import fallback, switch
+from tests.cases import add_one, invert, iris_model, negative
+
+
+def _two():
+    return parallel(iris_model("logistic"), iris_model("svm"))
+
+
+def test_a_fused_plan_is_one_stage_and_costs_no_handle_call() -> None:
+    """All in one process: the tree has one stage, and nothing is called inside Serve."""
+    explained = _two().plan().explain("fused")
+    assert [branch.kind for branch in explained.tree.branches] == ["stage"]
+    assert explained.deployments == ()
+    assert explained.calls == (0, 0)
+
+
+def test_a_split_plan_names_its_deployments_and_says_why() -> None:
+    """A deployment a model, two handle calls, and the reason beside each."""
+    explained = _two().plan().explain("split")
+    assert explained.deployments == ("logistic", "svm")
+    assert explained.calls == (2, 2)
+    assert str(explained).count("placement='split' gives each model a deployment") == 2
+
+
+def test_a_profile_moves_out_what_costs_more_than_a_hop() -> None:
+    """By 'auto' a step whose measured cost is above a hop's gets a deployment, and the figures are said."""
+    profile = Profile(steps={"logistic": 0.0001, "svm": 0.02}, hop=0.004)
+    explained = _two().plan().explain("auto", profile)
+    assert explained.deployments == ("svm",)
+    assert "takes 20 ms a row, more than a hop (4 ms)" in str(explained)
+
+
+def test_handle_calls_are_counted_from_the_best_to_the_worst_case() -> None:
+    """A branch not taken and a spare not needed cost nothing; the range says so."""
+    hosted = step(invert, name="hosted", num_replicas=1)
+    assert fallback(hosted, step(invert, name="spare", num_replicas=1)).plan().explain().calls == (1, 2)
+    assert switch(negative, {True: hosted, False: invert}).plan().explain().calls == (0, 1)
+
+
+def test_it_prints_everywhere() -> None:
+    """As text, by rich, and as a picture; a plan that does not compile says why."""
+    plan = (parallel(iris_model("logistic"), add_one) >> len).plan()
+    assert "awaited, beside the rest" in repr(plan)
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
+    with console.file:
+        console.print(plan)
+    assert "stage logistic" in console.export_text()
+    assert "<b>stage logistic</b>" in (plan._repr_html_() or "")
+    twice = parallel(a=step(invert, name="x"), b=step(abs, name="x")).plan()
+    assert "it does not compile: two steps are named 'x'" in repr(twice)
