@@ -25,15 +25,14 @@ class AsgiTransport(Transport):
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
         """Give an outcome for each of `rows`."""
         body = b"[" + b",".join(_json(row) for row in rows) + b"]"
-        said = (await self.client.post("/batch", content=body)).json()
+        response = await self.client.post("/batch", content=body, params={"step": step} if step else {})
+        said = _answer(response)
         return [from_problem(each["error"]) if "error" in each else each["answer"] for each in said["outcomes"]]
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
         """Give the answer for one row, or raise its error."""
-        response = await self.client.post("/", content=_json(row))
-        if response.headers["content-type"] == "application/problem+json":
-            raise from_problem(response.json())
-        return response.json()
+        headers = {} if timeout is None else {"x-stretto-timeout": str(timeout)}
+        return _answer(await self.client.post("/", content=_json(row), headers=headers))
 
     async def trace(self, row: Any, timeout: float | None) -> Trace:
         """Refuse: the matrix asks for answers."""
@@ -50,6 +49,12 @@ class AsgiTransport(Transport):
     async def aclose(self) -> None:
         """Close the client."""
         await self.client.aclose()
+
+
+def _answer(response: httpx.Response) -> Any:
+    if response.headers["content-type"] == "application/problem+json":
+        raise from_problem(response.json())
+    return response.json()
 
 
 def _json(value: Any) -> bytes:

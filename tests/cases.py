@@ -143,6 +143,25 @@ def kinds(x: Any) -> dict[str, Any]:
     }
 
 
+TROUBLES = ["refused", "lookup", "nothing"]
+
+
+async def troubled(x: str) -> str:
+    match x:
+        case "refused":
+            raise InputError("the word 'refused' is refused; give another", "word", "any other word")
+        case "slow":
+            await asyncio.sleep(30)
+            return x
+        case _:
+            return {"known": x}[x]
+
+
+def troubles() -> Pipeline[Any, Any]:
+    """A pipeline that fails in as many ways as a step can."""
+    return fallback(troubled, step(troubled, name="again"))
+
+
 @dataclass(frozen=True)
 class Case:
     """A pipeline, and rows of which some may fail.

@@ -40,7 +40,7 @@ def deployed() -> dict[str, str]:
     return {}
 
 
-@pytest.fixture(params=[*LOCAL_WAYS, *(pytest.param(way, marks=pytest.mark.ray) for way in RAY_WAYS)])
+@pytest.fixture
 def way(request: pytest.FixtureRequest) -> str:
     """How the pipeline runs."""
     if request.param in RAY_WAYS:

@@ -6,23 +6,31 @@ from typing import Any
 
 import pytest
 
-from stretto.errors import StrettoError
+from stretto import Client
+from stretto.errors import DeadlineExceeded, NotFound, StrettoError
 from stretto.testing import oracle_outcome, same
-from tests.cases import CASES, Case
-from tests.conftest import Connect
+from tests.cases import CASES, TROUBLES, Case, troubles
+from tests.conftest import LOCAL_WAYS, RAY_WAYS, Connect
+
+ALL_WAYS = (*LOCAL_WAYS, *RAY_WAYS)
 
 
-def _skip(way: str, case: Case) -> str:
-    if way == "serve split" and not case.split:
-        return "a case without models has the same shape split and fused"
-    return ""
+def _marks(way: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.ray] if way in RAY_WAYS else []
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+# A case without models has the same shape split and fused: it is run once.
+RUNS = [
+    pytest.param(way, case, id=f"{way}-{case.name}", marks=_marks(way))
+    for way in ALL_WAYS
+    for case in CASES
+    if case.split or way != "serve split"
+]
+
+
+@pytest.mark.parametrize(("way", "case"), RUNS, indirect=["way"])
 async def test_every_way_agrees_with_the_oracle(way: str, connect: Connect, case: Case) -> None:
     """Each row gives what the oracle says, alone and in a batch, failures included."""
-    if _skip(way, case):
-        pytest.skip(_skip(way, case))
     pipeline = case.build()
     expected = case.expect or [await oracle_outcome(pipeline, row) for row in case.rows]
     async with connect(case.name, pipeline) as client:
@@ -30,6 +38,25 @@ async def test_every_way_agrees_with_the_oracle(way: str, connect: Connect, case
         for row, outcome, in_batch in zip(case.rows, expected, batched, strict=True):
             assert same(await _outcome(client, row), outcome), f"{row!r} alone"
             assert same(in_batch, outcome), f"{row!r} in a batch"
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=_marks(way)) for way in ALL_WAYS], indirect=True)
+async def test_an_error_is_the_same_object_wherever_it_is_seen(way: str, connect: Connect) -> None:
+    """Class, arguments and row of an error are those it has in process, alone and in a batch."""
+    async with Client(troubles()) as here, connect("troubles", troubles()) as there:
+        for row in TROUBLES:
+            ours, theirs = await _outcome(here, row), await _outcome(there, row)
+            assert isinstance(ours, StrettoError)
+            assert (type(theirs), theirs.args) == (type(ours), ours.args), row
+        ours, theirs = [await client.predict_many(TROUBLES, on_error="return") for client in (here, there)]
+        assert [(type(each), each.args, each.row) for each in theirs] == [
+            (type(each), each.args, each.row) for each in ours
+        ]
+        for client in (here, there):
+            with pytest.raises(NotFound, match="there is no step 'nope'; the steps are"):
+                await client.predict_many(TROUBLES, step="nope")
+            with pytest.raises(DeadlineExceeded):
+                await client.predict("slow", timeout=0.2)
 
 
 async def _outcome(client: Any, row: Any) -> Any:

@@ -135,9 +135,12 @@ def _lanes(stage: Stage) -> int | None:
     if stage.plan.waits:
         return None
     replicas: Any = stage.options.get("num_replicas")
-    scaling: Any = stage.options.get("autoscaling_config") or {}
-    most = scaling.get("max_replicas") if isinstance(scaling, Mapping) else getattr(scaling, "max_replicas", None)
-    return LANES * (replicas if isinstance(replicas, int) else most or 1 if replicas != "auto" else most or 100)
+    if not isinstance(replicas, int):
+        scaling: Any = stage.options.get("autoscaling_config") or {}
+        most = scaling.get("max_replicas") if isinstance(scaling, Mapping) else getattr(scaling, "max_replicas", None)
+        # Serve's own bound for "auto" is 100.
+        replicas = most or (100 if replicas == "auto" else 1)
+    return LANES * replicas
 
 
 def _pickled(plan: Plan) -> bytes:
