@@ -167,12 +167,15 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
         response = method.remote(*args, Scope(deadline).budget)
         try:
             return await response
-        except asyncio.CancelledError:
-            # Serve 2.60 lets the replica go on when only the await is cancelled (DeploymentResponse.__await__).
+        except (asyncio.CancelledError, serve_errors.RequestCancelledError) as error:
+            # Serve 2.60 lets the replica go on when only the await is cancelled (DeploymentResponse.__await__), and
+            # says so by one or the other exception, as it happens to be far with the call.
             response.cancel()
             task = asyncio.current_task()
             if task is None or task.cancelling() or not left:
-                raise
+                # The one that came in goes out: AnyIO knows its own cancellation by that object.
+                inner = error.__context__
+                raise inner if isinstance(inner, asyncio.CancelledError) else error
             # Nobody cancelled this task: a replica that is shutting down has cancelled the call.
         except (ray_errors.RayActorError, ray_errors.ObjectLostError):
             if not left or Scope(deadline).expired:
