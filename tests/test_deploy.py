@@ -284,7 +284,7 @@ class TestTime:
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked
-            assert await _within(5, (tmp_path / "cancelled").exists)
+            assert await _within(20, (tmp_path / "cancelled").exists)
 
     async def test_a_slow_row_does_not_hold_up_one_that_came_with_it(self):
         async def wait_for(x: float) -> float:
@@ -301,13 +301,18 @@ class TestTime:
 
 SCRIPT = """
 import asyncio, sys
-from stretto import deploy
+from stretto import Client, deploy
 async def main():
     print("STARTING", flush=True)
     async with deploy(lambda x: 2 * x, name="here", {options}) as client:
-        print("UP", client.url, await client.predict(21), flush=True)
+        other = Client("serve://here")
+        print("UP", client.url, await other.predict(21), flush=True)
         await asyncio.sleep({seconds})
-    print("DOWN", flush=True)
+    try:
+        await other.predict(22)
+    except LookupError:
+        import ray
+        print("DOWN", ray.is_initialized(), flush=True)
 asyncio.run(main())
 """
 
@@ -337,8 +342,8 @@ class TestLeavingNothing:
         process = run(seconds=0)
         output, _ = await asyncio.to_thread(process.communicate, timeout=60)
         assert process.returncode == 0, output
-        assert output.splitlines()[1:] == [output.splitlines()[1], "DOWN"], "something was printed besides"
-        assert output.splitlines()[1].endswith(" 42")
+        first, second, *rest = output.splitlines()
+        assert (first, second[:2], second[-3:], rest) == ("STARTING", "UP", " 42", ["DOWN False"])
         assert _marked(mark) == []
 
     @pytest.mark.parametrize("moment", [1.5, 4.0, 8.0, "UP"])
@@ -346,17 +351,17 @@ class TestLeavingNothing:
         process = run()
         await asyncio.to_thread(_reach, process, moment)
         process.send_signal(signal.SIGINT)
-        output, _ = await asyncio.to_thread(process.communicate, timeout=40)
+        output, _ = await asyncio.to_thread(process.communicate, timeout=90)
         assert "KeyboardInterrupt" in output
-        assert await _within(3, lambda: not _marked(mark)), output
+        assert await _within(20, lambda: not _marked(mark)), output
 
     @pytest.mark.parametrize("moment", [3.0, 5.0, "UP"])
     async def test_a_kill_at_any_moment(self, mark, run, moment):
         process = run()
         await asyncio.to_thread(_reach, process, moment)
         process.kill()
-        await asyncio.to_thread(process.communicate, timeout=10)
-        assert await _within(5, lambda: not _marked(mark))
+        await asyncio.to_thread(process.communicate, timeout=60)
+        assert await _within(20, lambda: not _marked(mark))
 
     async def test_a_port_that_is_asked_for_and_taken_is_refused(self, mark, run):
         import socket

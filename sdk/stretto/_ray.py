@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     import ray
     from ray import exceptions as ray_errors
     from ray import serve
-    from ray._private import ray_constants
+    from ray._private import auto_init_hook, ray_constants
     from ray._private.utils import read_ray_address
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
@@ -226,6 +226,8 @@ def _init(**options: Any) -> None:
     # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own that is
     # always 1.
     _set_global_client(None)
+    # Once this Ray is stopped, a late call of a handle's router would have Ray start another, which nobody stops.
+    auto_init_hook.enable_auto_connect = False
     with quietly():
         ray.init(logging_level=logging.ERROR, **options)
 

@@ -66,7 +66,7 @@ def until_running(name: str, *, patience: float, timeout: float, gone: threading
             raise DeployError(f"application {name!r} is not up after {timeout:g} s: {_slow(app)}")
 
 
-def until_routed(root: str, route: str, *, seconds: float = 5.0) -> None:
+def until_routed(root: str, route: str, *, seconds: float = 30.0) -> None:
     """Return when Serve's proxy knows the route; it learns of it a moment after the application runs. This blocks."""
     where = urlsplit(root)
     host = "127.0.0.1" if where.hostname in (None, "0.0.0.0", "::") else where.hostname
