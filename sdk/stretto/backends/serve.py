@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
 
@@ -32,6 +33,13 @@ Handle: TypeAlias = Any
 
 Sent: TypeAlias = tuple[Column, float | None]
 """The rows of one request for a hosted stage, with their deadline."""
+
+
+DIED = (ray_errors.RayActorError, ray_errors.ObjectLostError)
+"""What a call ends in whose replica died, or is out of reach."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class ServeBackend(InlineBackend):
@@ -132,14 +140,15 @@ class Hosted:
     async def _together(self, items: list[Sent]) -> list[Column]:
         if len(items) > 1:
             whole = Column.concat([column for column, _ in items])
-            try:
+            # One request's rows may be what brings the call down: the others must not go down with them.
+            with suppress(Exception):
                 answer, _ = await self._ask(whole, latest([each for _, each in items]), tries=1)
-            except Exception:
-                # One request's rows may be what brings the call down: the others must not go down with them.
-                pass
-            else:
                 return _parts(answer, [column.size for column, _ in items])
-        return list(await asyncio.gather(*(self._alone(column, deadline) for column, deadline in items)))
+        found = await apart(items, lambda item, tries: self._ask(*item, tries=tries))
+        return [
+            self._failed(item[0], each) if isinstance(each, Exception) else each[0]
+            for item, each in zip(items, found, strict=True)
+        ]
 
     async def _alone(self, column: Column, deadline: float | None) -> Column:
         try:
@@ -172,15 +181,32 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
             # says so by one or the other exception, as it happens to be far with the call.
             response.cancel()
             task = asyncio.current_task()
-            if task is None or task.cancelling() or not left:
+            if task is None or task.cancelling():
                 # The one that came in goes out: AnyIO knows its own cancellation by that object.
                 inner = error.__context__
-                raise inner if isinstance(inner, asyncio.CancelledError) else error
+                raise (inner if isinstance(inner, asyncio.CancelledError) else error) from None
             # Nobody cancelled this task: a replica that is shutting down has cancelled the call.
-        except (ray_errors.RayActorError, ray_errors.ObjectLostError):
+            if not left:
+                raise ray_errors.RayActorError from None
+        except DIED:
             if not left or Scope(deadline).expired:
                 raise
     raise AssertionError("the last try returns or raises")
+
+
+async def apart(items: Sequence[Item], ask: Callable[[Item, int], Awaitable[Result]]) -> list[Result | Exception]:
+    """Give what comes of each item by itself, where together they brought a call down; `ask` is told how often to try.
+
+    Those whose replica dies once more, under them or under another of them, take their turns one after the other.
+    """
+    found: list[Any] = await asyncio.gather(*(ask(item, 1) for item in items), return_exceptions=True)
+    for i, each in enumerate(found):
+        if isinstance(each, DIED):
+            try:
+                found[i] = await ask(items[i], TRIES)
+            except Exception as error:
+                found[i] = error
+    return found
 
 
 def translated(error: Exception, where: str) -> StrettoError:
@@ -206,7 +232,7 @@ def _translation(error: Exception, where: str) -> StrettoError:
             return StepError(where, type(cause).__name__, str(cause))
         case serve_errors.DeploymentUnavailableError():
             return NotFound(f"deployment {where!r} is not there: it failed to come up, or was deleted")
-        case ray_errors.RayActorError() | ray_errors.ObjectLostError():
+        case _ if isinstance(error, DIED):
             return StepError(where, "ReplicaDied", "the replicas that were asked died or were out of reach")
         case ray_errors.RayError() | serve_errors.RayServeException() | ConnectionError():
             return ConnectionFailed(f"Ray Serve can't be asked for {where!r}: {error}")

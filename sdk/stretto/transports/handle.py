@@ -12,7 +12,7 @@ from stretto._coalesce import Coalescer
 from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly, ray
 from stretto._scope import Scope, late
 from stretto.backends.parcel import pack, unpack
-from stretto.backends.serve import MAX_BATCH, Handle, call, latest, translated
+from stretto.backends.serve import DIED, MAX_BATCH, TRIES, Handle, apart, call, latest, translated
 from stretto.errors import NotFound, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
@@ -119,10 +119,17 @@ class HandleTransport(Transport):
 
     async def _together(self, items: list[Row]) -> Sequence[Any]:
         rows, deadline = pack([row for row, _ in items]), latest([each for _, each in items])
+        outcomes = self._methods["outcomes"]
         try:
-            return unpack(await self._ask("outcomes", rows, "", deadline=deadline))
-        except StrettoError as error:
-            return [type(error)(*error.args) for _ in items]
+            # More than one row: one may be what brings the replica down, and the others must not go down with it.
+            answer = await call(outcomes, rows, "", deadline=deadline, tries=1 if len(items) > 1 else TRIES)
+        except DIED if len(items) > 1 else ():
+            predict = self._methods["predict"]
+            found = await apart(items, lambda item, tries: call(predict, item[0], deadline=item[1], tries=tries))
+            return [translated(each, self._app) if isinstance(each, DIED) else each for each in found]
+        except Exception as error:
+            return [translated(error, self._app) for _ in items]
+        return [type(answer)(*answer.args) for _ in items] if isinstance(answer, StrettoError) else unpack(answer)
 
     async def _ask(self, method: str, *args: Any, deadline: float | None) -> Any:
         if not self._methods:
