@@ -119,16 +119,16 @@ class HandleTransport(Transport):
 
     async def _together(self, items: list[Row]) -> Sequence[Any]:
         rows, deadline = pack([row for row, _ in items]), latest([each for _, each in items])
-        outcomes = self._methods["outcomes"]
+        alone = len(items) == 1
         try:
-            # More than one row: one may be what brings the replica down, and the others must not go down with it.
-            answer = await call(outcomes, rows, "", deadline=deadline, tries=1 if len(items) > 1 else TRIES)
-        except DIED if len(items) > 1 else ():
+            answer = await call(self._methods["outcomes"], rows, "", deadline=deadline, tries=TRIES if alone else 1)
+        except Exception as error:
+            if alone or not isinstance(error, DIED):
+                return [translated(error, self._app) for _ in items]
+            # One row may be what brings the replica down: the others must not go down with it.
             predict = self._methods["predict"]
             found = await apart(items, lambda item, tries: call(predict, item[0], deadline=item[1], tries=tries))
             return [translated(each, self._app) if isinstance(each, DIED) else each for each in found]
-        except Exception as error:
-            return [translated(error, self._app) for _ in items]
         return [type(answer)(*answer.args) for _ in items] if isinstance(answer, StrettoError) else unpack(answer)
 
     async def _ask(self, method: str, *args: Any, deadline: float | None) -> Any:
