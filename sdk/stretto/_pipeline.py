@@ -226,6 +226,9 @@ def model(
     labels: Any = None,
     output: str = "predict",
     trusted: bool | list[str] = False,
+    strict: bool = False,
+    engine: str | None = None,
+    sample: Any = None,
     **options: Any,
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
@@ -249,7 +252,16 @@ def model(
     model(LogisticRegression(max_iter=1000), name='logistic')
     """
     step = model_step(
-        target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
+        target,
+        name=name,
+        features=features,
+        labels=labels,
+        output=output,
+        trusted=trusted,
+        strict=strict,
+        engine=engine,
+        sample=sample,
+        options=options,
     )
     pipeline = _atom(lambda node: Call((node,), step=step), step.name, step.name)
     return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")

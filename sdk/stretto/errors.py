@@ -3,6 +3,7 @@
 * StrettoError
     * PipelineError (also ValueError): a composition that is built wrong
         * ModelError: an estimator or a model file that cannot be a step
+            * Disagreement: a compiled model that answers otherwise than the estimator
     * InputError (also ValueError): the request's value is not what the pipeline takes; HTTP 422
         * TooLarge: the request is over a bound the server sets; HTTP 413
     * StepError: a step failed on a row; HTTP 502
@@ -74,6 +75,24 @@ class ModelError(PipelineError):
     """An estimator or a model file that cannot be a step."""
 
     title = "Model cannot be a step"
+
+
+class Disagreement(ModelError):
+    """A compiled model answers otherwise than the estimator it was made from.
+
+    `rows` are the first of the rows at fault, each a dict of the ``row``, what is ``expected`` and what is ``compiled``.
+    """
+
+    title = "Compiled model disagrees"
+    fields = ("message", "rows")
+
+    def __init__(self, message: str, rows: list[dict[str, Any]] | None = None) -> None:
+        Exception.__init__(self, message, rows or [])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows at fault."""
+        return self.args[1]
 
 
 class InputError(StrettoError, ValueError):

@@ -29,7 +29,7 @@ def takes_missing(estimator: Any) -> bool | None:
     return None if tags.no_validation or _has_parts(estimator) else False
 
 
-def _parts(estimator: Any) -> Iterator[Any]:
+def parts(estimator: Any) -> Iterator[Any]:
     """Give the estimator and every one it holds, at any depth."""
     seen: set[int] = set()
     left: list[Any] = [estimator]
@@ -52,9 +52,9 @@ def _acts(x: Any) -> bool:
 
 
 def _has_parts(estimator: Any) -> bool:
-    parts = _parts(estimator)
-    next(parts, None)
-    return next(parts, None) is not None
+    held = parts(estimator)
+    next(held, None)
+    return next(held, None) is not None
 
 
 def _counts_columns(estimator: Any) -> bool:
@@ -96,7 +96,7 @@ class Method:
         self.estimator = estimator
         self.output: Output = output
         names = getattr(estimator, "feature_names_in_", None)
-        by_position = names is None or all(map(_counts_columns, _parts(estimator)))
+        by_position = names is None or all(map(_counts_columns, parts(estimator)))
         nameless = names is not None and by_position
         self._ask = getattr(_without_names(estimator, {}) if nameless else estimator, self._name())
         self._columns = None if by_position else names
@@ -141,7 +141,7 @@ def check_frames(estimator: Any) -> None:
     Raises:
         ModelError: pandas is not installed.
     """
-    if getattr(estimator, "feature_names_in_", None) is None or all(map(_counts_columns, _parts(estimator))):
+    if getattr(estimator, "feature_names_in_", None) is None or all(map(_counts_columns, parts(estimator))):
         return
     try:
         import_module("pandas")

@@ -23,8 +23,9 @@ from stretto._models.estimators import (
 from stretto._models.files import SavedModel, Trust, load_model
 from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
+from stretto._models.onnx import Compiled, compiled
 from stretto._models.rows import Schema, is_tame
-from stretto.errors import BadRows, ModelError
+from stretto.errors import BadRows, Disagreement, ModelError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,7 @@ class ModelFunction:
     written.
     """
 
-    method: Method
+    method: Method | Compiled
     schema: Schema
     labels: Labels | None
     source: Hashable
@@ -67,6 +68,11 @@ class ModelFunction:
     def estimator(self) -> Any:
         """The fitted estimator."""
         return self.method.estimator
+
+    @property
+    def engine(self) -> str:
+        """What computes it, where that is not the estimator itself."""
+        return self.method.engine if isinstance(self.method, Compiled) else ""
 
     @property
     def output(self) -> Output:
@@ -158,6 +164,9 @@ def model_step(
     labels: Any = None,
     output: str = "predict",
     trusted: Trust = False,
+    strict: bool = False,
+    engine: str | None = None,
+    sample: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Step:
     """Give the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
@@ -182,6 +191,9 @@ def model_step(
     name = name or (Path(target).stem if isinstance(source, _File) else default_name(estimator))
     try:
         fn = _function(saved, name, features, labels, output, source, shown)
+        fn = fn if engine is None else on_engine(fn, engine, sample)
+    except Disagreement as error:
+        raise Disagreement(f"model {name!r}: {error.message}", error.rows) from error.__cause__
     except ModelError as error:
         raise ModelError(f"model {name!r}: {error}") from error.__cause__
     return _step(fn, name, options or {})
@@ -212,6 +224,25 @@ def _function(
         )
     schema = Schema(name, names, count, missing=takes_missing(estimator))
     return ModelFunction(method, schema, named, source, shown)
+
+
+def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:
+    """Give a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
+
+    Raises:
+        Disagreement: it answers otherwise than the estimator on some of them.
+        ModelError: there is no such engine, it can't compute the model, or the rows are not what the model takes.
+    """
+    if engine != "onnx":
+        raise ModelError(f"engine={engine!r}: the engines are 'onnx', and None for the estimator itself")
+    if isinstance(fn.method, Compiled):
+        return fn
+    try:
+        table = None if sample is None else fn.schema.table(sample)
+    except BadRows as error:
+        raise ModelError(f"sample= has a row that the model does not take: {next(iter(error.errors.values()))}") from error
+    method = compiled(fn.method, table)
+    return replace(fn, method=method, source=("onnx", fn.source), shown=f"{fn.shown}, engine='onnx'")
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:

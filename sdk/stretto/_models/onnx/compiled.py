@@ -1,0 +1,147 @@
+"""An estimator that ONNX Runtime computes, verified beside itself."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+
+from stretto._models.estimators import Output
+from stretto._models.method import Method
+from stretto._models.onnx.lower import Lowered, lowered
+from stretto._models.onnx.session import Session
+from stretto._models.onnx.verify import TOLERANCES, differing, probes
+from stretto._models.rows import is_tame
+from stretto.errors import Disagreement, ModelError
+
+BATCHES: Final = (64, 256, 1024)
+"""The sizes at which it is measured whether the estimator itself is faster."""
+
+
+class Compiled:
+    """Asks a graph what its `method` would answer; rows that are not plain finite numbers go to the method itself.
+
+    So do batches of `bulk` rows or more, if the method was measured to be the faster one there.
+    """
+
+    __slots__ = ("_classes", "_flat", "_session", "bulk", "checked", "lowered", "method")
+
+    def __init__(self, method: Method, lowered: Lowered, checked: int = 0, bulk: int | None = None) -> None:
+        self.method = method
+        self.lowered = lowered
+        self.checked = checked
+        self.bulk = bulk
+        self._classes = lowered.classes
+        self._session = Session(lowered.content)
+        self._flat = method.output == "predict"
+
+    def __reduce__(self) -> tuple[type[Compiled], tuple[Any, ...]]:
+        return Compiled, (self.method, self.lowered, self.checked, self.bulk)
+
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator."""
+        return self.method.estimator
+
+    @property
+    def output(self) -> Output:
+        """What it answers with."""
+        return self.method.output
+
+    @property
+    def engine(self) -> str:
+        """What computes it, in words."""
+        large = "" if self.bulk is None else f", scikit-learn from {self.bulk} rows"
+        return (
+            f"ONNX Runtime in {self.lowered.precision}{large}; verified on {self.checked} rows, "
+            f"numbers within {TOLERANCES[self.lowered.precision]:g}"
+        )
+
+    def __call__(self, table: np.ndarray, *, tame: bool) -> Any:
+        """Give what the estimator answers for an array of shape (n_rows, n_features), an entry a row."""
+        if not tame or (self.bulk is not None and len(table) >= self.bulk):
+            return self.method(table, tame=tame)
+        answers = self._session(table)[0]
+        if self._classes is not None:
+            return self._classes[answers]
+        if answers.dtype == np.float32:
+            answers = answers.astype(np.float64)
+        return answers.ravel() if self._flat else answers
+
+
+def compiled(method: Method, given: np.ndarray | None) -> Compiled:
+    """Give the method compiled, once it is seen to answer as the estimator does: on the rows `given`, or on probes.
+
+    Labels must be equal, and numbers within `TOLERANCES` of the largest one.
+
+    Raises:
+        Disagreement: it answers otherwise; the error holds the rows.
+        ModelError: skl2onnx or ONNX Runtime can't compute the estimator, or they are not installed.
+    """
+    table = probes(method, given)
+    expected = np.asarray(method(table, tame=is_tame(table)))
+    refusals: list[Exception] = []
+    for each in lowered(method.estimator, method.output):
+        if isinstance(each, Exception):
+            refusals.append(each)
+            continue
+        try:
+            made = Compiled(method, each, len(table))
+            answers = made(table, tame=True)
+        except Exception as error:  # the runtime's own errors share no class
+            refusals.append(error)
+            continue
+        wrong = differing(table, expected, answers, TOLERANCES[each.precision])
+        if not wrong:
+            return Compiled(method, each, len(table), _crossing(method, made, table))
+        refusals.append(_disagreement(method, each.precision, wrong, len(table)))
+    raise _refusal(method, refusals)
+
+
+def _refusal(method: Method, refusals: list[Exception]) -> Exception:
+    for each in refusals:
+        if isinstance(each, Disagreement | ModelError):
+            return each
+    said = "; ".join(dict.fromkeys(" ".join(str(each).split())[:160] for each in refusals))
+    name = type(method.estimator).__name__
+    error = ModelError(f"{name} can't be compiled to ONNX for output={method.output!r}: {said}. Leave engine= out")
+    error.__cause__ = refusals[0] if refusals else None
+    return error
+
+
+def _disagreement(method: Method, precision: str, wrong: list[dict[str, Any]], checked: int) -> Disagreement:
+    first = wrong[0]
+    return Disagreement(
+        f"{type(method.estimator).__name__} compiled to ONNX in {precision} answers otherwise than scikit-learn on "
+        f"{len(wrong)} of {checked} rows, such as {first['row']}: {first['compiled']!r} and not {first['expected']!r}. "
+        "Leave engine= out for this model",
+        wrong[:10],
+    )
+
+
+def _crossing(method: Method, made: Compiled, table: np.ndarray) -> int | None:
+    """Give the least of `BATCHES` from which on the estimator itself is faster, or None."""
+    found = None
+    for size in reversed(BATCHES):
+        rows = table[np.arange(size) % len(table)]
+        slow, fast = seconds(lambda: made(rows, tame=True)), seconds(lambda: method(rows, tame=True))
+        if fast > 0.9 * slow:
+            break
+        found = size
+    return found
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    """Give the median of a few runs, after one that is not counted."""
+    call()
+    took: list[float] = []
+    while len(took) < 7 and sum(took) < 0.2:
+        start = time.perf_counter()
+        call()
+        took.append(time.perf_counter() - start)
+    return statistics.median(took)
+
+
