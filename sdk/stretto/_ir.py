@@ -59,13 +59,15 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the
-    request. `reason` says why it stands where it does.
+    request. `reason` says why it stands where it does. A `graph` gives the stage's outcomes for a column in one go, or
+    None where it can't: then the plan is evaluated, and says the same.
     """
 
     plan: Plan
     host: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    graph: Callable[[Any], Any] | None = None
 
     @property
     def name(self) -> str:

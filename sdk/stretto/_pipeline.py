@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
-from stretto._compile import PipelinePlan
+from stretto._compile import PipelinePlan, check, optimize
 from stretto._ir import Call, Input, Node, Pack, Plan, Step
 from stretto._models import default_name, is_estimator, model_step
 from stretto.errors import PipelineError
@@ -102,6 +102,19 @@ class Pipeline(Generic[In, Out]):
             except RecursionError as error:
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
+
+    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
+        """Give the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+
+        `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
+        trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
+        largest. Without a sample rows are drawn. Functions are not run. `plan` says what became of each model.
+
+        Raises:
+            Disagreement: a compiled model answers otherwise; the error holds the rows.
+            ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
+        """
+        return _restored(optimize(check(self.plan()), sample), self.text, self.label)
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...

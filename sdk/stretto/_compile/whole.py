@@ -7,6 +7,7 @@ from typing import Any
 from stretto._compile.check import check
 from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
+from stretto._compile.merge import merge
 from stretto._compile.place import Placement, Profile, place
 from stretto._compile.share import share
 from stretto._ir import Input, Node, Plan
@@ -22,7 +23,7 @@ def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | 
     Raises:
         PipelineError: a check failed; the message names the part and says what to do.
     """
-    return fuse(place(share(check(plan)), placement, profile))
+    return merge(fuse(place(share(check(plan)), placement, profile)))
 
 
 _UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"

@@ -2,17 +2,24 @@
 
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
-from stretto._models.step import ModelFunction, accepting, classes_of, features_of, model_step
+from stretto._models.onnx.merged import Member, Merged, merged
+from stretto._models.step import ModelFunction, accepting, classes_of, engine_of, features_of, is_compiled, model_step, optimized
 
 __all__ = [
+    "Member",
+    "Merged",
     "ModelFunction",
     "SavedModel",
     "accepting",
     "classes_of",
     "default_name",
+    "engine_of",
     "features_of",
+    "is_compiled",
     "is_estimator",
     "load_model",
+    "merged",
     "model_step",
+    "optimized",
     "save_model",
 ]

@@ -19,11 +19,12 @@ from stretto._models.estimators import (
     default_name,
     describe,
     feature_names,
+    has_method,
 )
 from stretto._models.files import SavedModel, Trust, load_model
 from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
-from stretto._models.onnx import Compiled, compiled
+from stretto._models.onnx import Compiled, compiled, ready
 from stretto._models.rows import Schema, is_tame
 from stretto.errors import BadRows, Disagreement, ModelError
 
@@ -54,8 +55,8 @@ class _File:
 class ModelFunction:
     """A model over a column of rows: the function of its step.
 
-    `labels` name the classes in the order of ``classes_``. `source` says which model it is, and `shown` how it was
-    written.
+    `labels` name the classes in the order of ``classes_``. `source` says which model it is, `shown` how it was
+    written, and `note` what is to be said of it in a plan.
     """
 
     method: Method | Compiled
@@ -63,6 +64,7 @@ class ModelFunction:
     labels: Labels | None
     source: Hashable
     shown: str
+    note: str = ""
 
     @property
     def estimator(self) -> Any:
@@ -71,8 +73,13 @@ class ModelFunction:
 
     @property
     def engine(self) -> str:
-        """What computes it, where that is not the estimator itself."""
-        return self.method.engine if isinstance(self.method, Compiled) else ""
+        """What computes it, where that is not the estimator itself, or why that is what it is."""
+        return self.method.engine if isinstance(self.method, Compiled) else self.note
+
+    @property
+    def transforms(self) -> bool:
+        """Whether it answers with a row of numbers for other models."""
+        return self.output == "transform" or (self.output == "predict" and not has_method(self.estimator, "predict"))
 
     @property
     def output(self) -> Output:
@@ -126,7 +133,7 @@ class ModelFunction:
             if self.schema.missing is None and not tame:
                 self._blame(table, error)
             raise
-        return self._answers(answers)
+        return self.said(answers)
 
     def _blame(self, table: np.ndarray, error: ValueError) -> None:
         """Refuse the rows with missing values that the model, which alone knows which it takes, does not take."""
@@ -145,7 +152,8 @@ class ModelFunction:
             return {str(label): np.empty(0) for label in self.classes or ()}
         return np.empty((0, len(self.classes or ())) if self.output == "proba" else 0)
 
-    def _answers(self, answers: Any) -> Any:
+    def said(self, answers: Any) -> Any:
+        """Give the answers as the step gives them, from the estimator's own: with labels, or by label."""
         match self.output:
             case "label_proba":
                 table = np.asarray(answers)
@@ -266,3 +274,39 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
     return step.fn.classes if isinstance(step.fn, ModelFunction) else None
+
+
+def is_compiled(step: Step, *, inner: bool = False) -> bool:
+    """Say whether a step is a model that a graph computes; an `inner` one gives other models their numbers."""
+    fn = step.fn
+    return isinstance(fn, ModelFunction) and isinstance(fn.method, Compiled) and (not inner or fn.transforms)
+
+
+def engine_of(step: Step) -> str:
+    """Say what computes a model where that is not its estimator, or why it does; empty for other steps."""
+    return step.fn.engine if isinstance(step.fn, ModelFunction) else ""
+
+
+def optimized(step: Step, sample: Any) -> Step:
+    """Give a model's step compiled to ONNX, verified on the rows of `sample`, if it then is faster for a row alone.
+
+    Else it is as it was, and says why.
+
+    Raises:
+        Disagreement: the compiled model answers otherwise.
+        ModelError: what compiles is not installed.
+    """
+    fn = step.fn
+    if not isinstance(fn, ModelFunction) or isinstance(fn.method, Compiled):
+        return step
+    ready()
+    try:
+        made = on_engine(fn, "onnx", sample)
+    except Disagreement as error:
+        raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
+    except ModelError as error:
+        return replace(step, fn=replace(fn, note=f"not compiled: {error.message}"))
+    assert isinstance(made.method, Compiled)
+    if not made.method.faster:
+        return replace(step, fn=replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
+    return replace(step, fn=made, key=made.key)

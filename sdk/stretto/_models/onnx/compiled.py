@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -27,19 +28,22 @@ class Compiled:
     So do batches of `bulk` rows or more, if the method was measured to be the faster one there.
     """
 
-    __slots__ = ("_classes", "_flat", "_session", "bulk", "checked", "lowered", "method")
+    __slots__ = ("_classes", "_session", "bulk", "checked", "faster", "flat", "lowered", "method")
 
-    def __init__(self, method: Method, lowered: Lowered, checked: int = 0, bulk: int | None = None) -> None:
+    def __init__(
+        self, method: Method, lowered: Lowered, checked: int = 0, bulk: int | None = None, *, flat: bool = True
+    ) -> None:
         self.method = method
         self.lowered = lowered
         self.checked = checked
         self.bulk = bulk
+        self.flat = flat
+        self.faster = True
         self._classes = lowered.classes
         self._session = Session(lowered.content)
-        self._flat = method.output == "predict"
 
-    def __reduce__(self) -> tuple[type[Compiled], tuple[Any, ...]]:
-        return Compiled, (self.method, self.lowered, self.checked, self.bulk)
+    def __reduce__(self) -> tuple[Callable[..., Compiled], tuple[Any, ...]]:
+        return partial(Compiled, flat=self.flat), (self.method, self.lowered, self.checked, self.bulk)
 
     @property
     def estimator(self) -> Any:
@@ -64,12 +68,16 @@ class Compiled:
         """Give what the estimator answers for an array of shape (n_rows, n_features), an entry a row."""
         if not tame or (self.bulk is not None and len(table) >= self.bulk):
             return self.method(table, tame=tame)
-        answers = self._session(table)[0]
+        return self.read(self._session(table)[0])
+
+    def read(self, answers: np.ndarray) -> np.ndarray:
+        """Give the estimator's answers from those of the graph."""
         if self._classes is not None:
             return self._classes[answers]
         if answers.dtype == np.float32:
             answers = answers.astype(np.float64)
-        return answers.ravel() if self._flat else answers
+        # A regressor's graph gives a column of numbers, and the estimator one number a row.
+        return answers.ravel() if self.flat else answers
 
 
 def compiled(method: Method, given: np.ndarray | None) -> Compiled:
@@ -89,14 +97,16 @@ def compiled(method: Method, given: np.ndarray | None) -> Compiled:
             refusals.append(each)
             continue
         try:
-            made = Compiled(method, each, len(table))
+            made = Compiled(method, each, len(table), flat=expected.ndim == 1)
             answers = made(table, tame=True)
         except Exception as error:  # the runtime's own errors share no class
             refusals.append(error)
             continue
         wrong = differing(table, expected, answers, TOLERANCES[each.precision])
         if not wrong:
-            return Compiled(method, each, len(table), _crossing(method, made, table))
+            made.faster = _time(made, table, 1) < _time(method, table, 1)
+            made.bulk = _crossing(method, made, table)
+            return made
         refusals.append(_disagreement(method, each.precision, wrong, len(table)))
     raise _refusal(method, refusals)
 
@@ -126,22 +136,18 @@ def _crossing(method: Method, made: Compiled, table: np.ndarray) -> int | None:
     """Give the least of `BATCHES` from which on the estimator itself is faster, or None."""
     found = None
     for size in reversed(BATCHES):
-        rows = table[np.arange(size) % len(table)]
-        slow, fast = seconds(lambda: made(rows, tame=True)), seconds(lambda: method(rows, tame=True))
-        if fast > 0.9 * slow:
+        if _time(method, table, size) > 0.9 * _time(made, table, size):
             break
         found = size
     return found
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    """Give the median of a few runs, after one that is not counted."""
-    call()
+def _time(ask: Method | Compiled, table: np.ndarray, size: int) -> float:
+    """Give the seconds that so many rows take: the median of a few runs, after one that is not counted."""
+    rows = table[np.arange(size) % len(table)]
     took: list[float] = []
-    while len(took) < 7 and sum(took) < 0.2:
+    while len(took) < 8 and sum(took) < 0.2:
         start = time.perf_counter()
-        call()
+        ask(rows, tame=True)
         took.append(time.perf_counter() - start)
-    return statistics.median(took)
-
-
+    return statistics.median(took[1:] or took)

@@ -30,6 +30,16 @@ class Lowered:
     classes: np.ndarray | None = None
 
 
+def ready() -> None:
+    """Return if what compiles is installed.
+
+    Raises:
+        ModelError: it is not; the message names the extra.
+    """
+    for module in ("skl2onnx", "onnx", "onnxruntime"):
+        needed(module, "onnx", WHAT)
+
+
 def lowered(estimator: Any, output: Output) -> Iterator[Lowered | Exception]:
     """Give graphs for the estimator's output, the most exact one first; and why there is none, where there is not.
 
