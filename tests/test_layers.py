@@ -22,7 +22,8 @@ LAYERS = """
     _ir _scope
     _column _coalesce
     backends.base
-    _apply _evaluate
+    _apply
+    _evaluate
     _models
     _compile
     _pipeline
@@ -38,7 +39,7 @@ LAYERS = """
     _guard
     _fate
     _ray
-    backends.parcel
+    backends.parcel backends.plans
     backends.serve
     backends.direct
     backends.replica

@@ -27,14 +27,18 @@ with warnings.catch_warnings():
     from ray import serve
     from ray._private import auto_init_hook, ray_constants
     from ray._private.utils import read_ray_address
+    from ray.cloudpickle.cloudpickle import Pickler
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
     from ray.serve.context import _get_global_client, _set_global_client
     from ray.serve.handle import DeploymentHandle
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 __all__ = [
     "DeploymentHandle",
     "LocalRay",
+    "NodeAffinitySchedulingStrategy",
+    "Pickler",
     "cloudpickled",
     "connect",
     "connected",

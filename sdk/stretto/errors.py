@@ -80,19 +80,22 @@ class ModelError(PipelineError):
 class Disagreement(ModelError):
     """A compiled model answers otherwise than the estimator it was made from.
 
-    `rows` are the first of the rows at fault, each a dict of the ``row``, what is ``expected`` and what is ``compiled``.
+    `rows` are the first of the rows at fault, a line each: the row, what the compiled model gives, what is expected.
     """
 
     title = "Compiled model disagrees"
     fields = ("message", "rows")
 
-    def __init__(self, message: str, rows: list[dict[str, Any]] | None = None) -> None:
-        Exception.__init__(self, message, rows or [])
+    def __init__(self, message: str, rows: str = "") -> None:
+        Exception.__init__(self, message, rows)
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The rows at fault."""
+    def rows(self) -> str:
+        """The rows at fault, a line each."""
         return self.args[1]
+
+    def _text(self) -> str:
+        return f"{self.message}\n{self.rows}" if self.rows else self.message
 
 
 class InputError(StrettoError, ValueError):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto._models import engine_of
 from stretto._ir import Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
+from stretto._models import engine_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,39 @@
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
 from stretto._models.onnx.merged import Member, Merged, merged
-from stretto._models.step import ModelFunction, accepting, classes_of, engine_of, features_of, is_compiled, model_step, optimized
+from stretto._models.opened import File, Sent, digest, received
+from stretto._models.step import (
+    ModelFunction,
+    accepting,
+    classes_of,
+    engine_of,
+    features_of,
+    file_of,
+    is_compiled,
+    model_step,
+    optimized,
+)
 
 __all__ = [
+    "File",
     "Member",
     "Merged",
     "ModelFunction",
     "SavedModel",
+    "Sent",
     "accepting",
     "classes_of",
     "default_name",
+    "digest",
     "engine_of",
     "features_of",
+    "file_of",
     "is_compiled",
     "is_estimator",
     "load_model",
     "merged",
     "model_step",
     "optimized",
+    "received",
     "save_model",
 ]

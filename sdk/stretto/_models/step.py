@@ -21,10 +21,11 @@ from stretto._models.estimators import (
     feature_names,
     has_method,
 )
-from stretto._models.files import SavedModel, Trust, load_model
+from stretto._models.files import SavedModel, Trust
 from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
 from stretto._models.onnx import Compiled, compiled, ready
+from stretto._models.opened import File, Reading, opened
 from stretto._models.rows import Schema, is_tame
 from stretto.errors import BadRows, Disagreement, ModelError
 
@@ -40,15 +41,6 @@ class _Object:
 
     def __hash__(self) -> int:
         return id(self.estimator)
-
-
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file as it was when it was read: equal to another reading of the same content."""
-
-    path: str
-    modified: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -173,6 +165,7 @@ def model_step(
     output: str = "predict",
     trusted: Trust = False,
     strict: bool = False,
+    mmap: bool = False,
     engine: str | None = None,
     sample: Any = None,
     options: Mapping[str, Any] | None = None,
@@ -193,10 +186,10 @@ def model_step(
     >>> step.fn([[5.1, 3.5, 1.4, 0.2], (6.3, 3.3, 6.0, 2.5)]).tolist()
     ['setosa', 'virginica']
     """
-    saved, source, shown = _opened(target, trusted)
+    saved, source, shown = _opened(target, Reading(trusted, strict, mmap))
     estimator = saved.estimator
     check_usable(estimator)
-    name = name or (Path(target).stem if isinstance(source, _File) else default_name(estimator))
+    name = name or (Path(target).stem if isinstance(source, File) else default_name(estimator))
     try:
         fn = _function(saved, name, features, labels, output, source, shown)
         fn = fn if engine is None else on_engine(fn, engine, sample)
@@ -207,12 +200,10 @@ def model_step(
     return _step(fn, name, options or {})
 
 
-def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
+def _opened(target: Any, reading: Reading) -> tuple[SavedModel, Hashable, str]:
     if isinstance(target, str | os.PathLike):
-        path = Path(cast("str", target)).expanduser().resolve()
-        saved = load_model(cast("str", target), trusted=trusted)
-        status = path.stat()
-        return saved, _File(str(path), status.st_mtime_ns, status.st_size), repr(os.fspath(cast("str", target)))
+        file = opened(cast("str", target), reading)
+        return file.saved, file, repr(os.fspath(cast("str", target)))
     saved = target if isinstance(target, SavedModel) else SavedModel(target)
     return saved, _Object(saved.estimator), describe(saved.estimator)
 
@@ -248,7 +239,9 @@ def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFuncti
     try:
         table = None if sample is None else fn.schema.table(sample)
     except BadRows as error:
-        raise ModelError(f"sample= has a row that the model does not take: {next(iter(error.errors.values()))}") from error
+        raise ModelError(
+            f"sample= has a row that the model does not take: {next(iter(error.errors.values()))}"
+        ) from error
     method = compiled(fn.method, table)
     return replace(fn, method=method, source=("onnx", fn.source), shown=f"{fn.shown}, engine='onnx'")
 
@@ -310,3 +303,13 @@ def optimized(step: Step, sample: Any) -> Step:
     if not made.method.faster:
         return replace(step, fn=replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
     return replace(step, fn=made, key=made.key)
+
+
+def file_of(step: Step) -> File | None:
+    """Give the file that a step's model was read from, or None."""
+    fn = step.fn
+    match fn.source if isinstance(fn, ModelFunction) else None:
+        case (File() as file) | ("onnx", File() as file):
+            return file
+        case _:
+            return None

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from stretto._apply import Threads, apply, run_sync
+from stretto._apply import Threads, run_sync
 from stretto._coalesce import Coalescer
 from stretto._column import Column
 from stretto._evaluate import Direct, evaluate

@@ -21,6 +21,9 @@ from stretto.errors import Disagreement, ModelError
 BATCHES: Final = (64, 256, 1024)
 """The sizes at which it is measured whether the estimator itself is faster."""
 
+SHOWN: Final = 10
+"""How many rows at fault an error shows."""
+
 
 class Compiled:
     """Asks a graph what its `method` would answer; rows that are not plain finite numbers go to the method itself.
@@ -122,13 +125,11 @@ def _refusal(method: Method, refusals: list[Exception]) -> Exception:
     return error
 
 
-def _disagreement(method: Method, precision: str, wrong: list[dict[str, Any]], checked: int) -> Disagreement:
-    first = wrong[0]
+def _disagreement(method: Method, precision: str, wrong: list[str], checked: int) -> Disagreement:
     return Disagreement(
         f"{type(method.estimator).__name__} compiled to ONNX in {precision} answers otherwise than scikit-learn on "
-        f"{len(wrong)} of {checked} rows, such as {first['row']}: {first['compiled']!r} and not {first['expected']!r}. "
-        "Leave engine= out for this model",
-        wrong[:10],
+        f"{len(wrong)} of {checked} rows: leave engine= out for this model",
+        "\n".join(wrong[:SHOWN]),
     )
 
 

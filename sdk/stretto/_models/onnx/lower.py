@@ -50,7 +50,10 @@ def lowered(estimator: Any, output: Output) -> Iterator[Lowered | Exception]:
     types: Any = needed("skl2onnx.common.data_types", "onnx", WHAT)
     own = {**trees.converters(), **machines.converters()}
     twin, classes = _counted(estimator)
-    for precision, kind, converters in (("double", types.DoubleTensorType, own), ("float32", types.FloatTensorType, {})):
+    for precision, kind, converters in (
+        ("double", types.DoubleTensorType, own),
+        ("float32", types.FloatTensorType, {}),
+    ):
         try:
             model = _converted(skl2onnx, twin, kind([None, _width(estimator)]), converters)
             yield Lowered(_only(model, output), precision, classes if output == "predict" else None)

@@ -65,7 +65,11 @@ def merged(members: Sequence[Member]) -> Merged | None:
     methods = [each.fn.method for each in members]
     schemas = {replace(each.fn.schema, model="", missing=False) for each in members if each.source is None}
     contents = [each.lowered.content for each in methods]
-    if len(schemas) > 1 or sum(map(len, contents)) > SIZE or any(each.lowered.precision != "double" for each in methods):
+    if (
+        len(schemas) > 1
+        or sum(map(len, contents)) > SIZE
+        or any(each.lowered.precision != "double" for each in methods)
+    ):
         return None
     try:
         made = Merged(members, _joined(contents, [each.source for each in members]))
@@ -96,7 +100,7 @@ def _joined(contents: Sequence[bytes], sources: Sequence[int | None]) -> bytes:
 
 
 def _know(whole: Any, part: Any) -> None:
-    """Have the whole be of the newest versions that its parts are of; if that is not what a node means, it won't load."""
+    """Have the whole be of the newest versions among its parts; what a node does not mean there, it won't load."""
     known = {each.domain: each for each in whole.opset_import}
     for each in part.opset_import:
         if each.domain not in known:

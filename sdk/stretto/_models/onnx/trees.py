@@ -214,7 +214,7 @@ def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
 
 
 def _placed(tree: Tree) -> dict[str, np.ndarray]:
-    """Give a tree's inner nodes and its leaves, each counted by themselves; a leaf alone has a node that leads to it."""
+    """Give a tree's inner nodes and leaves, each counted by themselves; to a leaf alone a node leads."""
     inner, leaf = np.flatnonzero(~tree.leaf), np.flatnonzero(tree.leaf)
     place = np.empty(len(tree.leaf), dtype=np.int64)
     place[inner], place[leaf] = np.arange(len(inner)), np.arange(len(leaf))

@@ -91,21 +91,18 @@ def _edges(estimator: Any, table: np.ndarray) -> Iterator[np.ndarray]:
         yield rows
 
 
-def differing(table: np.ndarray, expected: np.ndarray, answers: Any, tolerance: float) -> list[dict[str, Any]]:
-    """Give the rows on which the answers differ, each with what the estimator gives and what the graph does."""
+def differing(table: np.ndarray, expected: np.ndarray, answers: Any, tolerance: float) -> list[str]:
+    """Give the rows on which the answers differ, a line each: the row, the graph's answer, and the estimator's."""
     answers = np.asarray(answers)
     if answers.shape != expected.shape:
-        wrong = np.ones(len(table), dtype=bool)
-        answers = [f"an array of shape {answers.shape}"] * len(table)
-    elif expected.dtype.kind == "f":
+        return [f"all rows: an array of shape {answers.shape}, and not {expected.shape}"]
+    if expected.dtype.kind == "f":
         largest = max(1.0, float(np.abs(expected).max(initial=0.0)))
-        wrong = ~(np.abs(answers - expected) <= tolerance * largest).reshape(len(table), -1).all(axis=1)
+        wrong = ~(np.abs(answers - expected) <= tolerance * largest)
     else:
-        wrong = (answers != expected).reshape(len(table), -1).any(axis=1)
-    return [
-        {"row": table[i].tolist(), "expected": _plain(expected[i]), "compiled": _plain(answers[i])}
-        for i in np.flatnonzero(wrong).tolist()
-    ]
+        wrong = answers != expected
+    rows = np.flatnonzero(wrong.reshape(len(table), -1).any(axis=1)).tolist()
+    return [f"{table[i].tolist()}: {_plain(answers[i])!r}, and not {_plain(expected[i])!r}" for i in rows]
 
 
 def _plain(value: Any) -> Any:
