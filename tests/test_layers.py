@@ -48,6 +48,7 @@ LAYERS = """
     _measure _rollout
     _application
     _deploy
+    serving
     _profile
     stretto
     testing _demo
