@@ -147,6 +147,23 @@ class TestFailing:
                     await here.predict("two")
                 assert there.value.args == expected.value.args
 
+    @pytest.mark.parametrize("way", ["local", "hosted"])
+    async def test_an_answer_that_can_not_travel_fails_alone(self, way):
+        def lock(x: int) -> Any:
+            import threading
+
+            return threading.Lock() if x == 13 else x
+
+        async with deploy(hosted(lock) if way == "hosted" else Pipeline(lock), name="lock") as client:
+            asked = [asyncio.create_task(client.predict(x)) for x in (1, 13, 2)]
+            one, thirteen, two = await asyncio.gather(*asked, return_exceptions=True)
+            many = await client.predict_many([1, 13, 2], on_error="return")
+        assert (one, two) == (1, 2)
+        assert isinstance(thirteen, StepError)
+        assert "pickle" in thirteen.detail
+        assert many[0] == 1
+        assert isinstance(many[1], StepError)
+
     async def test_a_deployment_that_no_node_can_hold_is_refused_in_seconds_with_what_is_missing(self):
         start = time.monotonic()
         with pytest.raises(DeployError, match=r"'double' needs .*1 GPU.* 0 GPU free of 0"):
