@@ -14,10 +14,10 @@ from stretto._column import Column
 from stretto._compile.fuse import fuse
 from stretto._evaluate import evaluate
 from stretto._ir import Call, Input, Pack, Plan, Stage
-from stretto._ray import cloudpickled, ray, serve, serve_errors
+from stretto._ray import ray, serve, serve_errors
 from stretto._scope import Scope, Span, late
 from stretto.backends.base import step_error
-from stretto.backends.calls import Handle
+from stretto.backends.calls import Handle, unsendable
 from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned, pack
@@ -160,14 +160,8 @@ def _is_even(plan: Plan) -> bool:
 
 
 def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
-    def portable(outcome: Any) -> Any:
-        try:
-            cloudpickled(outcome)
-        except Exception as error:
-            return step_error(where, error)
-        return outcome
-
-    return [portable(each) for each in outcomes]
+    failures = unsendable(outcomes)
+    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:
