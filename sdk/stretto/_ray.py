@@ -31,6 +31,7 @@ with warnings.catch_warnings():
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
     from ray.serve import schema as serve_schema
+    from ray.serve._private import constants
     from ray.serve._private.build_app import build_app
     from ray.serve.context import _get_global_client, _set_global_client
     from ray.serve.deployment import deployment_to_schema
@@ -53,6 +54,7 @@ __all__ = [
     "quietly",
     "ray",
     "ray_errors",
+    "separate_thread",
     "serve",
     "serve_errors",
     "serve_schema",
@@ -66,6 +68,11 @@ _connecting = threading.Lock()
 
 declaring = threading.Lock()
 """To be held where a deployment is declared: Serve has its module pickled by value for that moment, in all threads."""
+
+
+def separate_thread() -> bool:
+    """Say whether this process, if it is a replica, runs what was deployed in a thread beside Serve's own."""
+    return bool(constants.RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
 
 
 class LocalRay:

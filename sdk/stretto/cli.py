@@ -131,8 +131,8 @@ def build(target: str, output: Path | None, app_dir: str, installed: bool, **opt
         made = config(target, folder=None if installed else app_dir, **options)
     except PipelineError as error:
         raise click.ClickException(str(error)) from error
-    text = f"# Written by stretto build {target}, Stretto {version('stretto')}.\n\n" + yaml.safe_dump(
-        made, sort_keys=False
+    text = (
+        f"# Written by stretto build {target}, Stretto {version('stretto')}.\n\n{yaml.safe_dump(made, sort_keys=False)}"
     )
     if output is None:
         click.echo(text, nl=False)

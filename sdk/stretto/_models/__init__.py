@@ -2,7 +2,7 @@
 
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
-from stretto._models.onnx.merged import Member, Merged, merged
+from stretto._models.onnx.merged import Member, Merged, Votes, merged
 from stretto._models.opened import File, Sent, digest, received
 from stretto._models.step import (
     ModelFunction,
@@ -23,6 +23,7 @@ __all__ = [
     "ModelFunction",
     "SavedModel",
     "Sent",
+    "Votes",
     "accepting",
     "classes_of",
     "default_name",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stretto._models.method import Method, parts
+from stretto._models.method import parts
 
 TOLERANCES: Final = {"double": 1e-6, "float32": 1e-5}
 """How far numbers may differ, as a share of the largest one, or of 1 where that is larger."""
@@ -16,7 +16,7 @@ DRAWN: Final = 256
 EDGES: Final = 600
 
 
-def probes(method: Method, given: np.ndarray | None) -> np.ndarray:
+def probes(method: Any, given: np.ndarray | None) -> np.ndarray:
     """Give the rows to verify on: those given, or drawn ones where there are none, and some at the trees' thresholds.
 
     Drawn rows lie where the estimator's own numbers say that data lay (means, support vectors, thresholds), or
