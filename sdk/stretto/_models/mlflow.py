@@ -6,6 +6,7 @@ Stretto reads the folder itself, with its own rules of trust; MLflow is loaded o
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,9 @@ class PythonFunction:
     """A model that MLflow runs, as it runs any: `predict` gives it a data frame where the inputs have names."""
 
     def __init__(self, path: str, features: tuple[str, ...] | None) -> None:
-        pyfunc: Any = needed("mlflow.pyfunc", "mlflow", "an MLflow model of flavor python_function")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow warns of its own type hints when it is imported
+            pyfunc: Any = needed("mlflow.pyfunc", "mlflow", "an MLflow model of flavor python_function")
         self._path = path
         self._features = features
         self._model = pyfunc.load_model(path)

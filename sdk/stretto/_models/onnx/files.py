@@ -46,9 +46,13 @@ class OnnxClassifier(OnnxModel):
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
-        probe = self.predict_proba(np.zeros((1, self.n_features_in_)))
+        probes = np.random.default_rng(0).standard_normal((256, self.n_features_in_))
+        probes *= np.array([0.1, 1.0, 10.0, 100.0])[np.arange(256) % 4][:, None]
+        proba, labels = self.predict_proba(probes), self.predict(probes)
         known = _classes(session.content)
-        if known is not None and len(known) == probe.shape[1]:
+        if known is None and labels.dtype.kind in "iu" and np.array_equal(labels, proba.argmax(axis=1)):
+            known = np.arange(proba.shape[1])
+        if known is not None and len(known) == proba.shape[1]:
             self.classes_ = known
 
     def predict_proba(self, table: np.ndarray) -> np.ndarray:
