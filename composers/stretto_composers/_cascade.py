@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 
 from stretto import Call, Choose, Node, Pack, Part, Pipeline, Step, composer
 from stretto.errors import PipelineError
-from stretto_composers._columns import rows_of
+from stretto_composers._columns import rows_of, size_of
 from stretto_composers._inside import alone, inside
 from stretto_composers._known import classifier
 from stretto_composers._select import picked
@@ -59,7 +59,7 @@ def cascade(
     _check(parts, tests)
     said = inside(x, parts[0].plan(), "cascade")
     state = _judged((said,), ("said",), parts[0], tests[0], answer)
-    passed = alone(Step(fn=passed_on, name="passed", vectorized=True, named=False))
+    passed = alone(Step(fn=Passed(), name="passed", vectorized=True, named=False))
     for part, test in zip(parts[1:], [*tests[1:], None], strict=True):
         cases = ((SURE, passed), (UNSURE, part.plan()))
         said = Choose((x, picked(state, "next")), cases=cases, name="cascade")
@@ -118,9 +118,15 @@ def _judged(
     return Call((Pack(inputs, names=names),), step=Step(fn=fn, name="cascade", vectorized=True, named=False))
 
 
-def passed_on(column: Any) -> np.ndarray:
-    """Give what stands for rows that a tier is not asked about."""
-    return np.zeros(len(rows_of(column)), dtype=PASSED)
+class Passed:
+    """Gives what stands for rows that a tier is not asked about."""
+
+    # It reads no feature by name: models beside it go on to refuse those they don't know.
+    features: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, column: Any) -> np.ndarray:
+        """Give as many rows as there are."""
+        return np.zeros(size_of(column), dtype=PASSED)
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from stretto_composers._select import check_names, members
 
 @composer
 def rename(x: Node, names: Mapping[str, str] | None = None, /, **others: str) -> Node:
-    """Answer with the same dict under other names: ``rename(old="new")``, or ``rename({"old name": "new"})``.
+    """Answer with the same dict, its members under other names.
 
-    Members keep their order, and names that are not given stay. It passes a fan-out's columns on, so it costs nothing
-    in a batch. A row that lacks an old name fails, and so does one that has a new name already.
+    ``rename(old="new")``, or ``rename({"old name": "new"})``. Members keep their order, and names that are not given
+    stay. It passes a fan-out's columns on, so it costs nothing in a batch. A row that lacks an old name fails, and so
+    does one that has a new name already.
 
     Raises:
         PipelineError: there is nothing to rename, two names become one, or the fan-out before it has no such branch.

@@ -78,6 +78,11 @@ class Member:
 
     name: str
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What it reads of a request."""
+        return (self.name,)
+
     def __call__(self, column: Any) -> Any:
         """Give a column of the members' values."""
         columns = members(column, (self.name,))
@@ -89,6 +94,11 @@ class Members:
     """Gives a dict of some members."""
 
     names: tuple[str, ...]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What it reads of a request."""
+        return self.names
 
     def __call__(self, column: Any) -> Any:
         """Give a dict of columns of a fan-out, else a list of dicts."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import log
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from stretto import Call, Choose, Node, Part, Pipeline, Step, composer
 from stretto.errors import PipelineError
@@ -97,6 +97,8 @@ class Arms:
     names: tuple[str, ...]
     weights: tuple[float, ...]
     salt: str = ""
+    # It reads no feature by name: models behind it go on to refuse those they don't know.
+    features: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, key: Any) -> str:
         """Give the name for a key.
