@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import log
 from typing import Any, ClassVar, cast
@@ -99,6 +99,11 @@ class Arms:
     salt: str = ""
     # It reads no feature by name: models behind it go on to refuse those they don't know.
     features: ClassVar[tuple[str, ...]] = ()
+    _seeds: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        seeds = tuple(blake2b(canonical((self.salt, name))).digest() for name in self.names)
+        object.__setattr__(self, "_seeds", seeds)
 
     def __call__(self, key: Any) -> str:
         """Give the name for a key.
@@ -110,13 +115,13 @@ class Arms:
             raise TypeError("the key is None, and all rows without a key would go one way: give each a key of its own")
         content = canonical(key)
         scores = [
-            -weight / log(_draw(content, canonical((self.salt, name)))) if weight else 0.0
-            for name, weight in zip(self.names, self.weights, strict=True)
+            -weight / log(_draw(content, seed)) if weight else 0.0
+            for seed, weight in zip(self._seeds, self.weights, strict=True)
         ]
         return self.names[scores.index(max(scores))]
 
 
 def _draw(content: bytes, seed: bytes) -> float:
     """Give a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
-    digest = blake2b(content, digest_size=8, key=blake2b(seed).digest()).digest()
+    digest = blake2b(content, digest_size=8, key=seed).digest()
     return ((int.from_bytes(digest, "big") >> 12) + 0.5) * 2.0**-52
