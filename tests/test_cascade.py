@@ -310,7 +310,7 @@ class TestCalibrate:
             )
         )
         start = cascade(quick, trio, forest, until=[confidence(0.5), agreement(0.5)])
-        found = await calibrate(start, rows, labels, target=0.93, cost=[1, 3, 30])
+        found = await calibrate(start, rows, labels, target=0.9, cost=[1, 3, 30])
         assert repr(found.pipeline).count("confidence") == 1
         assert repr(found.pipeline).count("agreement") == 1
         async with Client(found.pipeline) as client:
