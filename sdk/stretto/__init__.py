@@ -8,7 +8,9 @@ from stretto import errors
 from stretto._compile import Explanation, Profile
 from stretto._ir import (
     UNDECIDED,
+    Around,
     Aside,
+    Body,
     Call,
     Choose,
     Each,
@@ -17,6 +19,7 @@ from stretto._ir import (
     Node,
     Pack,
     Plan,
+    Policy,
     Recover,
     Step,
     Until,
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDECIDED",
+    "Around",
     "Aside",
+    "Body",
     "Call",
     "Choose",
     "Client",
@@ -50,6 +55,7 @@ __all__ = [
     "Part",
     "Pipeline",
     "Plan",
+    "Policy",
     "Profile",
     "Recover",
     "SavedModel",

@@ -18,8 +18,8 @@ from stretto._ir import Plan
 from stretto._pipeline import Part, Pipeline, as_pipeline
 from stretto._ray import DeploymentHandle, LocalRay, connect, in_thread, reserved, start_serve
 from stretto._rollout import applications, delete, submit, until_routed, until_running
+from stretto.backends.calls import call
 from stretto.backends.direct import Address
-from stretto.backends.serve import call
 from stretto.client import Client
 from stretto.errors import PipelineError, StrettoError
 from stretto.transports.handle import HandleTransport, find
