@@ -135,6 +135,13 @@ class TestAnswering:
         assert [each.sum() for each in answers[1:]] == [49.0] * 299
         assert alone.sum() == 49.0
 
+    async def test_the_log_says_what_could_be_faster(self, caplog):
+        caplog.set_level("INFO", logger="stretto")
+        async with deploy(double, name="faster", direct=False):
+            said = [record.getMessage() for record in caplog.records if record.name == "stretto"]
+        assert any("direct=True" in each for each in said)
+        assert any("RAY_SERVE_THROUGHPUT_OPTIMIZED=1" in each for each in said)
+
 
 class TestFailing:
     async def test_errors_are_the_same_as_in_process(self):

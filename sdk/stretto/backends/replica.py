@@ -31,6 +31,13 @@ PING = 5.0
 """Seconds in which every deployment must answer for the application to call itself ready."""
 
 
+PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
+SEPARATE = (
+    "replicas run its code in a second thread, which a handle call pays for twice; where no step blocks the event loop "
+    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
+)
+
+
 class Host:
     """Runs one hosted stage, in a deployment of its own. `plan` is the stage's, pickled by whoever deploys it."""
 
