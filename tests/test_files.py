@@ -1,5 +1,6 @@
 """Saved models: what is written is read back, whole and safely, or refused with what to do."""
 
+import gc
 import pickle
 import sys
 import warnings
@@ -21,7 +22,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stretto import Client, deploy, model, parallel
 from stretto._compile import compile_plan
-from stretto._models import model_step
+from stretto._models import model_step, opened
 from stretto._models.files import load_model, save_model
 from stretto.backends.plans import packed, reachable, unpacked
 from stretto.errors import ModelError
@@ -318,14 +319,20 @@ def test_a_file_in_two_branches_and_pipelines_is_read_once(tmp_path, monkeypatch
     assert id(changed.fn.estimator) not in estimators
 
 
-def test_what_is_sent_of_a_file_is_its_path_and_the_file_is_read_once_there(tmp_path):
+def test_what_is_sent_of_a_file_is_its_path_and_the_file_is_read_once_there(tmp_path, monkeypatch):
     path = save_model(KNeighborsClassifier().fit(np.tile(X, (50, 1)), np.tile(y, 50)), tmp_path / "near.skops")
-    both = parallel(model(path, name="a", trusted=True), model(path, name="b", labels=LABELS, trusted=True))
+    trusted = skops.io.get_untrusted_types(file=path)
+    both = parallel(model(path, name="a", trusted=trusted), model(path, name="b", labels=LABELS, trusted=trusted))
     plan = compile_plan(both.plan())
     sent = packed(plan, {str(path)})
     assert len(sent) < 10_000 < len(packed(plan))
-    copies = {id(step.fn.estimator) for step in unpacked(sent).steps()}
-    assert len(copies) == 1
+    del both, plan
+    gc.collect()
+    read = []
+    monkeypatch.setattr(opened, "load_model", lambda *args, **how: read.append(args) or load_model(*args, **how))
+    copies = [unpacked(sent), unpacked(sent)]
+    assert len({id(step.fn.estimator) for copy in copies for step in copy.steps()}) == 1
+    assert len(read) == 1
 
 
 def test_a_file_that_changed_or_went_is_not_read_elsewhere(tmp_path):

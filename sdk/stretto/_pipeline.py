@@ -251,11 +251,12 @@ def model(
 
     `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, ``.onnx``, or with ``trusted=True``
     in ``.joblib`` or ``.pkl``, or a folder that MLflow saved a model in; see `load_model` for `trusted`, `strict` and
-    `mmap`. With ``engine="onnx"`` ONNX Runtime computes it, verified on the rows of `sample`, or on drawn ones. A row is a dict of named features in any order, a sequence or a 1-d array of shape
-    (n_features,), in the order of `features`; rows are a list of those or an array of shape (n_rows, n_features).
-    `features` are taken from the estimator where it was fitted with names. `labels`, a list, an array or the path of a
-    JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
-    ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
+    `mmap`. With ``engine="onnx"`` ONNX Runtime computes it, verified on the rows of `sample`, or on drawn ones. A row
+    is a dict of named features in any order, a sequence or a 1-d array of shape (n_features,), in the order of
+    `features`; rows are a list of those or an array of shape (n_rows, n_features). `features` are taken from the
+    estimator where it was fitted with names. `labels`, a list, an array or the path of a JSON file, name the classes
+    in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``, ``"decision"`` or
+    ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
     ``ray_actor_options={"num_cpus": 1}``.
 
     Raises:

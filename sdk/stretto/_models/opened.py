@@ -81,8 +81,8 @@ def digest(path: str) -> str | None:
     return whole.hexdigest() if Path(path).exists() else None
 
 
-def received(sent: Sent) -> Any:
-    """Give the estimator that was read from a file elsewhere, from the same file here.
+def received(sent: Sent) -> SavedModel:
+    """Give the model that was read from a file elsewhere, from the same file here.
 
     Raises:
         ModelError: the file is not here, or is not what it was.
@@ -91,7 +91,7 @@ def received(sent: Sent) -> Any:
     if found != sent.digest:
         what = "is not there any more" if found is None else "is another one now"
         raise ModelError(f"the model file {sent.path} {what}, since the pipeline was sent here: deploy it again")
-    return opened(sent.path, sent.reading).saved.estimator
+    return opened(sent.path, sent.reading).saved
 
 
 def _contents(path: Path) -> Iterator[Path]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import pickle
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from stretto._ir import Plan
-from stretto._models import File, Sent, digest, file_of, received
+from stretto._models import File, SavedModel, Sent, digest, file_of, received
 from stretto._ray import NodeAffinitySchedulingStrategy, Pickler, connected, ray, ray_errors
+
+Reference: TypeAlias = tuple[Sent, Literal["model", "estimator"]]
+"""What stands in a pickle in place of the model of a file, or of its estimator."""
 
 PATIENCE = 10.0
 """Seconds in which each node must have looked for the files."""
@@ -19,15 +22,16 @@ PATIENCE = 10.0
 
 def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
     """Give a plan pickled. The models of files at the paths `there` go as those, others as bytes."""
-    known: dict[int, tuple[Any, Sent]] = {}
-    for step in plan.steps():
-        file = file_of(step)
-        if file is not None and file.path in there and id(file.saved.estimator) not in known:
-            content = digest(file.path)
-            if content is not None:
-                known[id(file.saved.estimator)] = (file, Sent(file.path, content, file.reading))
+    known: dict[int, Reference] = {}
+    for file in filter(None, map(file_of, plan.steps())):
+        if file.path not in there or id(file.saved) in known:
+            continue
+        content = digest(file.path)
+        if content is not None:
+            sent = Sent(file.path, content, file.reading)
+            known |= {id(file.saved): (sent, "model"), id(file.saved.estimator): (sent, "estimator")}
     stream = io.BytesIO()
-    _Pickler(stream, {key: sent for key, (_, sent) in known.items()}).dump(plan)
+    _Pickler(stream, known).dump(plan)
     return stream.getvalue()
 
 
@@ -41,17 +45,26 @@ def unpacked(content: bytes) -> Any:
 
 
 class _Pickler(Pickler):
-    def __init__(self, file: io.BytesIO, known: Mapping[int, Sent]) -> None:
+    def __init__(self, file: io.BytesIO, known: Mapping[int, Reference]) -> None:
         super().__init__(file)
         self._known = known
 
-    def persistent_id(self, obj: Any) -> Sent | None:
+    def persistent_id(self, obj: Any) -> Reference | None:
         return self._known.get(id(obj))
 
 
 class _Unpickler(pickle.Unpickler):
-    def persistent_load(self, pid: Any) -> Any:
-        return received(pid)
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        # Held until all of the plan is there: what nobody holds the process would read again.
+        self._read: dict[Hashable, SavedModel] = {}
+
+    def persistent_load(self, pid: Reference) -> Any:
+        sent, what = pid
+        key = (sent.path, sent.reading.key)
+        if key not in self._read:
+            self._read[key] = received(sent)
+        return self._read[key] if what == "model" else self._read[key].estimator
 
 
 def reachable(plan: Plan) -> frozenset[str]:
