@@ -20,6 +20,7 @@ COMPOSERS = Path(stretto_composers.__file__).parent
 LAYERS = """
     errors
     _ir _scope
+    _virtual
     _column _coalesce
     backends.base
     _apply _evaluate
@@ -51,6 +52,7 @@ LAYERS = """
     _deploy
     _profile
     stretto
+    _probe
     testing _demo
     cli
     __main__

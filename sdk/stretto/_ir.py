@@ -339,8 +339,10 @@ class Body(Protocol):
 class Policy(Protocol):
     """Decides when, how often and whether the body of an `Around` runs; never what it means.
 
-    It gives an outcome, a value or a `StrettoError`, for each of the body's rows. What it remembers between calls is
-    this process's own: it pickles without.
+    It gives an outcome, a value or a `StrettoError`, for each of the body's rows, and waits no longer than the body's
+    budget. What it remembers between calls is this process's own: it pickles without. Its `repr`, if it has one of its
+    own, stands in the printed plan; its attribute `attempts`, if it has one, is a pair: the fewest and the most times
+    that it runs the body for a row, which are 1 and 1 where it says nothing.
     """
 
     async def __call__(self, body: Body, /) -> Sequence[Any]: ...
@@ -364,9 +366,18 @@ class Around(Node):
         """A policy may wait."""
         return True
 
+    @property
+    def attempts(self) -> tuple[int, int]:
+        """The fewest and the most times that the policy runs the body for a row."""
+        return getattr(self.policy, "attempts", (1, 1))
+
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
         """Give this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
+
+    def label(self) -> str:
+        """The policy, where it says something of itself."""
+        return "" if type(self.policy).__repr__ is object.__repr__ else repr(self.policy)
 
 
 class Plan:

@@ -448,4 +448,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return "{" + ", ".join(f"{key!r}: {_shown(each)}" for key, each in pairs) + "}"
-    return _function_name(value) if inspect.isroutine(value) else repr(value)
+    return _function_name(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)

@@ -1,0 +1,66 @@
+"""What composers are told in numbers, refused while the pipeline is built; and policies, which are those numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, fields
+from typing import Any, ClassVar
+
+from stretto.errors import PipelineError
+
+
+class Forgetful:
+    """A dataclass that pickles by what it was made with: what it remembers stays in its process."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Give the whole number, which is at least `least`.
+
+    Raises:
+        PipelineError: it is not.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise PipelineError(f"{name}={value!r}: it takes a whole number, at least {least}")
+    return value
+
+
+def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
+    """Give the seconds, which are finite and at least `least`.
+
+    Raises:
+        PipelineError: they are not.
+    """
+    if not _is_number(value) or not least <= value < math.inf:
+        raise PipelineError(f"{name}={value!r}: it takes seconds, at least {least:g}")
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """Give the seconds, which are finite and more than none.
+
+    Raises:
+        PipelineError: they are not.
+    """
+    if not _is_number(value) or not 0 < value < math.inf:
+        raise PipelineError(f"{name}={value!r}: it takes seconds, more than 0")
+    return float(value)
+
+
+def share(name: str, value: Any, *, none: bool = False) -> float:
+    """Give the share, above 0 and up to 1; with `none` it may be 0 too.
+
+    Raises:
+        PipelineError: it is not.
+    """
+    if not _is_number(value) or not 0 <= value <= 1 or (value == 0 and not none):
+        raise PipelineError(f"{name}={value!r}: it takes a share, {'from 0' if none else 'above 0 and up'} to 1")
+    return float(value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
