@@ -123,7 +123,10 @@ BROKEN: dict[str, tuple[Callable[[], Callable[[Body], Awaitable[Sequence[Any]]]]
     "cancellation kept out": (lambda: deaf, "the call goes on after it was cancelled"),
     "work that nobody cancels": (lambda: let_go, "goes on for a caller who has cancelled: 1 of 1|2 of 2|3 of 3"),
     "a cancellation put off": (lambda: not_cancelled, "the call goes on after it was cancelled"),
-    "a deadline slept over": (lambda: patient, "with 1 s for it, a call in which step 'invert.*' takes 6. s"),
+    "a deadline slept over": (
+        lambda: patient,
+        "with 1 s for it, a call in which step 'invert.*' never answers takes 6. s",
+    ),
     "tasks left behind": (lambda: leaves_a_task, "tasks are left"),
     "what can't be pickled": (Locked, "it must pickle: TypeError"),
     "what can't be printed": (Silent, "its plan must print: ValueError"),

@@ -67,7 +67,7 @@ class _Flight:
         self.outcome: Any = MISSING
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Remember(Forgetful):
     """Runs the rows that it knows no answer to, each once."""
 

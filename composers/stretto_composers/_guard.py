@@ -108,7 +108,7 @@ def guard(
     return Around((x,), body=main.plan(), policy=policy)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Breaker(Forgetful):
     """Runs the body while its circuit is not open."""
 

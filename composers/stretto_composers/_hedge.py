@@ -57,7 +57,7 @@ def _checked(after: Any) -> float | str:
     return after
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Hedge(Forgetful):
     """Starts another attempt where one takes long, within a budget."""
 

@@ -52,7 +52,7 @@ class _Gate:
         self.waiting = 0
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Bulkhead(Forgetful):
     """Runs rows as places for them come free."""
 

@@ -51,7 +51,7 @@ def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1
     return Around((x,), body=Pipeline(part).plan(), policy=policy)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Again(Forgetful):
     """Runs the rows that failed again, up to `times` times in all."""
 

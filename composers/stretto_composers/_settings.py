@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import Field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from stretto.errors import PipelineError
 
 
 class Forgetful:
-    """A dataclass that pickles by what it was made with: what it remembers stays in its process."""
+    """A dataclass that is printed and pickled by what it was made with: what it remembers stays in its process."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
+
+    def __repr__(self) -> str:
+        told = (f"{each.name}={_told(getattr(self, each.name))}" for each in fields(self) if each.init and each.repr)
+        return f"{type(self).__name__}({', '.join(told)})"
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -64,3 +68,10 @@ def share(name: str, value: Any, *, none: bool = False) -> float:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _told(value: Any) -> str:
+    # A function's own repr says where it lies in memory, which is another place in each process.
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_told, cast('tuple[Any, ...]', value)))})"
+    return getattr(value, "__name__", "") or repr(value)

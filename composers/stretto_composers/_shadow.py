@@ -114,7 +114,7 @@ def shadow(
     return Aside((answer, Pack((x, answer), names=("row", "answer"))), body=Plan((start,), beside))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Watch(Forgetful):
     """Runs the candidate on a sample of the rows, and notes where it differs. Nobody waits for what it gives."""
 

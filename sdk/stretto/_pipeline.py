@@ -448,4 +448,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return "{" + ", ".join(f"{key!r}: {_shown(each)}" for key, each in pairs) + "}"
+    if type(value) in (list, tuple):
+        inner = ", ".join(map(_shown, value))
+        return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' if len(value) == 1 else ''})"
     return _function_name(value) if inspect.isroutine(value) or inspect.isclass(value) else repr(value)
