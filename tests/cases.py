@@ -18,9 +18,23 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Each, Node, Pipeline, Within, composer, model, parallel, step
+from stretto import Aside, Each, Node, Pipeline, composer, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
-from stretto_composers import average, fallback, race, switch, vote
+from stretto_composers import (
+    average,
+    cache,
+    default,
+    fallback,
+    guard,
+    hedge,
+    limit,
+    race,
+    retry,
+    shadow,
+    switch,
+    timeout,
+    vote,
+)
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
@@ -120,12 +134,6 @@ def each(x: Node, part: Pipeline) -> Node:
 
 
 @composer
-def timeout(x: Node, part: Pipeline, seconds: float) -> Node:
-    """The part, within so many seconds."""
-    return Within((x,), body=part.plan(), seconds=seconds)
-
-
-@composer
 def beside(x: Node, main: Pipeline, other: Pipeline) -> Node:
     """The main part; the other is started and not waited for."""
     return Aside((main(x), x), body=other.plan())
@@ -220,6 +228,17 @@ CASES = [
     Case("each", lambda: each(invert), [[1, 2], [], [1, 0], 5]),
     Case("within", lambda: timeout(add_one, 30.0), [1, 13]),
     Case("within, late", lambda: timeout(never, 0.05), [1], expect=[DeadlineExceeded("")]),
+    Case("retry", lambda: retry(invert, 3, backoff=0.001), [1, 0, 2]),
+    Case("retry keeps refusals", lambda: retry(refuse_negative, backoff=0.001) >> add_one, [1, -1, 13]),
+    Case("default", lambda: default(timeout(add_one, 30.0), {"none": True}), [1, 13]),
+    Case("default, late", lambda: default(timeout(never, 0.05), "late"), [1], expect=["late"]),
+    Case("hedge", lambda: hedge(add_one, after=0.0, budget=1.0), [1, 13, 2]),
+    Case("hedge of a model", lambda: hedge(iris_model("logistic")), [SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("shadow", lambda: shadow(invert, add_one), [1, 0, 4]),
+    Case("cache", lambda: cache(iris_model("logistic"), ttl=60), [SETOSA, SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("cache of functions", lambda: cache(add_one, size=1), [1, 13, 1, 2, 1.0]),
+    Case("limit", lambda: limit(add_one, 1) >> invert, [1, -1, 13, 2]),
+    Case("guard", lambda: guard(invert, errors=1000), [1, 0, 2]),
     Case("beside", lambda: beside(abs, invert), [1, 0]),
     Case("refuses", lambda: Pipeline(refuse_negative) >> invert, [1, 0, -1]),
     Case("a refusal further in is a failure", lambda: Pipeline(lambda x: -x) >> refuse_negative, [1, -1]),

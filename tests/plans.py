@@ -33,7 +33,7 @@ from stretto import (
 )
 from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
-from stretto_composers import average, fallback, race, switch, vote
+from stretto_composers import average, cache, default, fallback, guard, hedge, limit, race, retry, shadow, switch, vote
 
 ERRORS = {"value": ValueError, "input": InputError, "key": KeyError}
 
@@ -300,6 +300,13 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(within, p),
         built(beside, p),
         built(twice, p),
+        built(lambda a: retry(a, 2, backoff=0.0), p),
+        built(lambda a: default(a, {"n": 1, "list": [2]}), p),
+        built(lambda a: cache(a, size=2), p),
+        built(lambda a, n: limit(a, n), p, st.integers(1, 3)),
+        built(lambda a: guard(a, errors=10**6), p),
+        built(lambda a: hedge(a, after=0.0, budget=1.0), p),
+        built(lambda a, b: shadow(a, b), p, p),
     )
 
 

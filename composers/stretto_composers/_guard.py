@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -117,7 +117,7 @@ class Breaker(Forgetful):
     window: float
     cooldown: float
     ratio: float
-    circuit: Circuit
+    circuit: Circuit = field(repr=False)
 
     attempts = (0, 1)
 

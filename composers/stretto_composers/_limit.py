@@ -71,18 +71,21 @@ class Bulkhead(Forgetful):
         if gate is None:
             self.gates.set(gate := _Gate(self.n))
         size = len(body.rows)
-        full = f"{gate.waiting} rows wait in front of limit({self.n}); try again later"
-        if (gate.waiting and gate.waiting + size > self.queue) or (not self.queue and not gate.places.value):
+        if (gate.waiting and gate.waiting + size > self.queue) or not (self.queue or gate.places.value):
+            full = f"{gate.waiting} rows wait in front of limit({self.n}); try again later"
             return [Overloaded(full) for _ in range(size)]
-        late = "the time given was used up in front of limit({}); allow more with timeout="
-        outcomes: list[Any] = [DeadlineExceeded(late.format(self.n)) for _ in range(size)]
+        outcomes: list[Any] = [None] * size
+        left = deque(range(size))
+        portion = await self._portion(gate, left, body.budget)
+        if not left:
+            await self._run(gate, body, portion, outcomes)
+            return outcomes
         async with anyio.create_task_group() as tasks:
-            left = deque(range(size))
-            while left:
-                portion = await self._portion(gate, left, body.budget)
-                if not portion:
-                    break
+            while portion:
                 tasks.start_soon(self._run, gate, body, portion, outcomes)
+                portion = await self._portion(gate, left, body.budget) if left else []
+        for i in left:
+            outcomes[i] = DeadlineExceeded(f"the time given was used up in front of limit({self.n}); allow more time")
         return outcomes
 
     async def _portion(self, gate: _Gate, left: deque[int], budget: float | None) -> list[int]:

@@ -106,7 +106,7 @@ def shadow(
     other = Pipeline(candidate)
     both = Input()
     row = Call((both,), step=ROW)
-    asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="shadow")
+    asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
     policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
     answer = Pipeline(part)(x)
     start = Input()
