@@ -22,7 +22,7 @@ from stretto import Client, Pipeline, parallel, step
 from stretto.errors import DeadlineExceeded, InputError, Overloaded, PipelineError, StepError, StrettoError
 from stretto.testing import check_composer, virtual_clock
 from stretto_composers import Circuit, Report, cache, guard, limit, retry, shadow, timeout
-from stretto_composers._keys import canonical
+from stretto_composers._keys import key_of
 from tests.test_timing import Part, invert, invert_later, refuse, virtually
 
 BUILDS: dict[str, Callable[[], Pipeline[Any, Any]]] = {
@@ -240,7 +240,7 @@ class TestCache:
         assert part.rows == known
 
 
-class TestCanonical:
+class TestKeys:
     @pytest.mark.parametrize(
         ("a", "b"),
         [
@@ -253,8 +253,8 @@ class TestCanonical:
         ],
     )
     def test_rows_that_can_t_be_told_apart_are_one(self, a: Any, b: Any) -> None:
-        assert canonical(a) == canonical(b)
-        assert hash(canonical(a)) == hash(canonical(b))
+        assert key_of(a) == key_of(b)
+        assert hash(key_of(a)) == hash(key_of(b))
 
     @pytest.mark.parametrize(
         ("a", "b"),
@@ -277,7 +277,7 @@ class TestCanonical:
         ],
     )
     def test_rows_that_can_be_told_apart_are_two(self, a: Any, b: Any) -> None:
-        assert canonical(a) != canonical(b)
+        assert key_of(a) != key_of(b)
 
 
 class TestLimit:

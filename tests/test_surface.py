@@ -14,8 +14,9 @@ import stretto
 import stretto_composers
 from stretto import errors
 
-COMPOSERS = [name for name in stretto_composers.__all__ if name.islower()]
-"""The others are what some composers are told or tell with."""
+# What stands in the catalogue beside composers: what they take, what is made of them.
+BESIDE = {"Calibration", "Circuit", "Example", "Report", "agreement", "calibrate", "confidence"}
+COMPOSERS = sorted(set(stretto_composers.__all__) - BESIDE)
 
 
 def public(module: ModuleType) -> set[str]:

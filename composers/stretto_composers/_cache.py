@@ -14,7 +14,7 @@ from anyio.lowlevel import RunVar
 
 from stretto import Around, Body, Node, Part, Pipeline, composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
-from stretto_composers._keys import canonical
+from stretto_composers._keys import key_of
 from stretto_composers._settings import Forgetful, positive, whole
 
 MISSING: Final = object()
@@ -120,7 +120,7 @@ class Remember(Forgetful):
         places: dict[Hashable, list[int]] = {}
         for i, row in enumerate(rows):
             try:
-                places.setdefault((self.key or canonical)(row), []).append(i)
+                places.setdefault((self.key or key_of)(row), []).append(i)
             except Exception as error:
                 says = f"{error}; give cache(key=...) a function that makes something hashable of a row"
                 outcomes[i] = StepError("cache", type(error).__name__, says)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 
-def canonical(row: Any) -> Hashable:
+def key_of(row: Any) -> Hashable:
     """Give the key of a row: of numbers, text, sequences, dicts whatever the order of their keys, and arrays.
 
     1, 1.0 and True are equal to Python and need not be to a part; nor need 0.0 and -0.0.
@@ -24,12 +24,12 @@ def canonical(row: Any) -> Hashable:
         case np.generic():
             return type(row), row.dtype.str, row.tobytes()
         case np.ndarray():
-            return np.ndarray, row.shape, tuple(map(canonical, cast("list[Any]", row.ravel().tolist())))
+            return np.ndarray, row.shape, tuple(map(key_of, cast("list[Any]", row.ravel().tolist())))
         case Mapping():
             pairs = cast("Mapping[Any, Any]", row).items()
-            return type(row), frozenset((canonical(name), canonical(value)) for name, value in pairs)
+            return type(row), frozenset((key_of(name), key_of(value)) for name, value in pairs)
         case list() | tuple():
-            return type(row), tuple(map(canonical, cast("list[Any]", row)))
+            return type(row), tuple(map(key_of, cast("list[Any]", row)))
         case _:
             hash(row)
             return type(row), row

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import Field, fields
 from typing import Any, ClassVar, cast
 
 from stretto.errors import PipelineError
+from stretto_composers._numbers import number
 
 
 class Forgetful:
@@ -39,9 +39,10 @@ def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
     Raises:
         PipelineError: they are not.
     """
-    if not _is_number(value) or not least <= value < math.inf:
+    given = number(value)
+    if given is None or given < least:
         raise PipelineError(f"{name}={value!r}: it takes seconds, at least {least:g}")
-    return float(value)
+    return given
 
 
 def positive(name: str, value: Any) -> float:
@@ -50,9 +51,10 @@ def positive(name: str, value: Any) -> float:
     Raises:
         PipelineError: they are not.
     """
-    if not _is_number(value) or not 0 < value < math.inf:
+    given = number(value)
+    if given is None or given <= 0:
         raise PipelineError(f"{name}={value!r}: it takes seconds, more than 0")
-    return float(value)
+    return given
 
 
 def share(name: str, value: Any, *, none: bool = False) -> float:
@@ -61,13 +63,10 @@ def share(name: str, value: Any, *, none: bool = False) -> float:
     Raises:
         PipelineError: it is not.
     """
-    if not _is_number(value) or not 0 <= value <= 1 or (value == 0 and not none):
+    given = number(value)
+    if given is None or not 0 <= given <= 1 or (given == 0 and not none):
         raise PipelineError(f"{name}={value!r}: it takes a share, {'from 0' if none else 'above 0 and up'} to 1")
-    return float(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return given
 
 
 def _told(value: Any) -> str:

@@ -158,7 +158,9 @@ class Choose(Node):
         return replace(self, inputs=inputs, cases=cases, default=self.default and plans[-1])
 
     def label(self) -> str:
-        """The cases' keys."""
+        """The cases' keys, where there is a choice."""
+        if not self.cases:
+            return ""
         return ", ".join([*(repr(key) for key, _ in self.cases), *(["default"] if self.default else [])])
 
 
@@ -451,10 +453,11 @@ class Plan:
             rest = {each.name: getattr(node, each.name) for each in fields(node) if each.name != "inputs"}
             rows.append((type(node), tuple(place[each] for each in node.inputs), rest))
             place[node] = len(place)
-        return _restore, (len(self.inputs), rows, place[self.output])
+        return restore, (len(self.inputs), rows, place[self.output])
 
 
-def _restore(inputs: int, rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]], output: int) -> Plan:
+def restore(inputs: int, rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]], output: int) -> Plan:
+    """Give the plan that a pickled one was."""
     nodes: list[Node] = [Input() for _ in range(inputs)]
     starts = tuple(node for node in nodes if isinstance(node, Input))
     for kind, places, rest in rows:

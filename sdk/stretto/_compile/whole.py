@@ -10,7 +10,7 @@ from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
 from stretto._compile.place import Placement, Profile, place
 from stretto._compile.share import share
-from stretto._ir import Input, Node, Plan
+from stretto._ir import Input, Node, Plan, restore
 from stretto.errors import PipelineError
 
 
@@ -36,11 +36,16 @@ class PipelinePlan(Plan):
     In a terminal it is a tree, which rich prints in color, and in a notebook a picture.
     """
 
-    __slots__ = ("written",)
+    __slots__ = ("label", "written")
 
-    def __init__(self, start: Input, output: Node, written: str) -> None:
+    def __init__(self, start: Input, output: Node, written: str, label: str) -> None:
         super().__init__((start,), output)
         self.written = written
+        self.label = label
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        _, graph = super().__reduce__()
+        return _restored, (graph, self.written, self.label)
 
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
         """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
@@ -68,3 +73,8 @@ class PipelinePlan(Plan):
             return self.explain()._repr_html_()
         except PipelineError:
             return None
+
+
+def _restored(graph: tuple[Any, ...], written: str, label: str) -> PipelinePlan:
+    plan = restore(*graph)
+    return PipelinePlan(plan.inputs[0], plan.output, written, label)
