@@ -352,7 +352,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Around(Node):
-    """The body's value; when and how often the body runs for it is up to the policy."""
+    """The body's answers, as a list; when and how often the body runs for them is up to the policy."""
 
     body: Plan = field(kw_only=True)
     policy: Policy = field(kw_only=True)

@@ -113,7 +113,7 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
             case Each():
                 return await _each(node, inputs[0], request)
             case Around(body=body):
-                return await _plan(body, [inputs[0]], request)
+                return [_value(await _plan(body, [inputs[0]], request))]
             case Aside():
                 return inputs[0]
             case _:
