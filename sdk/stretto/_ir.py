@@ -22,6 +22,14 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+
+    key: Hashable
+    read: Callable[[Any], Any] = field(compare=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """A function applied to a value.
@@ -29,7 +37,8 @@ class Step:
     `fn` takes one row's value, or with `vectorized` a column of them: a list or an array with a row each, or after
     a fan-out a dict of such columns; and gives as many. A `blocking` function runs in a thread of its own; an
     ``async def`` one is awaited. Equal `key`s of `pure` steps mean equal work, which is done once. `options` say where
-    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on).
+    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on). With a `reading`, `fn` takes a
+    column, or what that reading made of it: steps that read one column alike share the work.
     """
 
     fn: Callable[..., Any]
@@ -40,6 +49,7 @@ class Step:
     key: Hashable = None
     options: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
+    reading: Reading | None = None
     asynchronous: bool = field(init=False)
 
     def __post_init__(self) -> None:

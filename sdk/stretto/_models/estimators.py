@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from stretto.errors import ModelError
+
+PREDICTS: Final = ("predict", "transform")
+"""What ``output="predict"`` asks, the first of these that there is; else the object itself, as a function."""
 
 Output: TypeAlias = Literal["predict", "proba", "label_proba", "decision", "transform"]
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto._ir import Step
+from stretto._ir import Reading, Step
 from stretto._models.estimators import (
     Output,
     check_output,
@@ -21,9 +21,11 @@ from stretto._models.estimators import (
     feature_names,
 )
 from stretto._models.files import SavedModel, Trust, load_model
+from stretto._models.intake import Intake, intake
 from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
-from stretto._models.rows import Schema, is_tame
+from stretto._models.mixed import Mixed
+from stretto._models.rows import Given, Schema
 from stretto.errors import BadRows, ModelError
 
 
@@ -58,7 +60,7 @@ class ModelFunction:
     """
 
     method: Method
-    schema: Schema
+    schema: Intake
     labels: Labels | None
     source: Hashable
     shown: str
@@ -103,41 +105,48 @@ class ModelFunction:
     def __call__(self, column: Any) -> Any:
         """Give an answer a row, as an array or a list; probabilities by label as a dict of such columns.
 
-        `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature.
+        `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature; or
+        what `schema` has read from one of these.
 
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
-        table = self.schema.table(column)
-        tame = is_tame(table)
-        if not tame:
-            self.schema.refuse(table)
-        if not len(table):
+        given = column if isinstance(column, Given) else self.schema.given(column)
+        if not given.size:
             return self._nothing()
         try:
-            answers = self.method(table, tame=tame)
+            answers = self.method(given)
         except ValueError as error:
-            if self.schema.missing is None and not tame:
-                self._blame(table, error)
+            self._blame(given, error)
             raise
         return self._answers(answers)
 
-    def _blame(self, table: np.ndarray, error: ValueError) -> None:
+    def _blame(self, given: Given, error: ValueError) -> None:
         """Refuse the rows with missing values that the model, which alone knows which it takes, does not take."""
         culprits: dict[int, Exception] = {}
-        for i in np.flatnonzero(np.isnan(table).any(axis=1)).tolist():
+        for i in self.schema.suspects(given):
             try:
-                self.method(table[i : i + 1], tame=False)
+                self.method(given.only(i))
             except ValueError as why:
-                culprits[i] = self.schema.refused_missing(table[i], str(why).partition("\n")[0])
+                culprits[i] = self.schema.refused(given.only(i), str(why).partition("\n")[0])
         if culprits:
             raise BadRows(culprits) from error
 
     def _nothing(self) -> Any:
-        # Asked about no rows at all, scikit-learn raises.
-        if self.output == "label_proba":
-            return {str(label): np.empty(0) for label in self.classes or ()}
-        return np.empty((0, len(self.classes or ())) if self.output == "proba" else 0)
+        # Asked about no rows at all, scikit-learn raises: what an answer looks like is seen from one to a made-up row.
+        given = self.schema.sample()
+        try:
+            with np.errstate(all="ignore"):
+                answers = None if given is None else self._answers(self.method(given))
+        except Exception:
+            answers = None
+        match answers:
+            case dict():
+                return {key: each[:0] for key, each in cast("dict[str, Any]", answers).items()}
+            case None:
+                return np.empty(0)
+            case _:
+                return answers[:0]
 
     def _answers(self, answers: Any) -> Any:
         match self.output:
@@ -204,18 +213,22 @@ def _function(
     names, count = feature_names(estimator, saved.features if features is None else features)
     known = saved.labels if labels is None else read_labels(labels)
     named = None if known is None else Labels(estimator, known)
-    method = Method(estimator, check_output(estimator, output))
-    check_frames(estimator)
+    schema = intake(estimator, Schema(name, names, count, missing=takes_missing(estimator)))
+    method = Method(estimator, check_output(estimator, output), named=isinstance(schema, Mixed))
+    check_frames(estimator, named=isinstance(schema, Mixed))
     if known is not None and output == "label_proba" and len(set(map(str, known))) < len(known):
         raise ModelError(
             f"labels= has one name for two classes in {list(known)}: output='label_proba' needs different ones"
         )
-    schema = Schema(name, names, count, missing=takes_missing(estimator))
     return ModelFunction(method, schema, named, source, shown)
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
-    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options)
+    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=_reading(fn))
+
+
+def _reading(fn: ModelFunction) -> Reading:
+    return Reading(fn.schema.key, fn.schema.given)
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
@@ -223,8 +236,10 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     fn = step.fn
     if not isinstance(fn, ModelFunction) or fn.extra == extra:
         return step
-    fn = replace(fn, schema=replace(fn.schema, extra=extra))
-    return replace(step, fn=fn, key=fn.key)
+    schema = fn.schema
+    wider = replace(schema, schema=replace(schema.schema, extra=extra)) if isinstance(schema, Mixed) else replace(schema, extra=extra)
+    fn = replace(fn, schema=wider)
+    return replace(step, fn=fn, key=fn.key, reading=_reading(fn))
 
 
 def features_of(step: Step) -> tuple[str, ...] | None:
