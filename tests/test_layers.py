@@ -19,7 +19,7 @@ COMPOSERS = Path(stretto_composers.__file__).parent
 # A module knows those on lines above its own. A package on a line of its own stands for all its modules.
 LAYERS = """
     errors
-    _ir _scope
+    _ir _scope _frames
     _column _coalesce
     backends.base
     _apply _evaluate
