@@ -7,16 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-Holds: TypeAlias = Literal["number", "object", "any", "unused"]
+Holds: TypeAlias = Literal["unused", "number", "any", "object", "text"]
+Form: TypeAlias = Literal["text", "dict", "number", "any"]
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a column holds: numbers, or other values such as strings, or either, or nothing that is looked at.
+    """What a column holds: numbers, texts, other values such as categories, any of these, or what nobody looks at.
 
     `known` are the only values taken, where others are refused. A missing value is None or NaN, whichever the
     estimator was fitted with.
@@ -28,8 +29,7 @@ class Kind:
 
     def and_also(self, other: Kind) -> Kind:
         """Give the kind of a column that is read twice."""
-        ranks: tuple[Holds, ...] = ("unused", "number", "any", "object")
-        holds = max(self.holds, other.holds, key=ranks.index)
+        holds = max(self.holds, other.holds, key=get_args(Holds).index)
         if self.known is None or other.known is None:
             known = self.known if other.known is None else other.known
         else:
@@ -89,8 +89,8 @@ def _of_columns(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind
     names = getattr(estimator, "feature_names_in_", None)
     for _, part, columns in estimator.transformers_:
         places = column_places(columns, count, names)
-        single = isinstance(columns, str | int)
-        inner = (Kind("object"),) if single else _kinds(part, len(places), seen)
+        single = isinstance(columns, str | int) and not isinstance(part, str)
+        inner = (Kind("text" if form_of(part) == "text" else "object"),) if single else _kinds(part, len(places), seen)
         for at, kind in zip(places, inner, strict=True):
             kinds[at] = kinds[at].and_also(kind)
     return tuple(kinds)
@@ -131,6 +131,29 @@ def members(estimator: Any) -> Iterator[Any]:
         yield from (part for part in each if hasattr(part, "n_features_in_"))
     for calibrated in getattr(estimator, "calibrated_classifiers_", ()):
         yield calibrated.estimator
+
+
+def form_of(estimator: Any) -> Form | None:
+    """Give the form of its rows where these are no rows of features, by what reads them first."""
+    while hasattr(estimator, "steps"):
+        readers = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        if not readers:
+            return None
+        estimator = readers[0]
+    if hasattr(estimator, "transformer_list"):
+        forms = {form_of(part) for _, part in estimator.transformer_list if part not in ("drop", "passthrough")}
+        return forms.pop() if len(forms) == 1 else None
+    best = getattr(estimator, "best_estimator_", None)
+    if best is not None:
+        return form_of(best)
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return None
+    from sklearn.utils import get_tags
+
+    tags = get_tags(estimator).input_tags
+    if tags.two_d_array or tags.three_d_array:
+        return None
+    return "text" if tags.string else "dict" if tags.dict else "number" if tags.one_d_array else "any"
 
 
 def _only_numbers(estimator: Any) -> bool:

@@ -6,13 +6,17 @@ import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
 from stretto._models.estimators import PREDICTS, Output, has_method
 from stretto._models.rows import Given
 from stretto.errors import ModelError
+
+
+_FLAT: Final = ("SparsePCA", "MiniBatchSparsePCA")
+"""What gives the components of one row alone, and not as a row, in scikit-learn 1.9."""
 
 
 def takes_missing(estimator: Any) -> bool | None:
@@ -129,11 +133,17 @@ class Method:
         if given.tame and self._sound:  # then sklearn's own search for NaN, 20 µs a call, can be left out
             settings = {**settings, "assume_finite": True, "skip_parameter_validation": True}
         if not settings:
-            return _entries(self._ask(self._taken(given.data)))
+            return self._answered(self._ask(self._taken(given.data)), given.size)
         from sklearn import config_context
 
         with config_context(**settings):  # holds for this thread alone
-            return _entries(self._ask(self._taken(given.data)))
+            return self._answered(self._ask(self._taken(given.data)), given.size)
+
+    def _answered(self, answers: Any, size: int) -> Any:
+        found = _entries(answers)
+        if size == 1 and type(self.estimator).__name__ in _FLAT and found.ndim == 1:
+            return found.reshape(1, -1)
+        return found
 
     def _taken(self, data: Any) -> Any:
         if isinstance(data, dict):

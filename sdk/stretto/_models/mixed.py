@@ -58,7 +58,7 @@ class Mixed:
 
     def sample(self) -> Given | None:
         """Give a row that may be nonsense but has the right form."""
-        values = [kind.known[0] if kind.known else 0.0 if kind.holds != "object" else "" for kind in self.kinds]
+        values = [kind.known[0] if kind.known else "" if kind.holds in ("object", "text") else 0.0 for kind in self.kinds]
         return self._given([self._array(at, [value], {}) for at, value in enumerate(values)], 1)
 
     def suspects(self, given: Given) -> list[int]:
@@ -112,13 +112,13 @@ class Mixed:
         kind = self.kinds[at]
         if kind.holds == "unused":
             return np.full(len(values), np.nan)
-        found = None if kind.holds == "object" else numbers(list(values))
+        found = None if kind.holds in ("object", "text") else numbers(list(values))
         if found is not None:
             return self._numbers(at, np.array(found, dtype=np.float64), errors)
         if kind.holds == "number":
             return self._numbers(at, np.array(self._each(self._number, at, values, errors)), errors)
         array = np.empty(len(values), dtype=object)
-        array[:] = self._each(self._object, at, values, errors)
+        array[:] = self._each(self._text if kind.holds == "text" else self._object, at, values, errors)
         if kind.holds == "any" and any(numbers([value]) is not None for value in values if value is not None):
             # A row must be the same alone and beside others: the evaluator halves the column until each part is even.
             raise ValueError(f"{self.schema.feature(at)} holds numbers and other values")
@@ -146,6 +146,11 @@ class Mixed:
 
     def _number(self, value: Any, at: int) -> float:
         return self.schema.number(value, at)
+
+    def _text(self, value: Any, at: int) -> str:
+        if not isinstance(value, str):
+            raise self.schema.unfit(at, f"is {short(value)}, which is no text", "a text")
+        return value
 
     def _object(self, value: Any, at: int) -> Any:
         kind = self.kinds[at]

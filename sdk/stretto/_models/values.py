@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from reprlib import repr as short
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from stretto._models.kinds import Form
 from stretto._models.rows import Given, one_by_one
 from stretto.errors import BadRows, InputError
 
-Form: TypeAlias = Literal["text", "dict", "number", "any"]
 _EXPECTED: dict[Form, str] = {"text": "a text", "dict": "a dict", "number": "a number", "any": "a value"}
 
 
