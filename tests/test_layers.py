@@ -26,6 +26,7 @@ LAYERS = """
     _models
     _compile
     _pipeline
+    _from_sklearn
     backends.lane
     backends.inline
     transports.base

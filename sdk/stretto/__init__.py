@@ -22,6 +22,7 @@ from stretto._ir import (
     Until,
     Within,
 )
+from stretto._from_sklearn import from_sklearn
 from stretto._models import SavedModel, load_model, save_model
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto._profile import profile
@@ -64,6 +65,7 @@ __all__ = [
     "composer",
     "deploy",
     "errors",
+    "from_sklearn",
     "load_model",
     "local_ray",
     "model",

@@ -155,7 +155,8 @@ Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Cal
 """What can stand in a composition."""
 
 
-def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+    """Give the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
     pipeline = Pipeline[Any, Any].__new__(Pipeline)
     pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
     pipeline._text, pipeline._label = text, label
@@ -163,13 +164,13 @@ def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any,
 
 
 def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
-    pipeline = _atom(head, "", tail.label)
+    pipeline = atom(head, "", tail.label)
     pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
     return pipeline
 
 
 def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    return _atom(functools.partial(graft, plan), text, label)
+    return atom(functools.partial(graft, plan), text, label)
 
 
 def graft(plan: Plan, node: Node) -> Node:
@@ -208,7 +209,7 @@ def is_estimator_class(part: type) -> bool:
 
 
 def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
-    return _atom(lambda node: Call((node,), step=step), text, step.name)
+    return atom(lambda node: Call((node,), step=step), text, step.name)
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
@@ -251,7 +252,7 @@ def model(
     step = model_step(
         target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
     )
-    pipeline = _atom(lambda node: Call((node,), step=step), step.name, step.name)
+    pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
     return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
 
 
@@ -372,7 +373,7 @@ def parallel(*parts: Any, **named: Any) -> Pipeline[Any, dict[str, Any]]:
 
     shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
     shown += [f"{key}={branches[key]._inner()}" for key in named]
-    return _atom(lower, f"parallel({', '.join(shown)})", "parallel")
+    return atom(lower, f"parallel({', '.join(shown)})", "parallel")
 
 
 def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipeline[Any, Any]]:
@@ -408,7 +409,7 @@ def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipe
                 raise PipelineError(f"the composer {name}() must give a node, such as part(x), and gave {made!r}")
             return _named(made, name)
 
-        pipeline = _atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
+        pipeline = atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
         pipeline.plan()
         return pipeline
 

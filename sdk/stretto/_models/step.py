@@ -25,18 +25,19 @@ from stretto._models.intake import Intake, intake
 from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
 from stretto._models.mixed import Mixed
+from stretto._models.parts import Rows, Saying
 from stretto._models.rows import Given, Schema
 from stretto.errors import BadRows, ModelError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Object:
+class Identity:
     """An estimator as what it is: equal to itself alone, and kept alive, so that its id is nobody else's."""
 
     estimator: Any
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Object) and other.estimator is self.estimator
+        return isinstance(other, Identity) and other.estimator is self.estimator
 
     def __hash__(self) -> int:
         return id(self.estimator)
@@ -203,7 +204,7 @@ def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
         status = path.stat()
         return saved, _File(str(path), status.st_mtime_ns, status.st_size), repr(os.fspath(cast("str", target)))
     saved = target if isinstance(target, SavedModel) else SavedModel(target)
-    return saved, _Object(saved.estimator), describe(saved.estimator)
+    return saved, Identity(saved.estimator), describe(saved.estimator)
 
 
 def _function(
@@ -224,29 +225,27 @@ def _function(
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
-    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=_reading(fn))
-
-
-def _reading(fn: ModelFunction) -> Reading:
-    return Reading(fn.schema.key, fn.schema.given)
+    reading = Reading(fn.schema.key, fn.schema.given)
+    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=reading)
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     """Give a model's step that tolerates the features `extra` beyond its own, or any with None; others as they are."""
     fn = step.fn
-    if not isinstance(fn, ModelFunction) or fn.extra == extra:
+    if not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
         return step
     schema = fn.schema
     wider = replace(schema, schema=replace(schema.schema, extra=extra)) if isinstance(schema, Mixed) else replace(schema, extra=extra)
     fn = replace(fn, schema=wider)
-    return replace(step, fn=fn, key=fn.key, reading=_reading(fn))
+    key = fn.key if isinstance(fn, ModelFunction) else ("rows", wider.key)
+    return replace(step, fn=fn, key=key, reading=Reading(wider.key, wider.given))
 
 
 def features_of(step: Step) -> tuple[str, ...] | None:
     """Give the names of a model's features in order; None if the step is no model or they have no names."""
-    return step.fn.features if isinstance(step.fn, ModelFunction) else None
+    return step.fn.schema.features if isinstance(step.fn, ModelFunction | Rows) else None
 
 
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
-    return step.fn.classes if isinstance(step.fn, ModelFunction) else None
+    return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
