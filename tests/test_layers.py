@@ -45,6 +45,7 @@ LAYERS = """
     backends.replica
     transports.handle
     client
+    _as_estimator
     _measure _rollout
     _application
     _deploy

@@ -186,7 +186,7 @@ class Column:
     def read(self, reading: Reading) -> Any:
         """Give what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
         if reading.key not in self._readings:
-            self._readings[reading.key] = reading.read(self.data())
+            self._readings[reading.key] = reading.given(self.data())
         return self._readings[reading.key]
 
     def outcomes(self) -> list[Any]:

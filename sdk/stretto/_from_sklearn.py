@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto._ir import Call, Node, Pack, Reading, Step
+from stretto._ir import Call, Node, Pack, Step
 from stretto._models import ModelFunction, default_name, model_step
 from stretto._models.estimators import Output, has_method
 from stretto._models.kinds import column_places
@@ -54,20 +54,16 @@ def from_sklearn(
 
     def lowered(node: Node) -> Node:
         node = lower(Call((node,), step=_rows(fn)))
-        if fn.output == "label_proba" or fn.labels is not None:
-            saying = Saying(fn.output, fn.classes or (), fn.labels)
-            node = _call(node, saying, f"{whole.name} labels")
-        return node
+        if fn.classes is None or fn.output in ("decision", "transform"):
+            return node
+        return _call(node, Saying(fn.output, fn.classes, fn.labels), f"{whole.name} labels")
 
     return atom(lowered, f"from_sklearn({fn!r})", whole.name)
 
 
 def _rows(fn: ModelFunction) -> Step:
-    rows = Rows(fn.schema)
-    reading = Reading(fn.schema.key, fn.schema.given)
-    return Step(
-        fn=rows, name="rows", vectorized=True, pure=True, key=("rows", fn.schema.key), reading=reading, named=False
-    )
+    rows, key = Rows(fn.schema), ("rows", fn.schema.key)
+    return Step(fn=rows, name="rows", vectorized=True, pure=True, key=key, reading=fn.schema, named=False)
 
 
 def _call(node: Node, fn: Callable[[Any], Any], name: str) -> Node:
@@ -83,6 +79,7 @@ class _Build:
     def __init__(self, *, framed: bool) -> None:
         self.framed = framed
         self._names: set[str] = set()
+        self._made: dict[Hashable, Step] = {}
 
     def part(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
         """Give the estimator's parts, or itself as one."""
@@ -91,13 +88,11 @@ class _Build:
     def whole(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
         """Give the estimator as one step."""
         key: Hashable = ("member", Identity(estimator), output, framed)
-        made = Step(
-            fn=Member(Method(estimator, output, named=framed)),
-            name=self._own(name),
-            vectorized=True,
-            pure=True,
-            key=key,
-        )
+        made = self._made.get(key)
+        if made is None:
+            fn = Member(Method(estimator, output, named=framed))
+            made = Step(fn=fn, name=self._own(name), vectorized=True, pure=True, key=key)
+            self._made[key] = made
         return lambda node: Call((node,), step=made)
 
     def lowered(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower | None:

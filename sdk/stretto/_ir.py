@@ -22,12 +22,17 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Protocol):
     """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
 
-    key: Hashable
-    read: Callable[[Any], Any] = field(compare=False)
+    @property
+    def key(self) -> Hashable:
+        """Equal for those that read alike."""
+        ...
+
+    def given(self, column: Any) -> Any:
+        """Give what the function takes instead of the column; what it raises is the function's."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,7 +378,7 @@ class Plan:
     def __repr__(self) -> str:
         return self.text
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> Any:
         # A chain of nodes pickled by its links would recurse as deep as it is long: the nodes go as a flat list.
         place: dict[Node, int] = {node: index for index, node in enumerate(self.inputs)}
         rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]] = []
@@ -381,15 +386,15 @@ class Plan:
             rest = {each.name: getattr(node, each.name) for each in fields(node) if each.name != "inputs"}
             rows.append((type(node), tuple(place[each] for each in node.inputs), rest))
             place[node] = len(place)
-        return _restore, (len(self.inputs), rows, place[self.output])
+        return len(self.inputs), rows, place[self.output]
 
-
-def _restore(inputs: int, rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]], output: int) -> Plan:
-    nodes: list[Node] = [Input() for _ in range(inputs)]
-    starts = tuple(node for node in nodes if isinstance(node, Input))
-    for kind, places, rest in rows:
-        nodes.append(kind(tuple(nodes[place] for place in places), **rest))
-    return Plan(starts, nodes[output])
+    def __setstate__(self, state: Any) -> None:
+        inputs, rows, output = state
+        nodes: list[Node] = [Input() for _ in range(inputs)]
+        starts = tuple(node for node in nodes if isinstance(node, Input))
+        for kind, places, rest in rows:
+            nodes.append(kind(tuple(nodes[place] for place in places), **rest))
+        Plan.__init__(self, starts, nodes[output])
 
 
 def _order(inputs: tuple[Input, ...], output: Node) -> tuple[Node, ...]:

@@ -40,6 +40,13 @@ class PipelinePlan(Plan):
         super().__init__((start,), output)
         self.written = written
 
+    def __getstate__(self) -> Any:
+        return super().__getstate__(), self.written
+
+    def __setstate__(self, state: Any) -> None:
+        plan, self.written = state
+        super().__setstate__(plan)
+
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
         """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from functools import partial
 from importlib import import_module
 from typing import Any, Final, cast
 
@@ -113,8 +112,11 @@ class Method:
         # What a part of a meta-estimator is given is not what was checked: there sklearn goes on checking.
         self._sound = _counts_columns(estimator) and not _has_parts(estimator)
 
-    def __reduce__(self) -> tuple[Any, tuple[Any, Output]]:
-        return partial(Method, named=self._named), (self.estimator, self.output)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"estimator": self.estimator, "output": self.output, "named": self._named}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     def _name(self) -> str:
         match self.output:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto._ir import Reading, Step
+from stretto._ir import Step
 from stretto._models.estimators import (
     Output,
     check_output,
@@ -225,8 +225,7 @@ def _function(
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
-    reading = Reading(fn.schema.key, fn.schema.given)
-    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=reading)
+    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=fn.schema)
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
@@ -238,7 +237,7 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     wider = replace(schema, schema=replace(schema.schema, extra=extra)) if isinstance(schema, Mixed) else replace(schema, extra=extra)
     fn = replace(fn, schema=wider)
     key = fn.key if isinstance(fn, ModelFunction) else ("rows", wider.key)
-    return replace(step, fn=fn, key=key, reading=Reading(wider.key, wider.given))
+    return replace(step, fn=fn, key=key, reading=wider)
 
 
 def features_of(step: Step) -> tuple[str, ...] | None:
@@ -249,3 +248,9 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
     return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
+
+
+def answers_of(step: Step | None) -> str:
+    """Give the kind of output a model answers with; that of a function counts as what it predicts."""
+    fn = None if step is None else step.fn
+    return fn.output if isinstance(fn, ModelFunction | Saying) else "predict"
