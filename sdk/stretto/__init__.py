@@ -8,6 +8,7 @@ from stretto import errors
 from stretto._compile import Explanation, Profile
 from stretto._ir import (
     UNDECIDED,
+    Answers,
     Aside,
     Call,
     Choose,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDECIDED",
+    "Answers",
     "Aside",
     "Call",
     "Choose",

@@ -48,7 +48,8 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     pipeline = as_pipeline(part)
     plan = pipeline.plan()
     steps = list(plan.steps())
-    output = output or answers_of(plan.output.step if isinstance(plan.output, Call) and isinstance(plan.output.step, Step) else None)
+    last = plan.output.step if isinstance(plan.output, Call) else None
+    output = output or answers_of(last if isinstance(last, Step) else None).output or "predict"
     if output not in ("predict", *PROBABILITIES):
         raise PipelineError(f"output={output!r}: an estimator predicts, or gives 'proba' or 'label_proba'")
     if classes is None:

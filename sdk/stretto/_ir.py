@@ -231,6 +231,28 @@ class UntilMany(Protocol):
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> tuple[Any, Any] | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of a member's answers before anything runs.
+
+    `output` is the kind of a model's, as in ``model(..., output=)``, or the empty string; `classes` are what it tells
+    apart, as its answers name them and in the order of its probabilities, or None.
+    """
+
+    output: str = ""
+    classes: tuple[Any, ...] | None = None
+
+
+@runtime_checkable
+class MemberCheck(Protocol):
+    """A step's function over a fan-out, or an `until`, that refuses members whose answers do not go together.
+
+    It is asked when the pipeline is compiled, and raises `PipelineError`.
+    """
+
+    def check_members(self, members: Mapping[str, Answers], /) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Join(Node):
     """Members side by side, decided as soon as `until` can tell; the rest is cancelled or never started."""

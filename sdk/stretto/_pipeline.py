@@ -232,9 +232,11 @@ def model(
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
 
-    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, or with ``trusted=True`` in
-    ``.joblib`` or ``.pkl``. A row is a dict of named features in any order, a sequence or a 1-d array of shape
-    (n_features,), in the order of `features`; rows are a list of those or an array of shape (n_rows, n_features).
+    `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
+    shape (n_rows, n_features), or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib`` or ``.pkl``;
+    one path is read once in a process. A row is a dict of named features in any order, a sequence or a 1-d array of shape
+    (n_features,), in the order of `features`, or a pandas series; rows are a list of those, an array of shape
+    (n_rows, n_features) or a data frame. Of a model of texts a row is a text.
     `features` are taken from the estimator where it was fitted with names. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
     ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
@@ -250,6 +252,8 @@ def model(
     >>> model(fitted, name="logistic", labels=iris.target_names)
     model(LogisticRegression(max_iter=1000), name='logistic')
     """
+    if isinstance(target, Pipeline):
+        raise PipelineError(f"{target!r} is a pipeline already: use it as it is")
     step = model_step(
         target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
     )

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto._ir import Step
+from stretto._ir import Answers, Step
 from stretto._models.estimators import (
     Output,
     check_output,
@@ -20,9 +20,10 @@ from stretto._models.estimators import (
     describe,
     feature_names,
 )
-from stretto._models.files import SavedModel, Trust, load_model
+from stretto._models.files import SavedModel, Trust
 from stretto._models.intake import Intake, intake
-from stretto._models.labels import Labels, read_labels
+from stretto._models.labels import Labels, check_there, read_labels
+from stretto._models.loaded import loaded_once
 from stretto._models.method import Method, check_frames, takes_missing
 from stretto._models.mixed import Mixed
 from stretto._models.parts import Rows, Saying
@@ -200,9 +201,10 @@ def model_step(
 def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
     if isinstance(target, str | os.PathLike):
         path = Path(cast("str", target)).expanduser().resolve()
-        saved = load_model(cast("str", target), trusted=trusted)
+        check_there(path)
         status = path.stat()
-        return saved, _File(str(path), status.st_mtime_ns, status.st_size), repr(os.fspath(cast("str", target)))
+        file = _File(str(path), status.st_mtime_ns, status.st_size)
+        return loaded_once(path, file, trusted), file, repr(os.fspath(cast("str", target)))
     saved = target if isinstance(target, SavedModel) else SavedModel(target)
     return saved, Identity(saved.estimator), describe(saved.estimator)
 
@@ -250,7 +252,7 @@ def classes_of(step: Step) -> tuple[Any, ...] | None:
     return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
 
 
-def answers_of(step: Step | None) -> str:
-    """Give the kind of output a model answers with; that of a function counts as what it predicts."""
+def answers_of(step: Step | None) -> Answers:
+    """Give what is known of a step's answers before anything runs: nothing, where it is no model."""
     fn = None if step is None else step.fn
-    return fn.output if isinstance(fn, ModelFunction | Saying) else "predict"
+    return Answers(fn.output, fn.classes) if isinstance(fn, ModelFunction | Saying) else Answers()
