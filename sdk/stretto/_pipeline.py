@@ -237,7 +237,8 @@ def model(
     one path is read once in a process. A row is a dict of named features in any order, a sequence or a 1-d array of shape
     (n_features,), in the order of `features`, or a pandas series; rows are a list of those, an array of shape
     (n_rows, n_features) or a data frame. Of a model of texts a row is a text.
-    `features` are taken from the estimator where it was fitted with names. `labels`, a list, an array or the path of a
+    `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
+    says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
     ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
     ``ray_actor_options={"num_cpus": 1}``.

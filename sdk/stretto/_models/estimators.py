@@ -47,6 +47,10 @@ def check_usable(estimator: Any) -> None:
             f"{_short(estimator)} is no model: it has neither predict() nor transform(), and is no function. "
             "Give a fitted estimator, a function of an array of rows, or the path of a saved model"
         )
+    if type(estimator).__module__ == "xgboost.core":
+        raise ModelError(
+            "a Booster of XGBoost takes no array: give the XGBClassifier or XGBRegressor, or its inplace_predict"
+        )
     if iscoroutinefunction(estimator):
         raise ModelError(f"{default_name(estimator)} is 'async def', and a model is asked at once: write step(fn)")
     if hasattr(estimator, "__sklearn_tags__") and not _is_fitted(estimator):

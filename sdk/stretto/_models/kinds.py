@@ -19,13 +19,14 @@ Form: TypeAlias = Literal["text", "dict", "number", "any"]
 class Kind:
     """What a column holds: numbers, texts, other values such as categories, any of these, or what nobody looks at.
 
-    `known` are the only values taken, where others are refused. A missing value is None or NaN, whichever the
-    estimator was fitted with.
+    `known` are the only values taken, where others are refused; with `category` the estimator gets them as a column of
+    that type of pandas. A missing value is None or NaN, whichever the estimator was fitted with.
     """
 
     holds: Holds = "number"
     known: tuple[Any, ...] | None = None
     missing: float | None = math.nan
+    category: bool = False
 
     def and_also(self, other: Kind) -> Kind:
         """Give the kind of a column that is read twice."""
@@ -43,6 +44,27 @@ UNUSED = Kind("unused")
 def column_kinds(estimator: Any, count: int) -> tuple[Kind, ...]:
     """Give the kind of each of the columns that a fitted estimator takes."""
     return _kinds(estimator, count, seen=())
+
+
+def kinds_of_frame(frame: Any) -> tuple[Kind, ...]:
+    """Give the kind of each column of the pandas frame that an estimator was fitted on."""
+    return tuple(_kind_of(dtype) for dtype in frame.dtypes)
+
+
+def _kind_of(dtype: Any) -> Kind:
+    if hasattr(dtype, "categories"):
+        return Kind("object", (*dtype.categories.tolist(), math.nan), category=True)
+    return Kind("number" if getattr(dtype, "kind", "O") in "fiub" else "object")
+
+
+def wants_categories(estimator: Any) -> bool:
+    """Say whether it was fitted on columns of pandas' categories, and takes nothing else in their place."""
+    booster = getattr(estimator, "booster_", None)  # of LightGBM
+    if booster is not None:
+        return bool(getattr(booster, "pandas_categorical", None))
+    if type(estimator).__module__.startswith("xgboost."):
+        return "c" in (estimator.get_booster().feature_types or ())
+    return False
 
 
 def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from operator import itemgetter
 from reprlib import repr as short
 from typing import Any, cast
@@ -171,7 +172,8 @@ class Mixed:
 
     def _given(self, arrays: list[np.ndarray], size: int) -> Given:
         if self.frames is not None:
-            return Given(dict(zip(self.frames, arrays, strict=True)), size)
+            columns = zip(self.frames, arrays, self.kinds, strict=True)
+            return Given({name: _category(each, kind) if kind.category else each for name, each, kind in columns}, size)
         if all(array.dtype.kind == "f" for array in arrays):
             table = np.column_stack(arrays)
         else:
@@ -182,6 +184,11 @@ class Mixed:
         return Given(table, size)
 
 
+def _category(array: np.ndarray, kind: Kind) -> Any:
+    values = [each for each in kind.known or () if each == each]
+    return import_module("pandas").Categorical(array, categories=values)
+
+
 def _listed(column: Any) -> list[Any]:
     return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
@@ -190,8 +197,9 @@ def _has_missing(known: tuple[Any, ...]) -> bool:
     return any(each is None or each != each for each in known)
 
 
-def _missing(array: np.ndarray) -> np.ndarray:
-    return (array != array) | np.equal(array, None) if array.dtype == object else np.isnan(array)
+def _missing(array: Any) -> np.ndarray:
+    values = np.asarray(array)
+    return (values != values) | np.equal(values, None) if values.dtype == object else np.isnan(values)
 
 
 __all__ = ["Mixed"]

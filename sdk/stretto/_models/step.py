@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from stretto._frames import is_frame
 from stretto._ir import Answers, Step
 from stretto._models.estimators import (
     Output,
@@ -99,7 +100,7 @@ class ModelFunction:
     def key(self) -> Hashable:
         """Equal for models that give equal answers to equal rows."""
         # By repr, since the labels (1, 0) and (True, False) are equal and give different answers.
-        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.features, self.extra)
+        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.schema.key)
 
     def __repr__(self) -> str:
         return self.shown
@@ -213,12 +214,15 @@ def _function(
     saved: SavedModel, name: str, features: Any, labels: Any, output: str, source: Hashable, shown: str
 ) -> ModelFunction:
     estimator = saved.estimator
+    columns = features if is_frame(features) else None
+    features = features if columns is None else list(columns.columns)
     names, count = feature_names(estimator, saved.features if features is None else features)
     known = saved.labels if labels is None else read_labels(labels)
     named = None if known is None else Labels(estimator, known)
-    schema = intake(estimator, Schema(name, names, count, missing=takes_missing(estimator)))
-    method = Method(estimator, check_output(estimator, output), named=isinstance(schema, Mixed))
-    check_frames(estimator, named=isinstance(schema, Mixed))
+    schema = intake(estimator, Schema(name, names, count, missing=takes_missing(estimator)), columns)
+    by_name = isinstance(schema, Mixed)
+    method = Method(estimator, check_output(estimator, output), named=by_name)
+    check_frames(estimator, named=by_name)
     if known is not None and output == "label_proba" and len(set(map(str, known))) < len(known):
         raise ModelError(
             f"labels= has one name for two classes in {list(known)}: output='label_proba' needs different ones"
