@@ -62,7 +62,8 @@ def from_sklearn(
 
 
 def _rows(fn: ModelFunction) -> Step:
-    rows, key = Rows(fn.schema), ("rows", fn.schema.key)
+    rows = Rows(fn.schema)
+    key = ("rows", repr(fn.schema))
     return Step(fn=rows, name="rows", vectorized=True, pure=True, key=key, reading=fn.schema, named=False)
 
 

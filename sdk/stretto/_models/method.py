@@ -69,6 +69,11 @@ def _counts_columns(estimator: Any) -> bool:
     return of_sklearn and kind.__name__ != "FunctionTransformer"
 
 
+def _of_sklearn(estimator: Any) -> bool:
+    """Say whether it takes its columns by position, and so does all that it holds."""
+    return _counts_columns(estimator) and all(map(_counts_columns, _parts(estimator)))
+
+
 def _without_names(thing: Any, done: dict[int, Any]) -> Any:
     """Give a copy in which no estimator takes or makes column names; what was fitted is shared with the original."""
     if type(thing) in (list, tuple):
@@ -103,7 +108,7 @@ class Method:
         self._named = named
         names = getattr(estimator, "feature_names_in_", None)
         # What sklearn's own parts are given they don't write to; what others do is their affair.
-        self._shares = all(map(_counts_columns, _parts(estimator)))
+        self._shares = _of_sklearn(estimator)
         by_position = names is None or (self._shares and not named)
         nameless = names is not None and by_position
         self._ask = getattr(_without_names(estimator, {}) if nameless else estimator, self._name())
@@ -163,7 +168,7 @@ def check_frames(estimator: Any, *, named: bool = False) -> None:
     """
     if getattr(estimator, "feature_names_in_", None) is None:
         return
-    if not named and all(map(_counts_columns, _parts(estimator))):
+    if not named and _of_sklearn(estimator):
         return
     try:
         import_module("pandas")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from operator import itemgetter
@@ -56,6 +57,9 @@ class Mixed:
         if errors:
             raise BadRows(dict(sorted(errors.items())))
         return self._given(arrays, size)
+
+    def admit(self, given: Given) -> None:
+        """Refuse nothing: all that is wrong was seen as the rows were read."""
 
     def sample(self) -> Given | None:
         """Give a row that may be nonsense but has the right form."""
@@ -115,8 +119,9 @@ class Mixed:
             return np.full(len(values), np.nan)
         found = None if kind.holds in ("object", "text") else numbers(list(values))
         if found is not None:
-            return self._numbers(at, np.array(found, dtype=np.float64), errors)
-        if kind.holds == "number":
+            with suppress(OverflowError):  # of an integer past all floats, which the slow way names
+                return self._numbers(at, np.array(found, dtype=np.float64), errors)
+        if found is not None or kind.holds == "number":
             return self._numbers(at, np.array(self._each(self._number, at, values, errors)), errors)
         array = np.empty(len(values), dtype=object)
         array[:] = self._each(self._text if kind.holds == "text" else self._object, at, values, errors)

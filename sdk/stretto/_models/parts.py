@@ -32,6 +32,7 @@ class Rows:
             BadRows: some rows are not what it takes; it names every one of them.
         """
         given = column if isinstance(column, Given) else self.schema.given(column)
+        self.schema.admit(given)
         return given.data
 
     def __repr__(self) -> str:

@@ -61,20 +61,28 @@ class Schema:
     @property
     def key(self) -> Hashable:
         """Equal for schemas that read rows alike."""
-        return ("numbers", self.features, self.count, self.extra, self.missing)
+        return ("numbers", self.features, self.count, self.extra)
 
     def given(self, column: Any) -> Given:
         """Give the rows of a column for the model; the array can't be written to, since other models may have it too.
+
+        Numbers that are not finite may be left in it, for `admit`.
 
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
         table = self.table(column).view()
         table.flags.writeable = False
-        tame = is_tame(table)
-        if not tame:
-            self.refuse(table)
-        return Given(table, len(table), tame)
+        return Given(table, len(table), is_tame(table))
+
+    def admit(self, given: Given) -> None:
+        """Refuse rows that others may take that read alike: those with gaps.
+
+        Raises:
+            BadRows: there are such rows; it names every one of them.
+        """
+        if not given.tame:
+            self.refuse(given.data)
 
     def sample(self) -> Given | None:
         """Give a row that may be nonsense but has the right form, or None where nobody knows that."""

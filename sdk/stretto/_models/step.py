@@ -115,6 +115,7 @@ class ModelFunction:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
         given = column if isinstance(column, Given) else self.schema.given(column)
+        self.schema.admit(given)
         if not given.size:
             return self._nothing()
         try:
@@ -242,7 +243,7 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     schema = fn.schema
     wider = replace(schema, schema=replace(schema.schema, extra=extra)) if isinstance(schema, Mixed) else replace(schema, extra=extra)
     fn = replace(fn, schema=wider)
-    key = fn.key if isinstance(fn, ModelFunction) else ("rows", wider.key)
+    key = fn.key if isinstance(fn, ModelFunction) else ("rows", repr(wider))
     return replace(step, fn=fn, key=key, reading=wider)
 
 

@@ -46,6 +46,9 @@ class Values:
             raise BadRows(errors)
         return Given(np.array(rows, dtype=np.float64) if self.form == "number" else rows, len(rows))
 
+    def admit(self, given: Given) -> None:
+        """Refuse nothing: all that is wrong was seen as the rows were read."""
+
     def sample(self) -> Given | None:
         """Give a row that may be nonsense but has the right form."""
         rows: dict[Form, Given] = {"text": Given([""], 1), "dict": Given([{}], 1), "number": Given(np.zeros(1), 1)}
