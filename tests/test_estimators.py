@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators, get_tags
 
-from stretto import Client, Pipeline, model
+from stretto import Client, model
 from stretto.errors import ModelError
 
 iris = load_iris()
@@ -188,7 +188,7 @@ async def test_an_estimator_gives_what_it_gives_alone(name: str) -> None:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", category=RuntimeWarning)
                 many = await client.predict_many(rows)
-                one = await client.predict(list(rows)[0])
+                one = await client.predict(next(iter(rows)))
                 none = await client.predict_many([])
             same(many, alone(estimator, METHODS[output], rows))
             same([one], alone(estimator, METHODS[output], first(rows)))

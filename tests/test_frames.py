@@ -63,7 +63,9 @@ FORMS: dict[str, Any] = {
     "nullable types": PEOPLE.convert_dtypes(),
     "categories": PEOPLE.astype({"colour": "category", "size": "category"}),
     "another index": PEOPLE.set_index(np.arange(150)[::-1]),
-    "dicts": [{key: None if value != value else value for key, value in row.items()} for row in PEOPLE.to_dict("records")],
+    "dicts": [
+        {key: None if value != value else value for key, value in row.items()} for row in PEOPLE.to_dict("records")
+    ],
     "tuples": list(PEOPLE.itertuples(index=False, name=None)),
     "objects": PEOPLE.to_numpy(),
     "series": [PEOPLE.iloc[i] for i in range(150)],
@@ -104,7 +106,9 @@ async def test_a_frame_goes_to_every_branch_and_mixes_with_rows_that_wait_beside
         answers = await client.predict_many(FLOWERS)
         assert [each["a"] for each in answers] == flowers.predict(FLOWERS).tolist()
     async with Client(lambda row: row) as client:
-        assert await client.predict_many(PEOPLE[["colour", "id"]][:2]) == PEOPLE[["colour", "id"]][:2].to_dict("records")
+        assert await client.predict_many(PEOPLE[["colour", "id"]][:2]) == PEOPLE[["colour", "id"]][:2].to_dict(
+            "records"
+        )
 
 
 async def test_a_frame_of_counted_columns_is_an_array() -> None:

@@ -57,7 +57,11 @@ numbers = [("linear", LinearRegression()), ("ridge", Ridge())]
 dense = ColumnTransformer(
     [
         ("number", StandardScaler(), ["age"]),
-        ("word", make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(sparse_output=False)), ["colour", "size"]),
+        (
+            "word",
+            make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(sparse_output=False)),
+            ["colour", "size"],
+        ),
         ("rest", "drop", ["note"]),
     ],
     remainder="passthrough",
@@ -97,12 +101,16 @@ CASES: dict[str, tuple[Any, Any, Any]] = {
         y,
     ),
     "columns by place": (
-        ColumnTransformer([("a", StandardScaler(), [0, 1]), ("b", PCA(1), slice(2, 4))], transformer_weights={"b": 2.0}),
+        ColumnTransformer(
+            [("a", StandardScaler(), [0, 1]), ("b", PCA(1), slice(2, 4))], transformer_weights={"b": 2.0}
+        ),
         X,
         y,
     ),
     "columns by mask": (
-        make_pipeline(ColumnTransformer([("a", MinMaxScaler(), [True, False, False, True])], remainder=PCA(1)), logistic),
+        make_pipeline(
+            ColumnTransformer([("a", MinMaxScaler(), [True, False, False, True])], remainder=PCA(1)), logistic
+        ),
         X,
         y,
     ),
@@ -130,7 +138,13 @@ CASES: dict[str, tuple[Any, Any, Any]] = {
         PEOPLE,
         RICH,
     ),
-    "sparse": (make_pipeline(ColumnTransformer([("a", TfidfVectorizer(), "note"), ("b", OneHotEncoder(), ["size"])]), logistic), PEOPLE, RICH),
+    "sparse": (
+        make_pipeline(
+            ColumnTransformer([("a", TfidfVectorizer(), "note"), ("b", OneHotEncoder(), ["size"])]), logistic
+        ),
+        PEOPLE,
+        RICH,
+    ),
     "text": (make_pipeline(TfidfVectorizer(), VotingClassifier([("a", logistic), ("b", SVC())])), PEOPLE["note"], RICH),
     "search": (
         GridSearchCV(make_pipeline(StandardScaler(), logistic), {"logisticregression__C": [0.1, 1]}, cv=2),
@@ -175,7 +189,7 @@ async def test_the_parts_answer_as_the_whole(case: tuple[Any, Any]) -> None:
         async with Client(from_sklearn(estimator, output=output)) as client:
             theirs = getattr(estimator, METHODS[output])(rows)
             agree(await client.predict_many(rows), theirs)
-            one = list(rows)[0] if not isinstance(rows, pd.DataFrame) else rows.iloc[0]
+            one = next(iter(rows)) if not isinstance(rows, pd.DataFrame) else rows.iloc[0]
             agree([await client.predict(one)], theirs[:1])
 
 
@@ -191,7 +205,10 @@ def test_members_stand_side_by_side_and_rows_are_read_once() -> None:
 
 def test_what_two_members_share_is_done_once() -> None:
     scaler = StandardScaler().fit(X)
-    shared = [(kind, Pipeline([("scale", scaler), ("ask", member.fit(X, y))])) for kind, member in (("a", SVC()), ("b", GaussianNB()))]
+    shared = [
+        (kind, Pipeline([("scale", scaler), ("ask", member.fit(X, y))]))
+        for kind, member in (("a", SVC()), ("b", GaussianNB()))
+    ]
     stack = StackingClassifier(shared, cv="prefit").fit(X, y)
     stages = [node.step for node in compile_plan(from_sklearn(stack).plan()).order if isinstance(node, Call)]
     inner = [step.name for stage in stages if isinstance(stage, Stage) for step in stage.plan.steps()]

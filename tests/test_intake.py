@@ -38,7 +38,11 @@ RICH = [0, 1, 0, 1]
 ROW = {"age": 30.0, "colour": "red", "note": "aa bb"}
 people = make_pipeline(
     ColumnTransformer(
-        [("age", StandardScaler(), ["age"]), ("colour", OneHotEncoder(), ["colour"]), ("note", CountVectorizer(), "note")]
+        [
+            ("age", StandardScaler(), ["age"]),
+            ("colour", OneHotEncoder(), ["colour"]),
+            ("note", CountVectorizer(), "note"),
+        ]
     ),
     LogisticRegression(),
 ).fit(FRAME, RICH)
@@ -108,7 +112,10 @@ async def test_rows_with_the_features_in_another_order_are_the_same() -> None:
 async def test_categories_that_are_numbers_are_known_too() -> None:
     encoder = OrdinalEncoder().fit(np.array([[1], [2], [5]]))
     error = await refusal(model(encoder, name="codes"), [3], [5])
-    assert error.message == "model 'codes': the value at position 0 is 3.0, which the model has never seen; it knows 1, 2, 5"
+    assert (
+        error.message
+        == "model 'codes': the value at position 0 is 3.0, which the model has never seen; it knows 1, 2, 5"
+    )
 
 
 async def test_an_encoder_that_ignores_what_it_does_not_know_takes_it() -> None:
@@ -154,7 +161,9 @@ async def test_a_transformer_of_ones_own_gets_its_columns_as_they_are() -> None:
 
 
 async def test_a_row_of_numbers_means_the_same_beside_one_of_strings() -> None:
-    kinds = make_pipeline(FunctionTransformer(lambda rows: np.array([[len(str(each)) for each in row] for row in rows])))
+    kinds = make_pipeline(
+        FunctionTransformer(lambda rows: np.array([[len(str(each)) for each in row] for row in rows]))
+    )
     kinds.fit(np.array([["a", 1.5]], dtype=object))
     rows = [[1, 2], ["abc", 2], [10, 2.25]]
     async with Client(model(kinds)) as client:
@@ -163,10 +172,16 @@ async def test_a_row_of_numbers_means_the_same_beside_one_of_strings() -> None:
 
 
 async def test_rows_that_are_values_and_no_features() -> None:
-    texts = make_pipeline(make_union(TfidfVectorizer(), CountVectorizer()), LogisticRegression()).fit(FRAME["note"], RICH)
+    texts = make_pipeline(make_union(TfidfVectorizer(), CountVectorizer()), LogisticRegression()).fit(
+        FRAME["note"], RICH
+    )
     dicts = make_pipeline(DictVectorizer(), LogisticRegression()).fit([{"a": 1}, {"b": "x"}], [0, 1])
     numbers = IsotonicRegression().fit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
-    for target, rows, bad in ((texts, list(FRAME["note"]), 7), (dicts, [{"a": 1}, {"b": "x"}], "a"), (numbers, [1.5], "1")):
+    for target, rows, bad in (
+        (texts, list(FRAME["note"]), 7),
+        (dicts, [{"a": 1}, {"b": "x"}], "a"),
+        (numbers, [1.5], "1"),
+    ):
         async with Client(model(target)) as client:
             assert await client.predict_many(rows) == target.predict(rows).tolist()
         assert "is not a row; a row is a" in (await refusal(model(target), bad, rows[0])).message
@@ -297,7 +312,9 @@ async def test_a_refusal_is_each_models_own() -> None:
 
 def test_a_file_is_read_once_however_many_pipelines_name_it(tmp_path: Any) -> None:
     path = save_model(SVC().fit(X, y), tmp_path / "svm.skops", labels=["a", "b", "c"])
-    pipelines = [parallel(one=model(path, name="one"), two=model(str(path), name="two", output="decision")) for _ in range(10)]
+    pipelines = [
+        parallel(one=model(path, name="one"), two=model(str(path), name="two", output="decision")) for _ in range(10)
+    ]
     estimators = {id(step.fn.estimator) for each in pipelines for step in each.plan().steps()}
     assert len(estimators) == 1
     assert {step.fn.labels.names for each in pipelines for step in each.plan().steps()} == {("a", "b", "c")}

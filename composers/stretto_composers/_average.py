@@ -20,7 +20,7 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
     mean is that of scikit-learn's ``VotingRegressor``. A member that fails fails the row.
 
     Raises:
-        PipelineError: members answer with labels, or with probabilities of classes that differ or stand in another order.
+        PipelineError: members answer with labels, or with probabilities of other classes or in another order.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -53,14 +53,17 @@ class Averaging:
         for name, said in known.items():
             if said.output == "predict" and not all(isinstance(each, int | float) for each in said.classes or ()):
                 raise PipelineError(
-                    f"average() takes numbers, and {name!r} answers with labels: give it output='label_proba', or use vote()"
+                    f"average() takes numbers, and {name!r} answers with labels: give it output='label_proba', or "
+                    "use vote()"
                 )
         tables = [(name, said) for name, said in known.items() if said.output in ("proba", "label_proba")]
         for name, said in tables[1:]:
             first, other = tables[0]
             same = _sorted(said.classes) == _sorted(other.classes)
             if said.output != other.output:
-                raise PipelineError(f"average(): {first!r} answers with {other.output!r}, {name!r} with {said.output!r}")
+                raise PipelineError(
+                    f"average(): {first!r} answers with {other.output!r}, {name!r} with {said.output!r}"
+                )
             if said.classes != other.classes and not (same and said.output == "label_proba"):
                 hint = "in another order; use output='label_proba'" if same else "which are others"
                 raise PipelineError(

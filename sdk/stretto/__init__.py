@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stretto import errors
 from stretto._compile import Explanation, Profile
+from stretto._from_sklearn import from_sklearn
 from stretto._ir import (
     UNDECIDED,
     Answers,
@@ -23,7 +24,6 @@ from stretto._ir import (
     Until,
     Within,
 )
-from stretto._from_sklearn import from_sklearn
 from stretto._models import SavedModel, load_model, save_model
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto._profile import profile

@@ -60,10 +60,6 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     return PipelineEstimator(pipeline, None if classes is None else list(classes), output)
 
 
-def _has_classes(estimator: PipelineEstimator) -> bool:
-    return estimator.classes is not None
-
-
 def _has_probabilities(estimator: PipelineEstimator) -> bool:
     return estimator.output in PROBABILITIES
 

@@ -70,9 +70,7 @@ def is_frame(x: Any) -> bool:
 def is_series(x: Any) -> bool:
     """Say whether `x` is a series: a column of a data frame, or in pandas also a row."""
     kind = type(x)
-    return (
-        not is_plain(x) and hasattr(kind, "to_numpy") and hasattr(kind, "__len__") and not hasattr(kind, "columns")
-    )
+    return not is_plain(x) and hasattr(kind, "to_numpy") and hasattr(kind, "__len__") and not hasattr(kind, "columns")
 
 
 def as_rows(x: Any) -> Any:

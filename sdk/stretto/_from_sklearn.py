@@ -84,7 +84,9 @@ class _Build:
 
     def part(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
         """Give the estimator's parts, or itself as one."""
-        return self.lowered(estimator, output, name, framed=framed) or self.whole(estimator, output, name, framed=framed)
+        return self.lowered(estimator, output, name, framed=framed) or self.whole(
+            estimator, output, name, framed=framed
+        )
 
     def whole(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
         """Give the estimator as one step."""
@@ -195,7 +197,11 @@ class _Build:
             if not places or (isinstance(member, str) and member == "drop"):
                 continue
             select = Select(places, tuple(names[at] for at in places) if names else (), isinstance(chosen, str | int))
-            part = None if _is_same(member, framed) else self.part(member, "transform", own, framed=framed and not select.single)
+            part = (
+                None
+                if _is_same(member, framed)
+                else self.part(member, "transform", own, framed=framed and not select.single)
+            )
             lowers[own] = self._selected(select, part, own)
             weights.append((columns.transformer_weights or {}).get(own))
         join = Beside(tuple(weights) if columns.transformer_weights else ())

@@ -234,8 +234,8 @@ def model(
 
     `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
     shape (n_rows, n_features), or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib`` or ``.pkl``;
-    one path is read once in a process. A row is a dict of named features in any order, a sequence or a 1-d array of shape
-    (n_features,), in the order of `features`, or a pandas series; rows are a list of those, an array of shape
+    one path is read once in a process. A row is a dict of named features in any order, a pandas series, or a sequence
+    or a 1-d array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape
     (n_rows, n_features) or a data frame. Of a model of texts a row is a text.
     `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
     says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a

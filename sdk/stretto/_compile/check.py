@@ -32,9 +32,9 @@ def check(plan: Plan) -> Plan:
 
 def _check_fit(node: Node) -> None:
     match node:
-        case Call(step=Step(fn=MemberCheck() as fn), inputs=(Pack(names=names, inputs=members),)):
+        case Call(step=Step(fn=fn), inputs=(Pack(names=names, inputs=members),)) if isinstance(fn, MemberCheck):
             fn.check_members({name: _answers(member) for name, member in zip(names, members, strict=True)})
-        case Join(until=MemberCheck() as until, names=names, members=plans):
+        case Join(until=until, names=names, members=plans) if isinstance(until, MemberCheck):
             until.check_members({name: _answers(plan.output) for name, plan in zip(names, plans, strict=True)})
         case Call(step=Step() as step, inputs=(Pack(names=names),)):
             check_after_fan_out(step, names)

@@ -33,7 +33,7 @@ def intake(estimator: Any, schema: Schema, frame: Any = None) -> Intake:
         )
     told = kinds_of_frame(frame) if frame is not None and hasattr(frame, "dtypes") else ()
     kinds = told if any(kind.category for kind in told) else column_kinds(estimator, schema.count)
-    if all(kind == Kind() or kind.holds == "number" and kind.known is None for kind in kinds):
+    if all(kind == Kind() or (kind.holds == "number" and kind.known is None) for kind in kinds):
         return schema
     names = getattr(estimator, "feature_names_in_", schema.features if told else None)
     return Mixed(schema, kinds, None if names is None else tuple(map(str, names)))

@@ -30,7 +30,7 @@ class Kind:
 
     def and_also(self, other: Kind) -> Kind:
         """Give the kind of a column that is read twice."""
-        holds = max(self.holds, other.holds, key=get_args(Holds).index)
+        holds: Holds = max(self.holds, other.holds, key=get_args(Holds).index)
         if self.known is None or other.known is None:
             known = self.known if other.known is None else other.known
         else:
@@ -82,7 +82,9 @@ def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...
     statistics = getattr(estimator, "statistics_", None)
     if isinstance(statistics, np.ndarray) and statistics.dtype == object:
         return (Kind("object", missing=None if estimator.missing_values is None else math.nan),) * count
-    parts = [_kinds(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", count) == count]
+    parts = [
+        _kinds(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", count) == count
+    ]
     if parts:
         return tuple(reduce(Kind.and_also, same) for same in zip(*parts, strict=True))
     return (Kind("number" if _only_numbers(estimator) else "any"),) * count
@@ -96,7 +98,11 @@ def _of_chain(steps: Sequence[Any], count: int, seen: tuple[int, ...]) -> tuple[
     first = _kinds(steps[0], count, seen)
     for filling, reading in pairwise(steps):
         statistics = getattr(filling, "statistics_", None)
-        if not isinstance(statistics, np.ndarray) or len(statistics) != count or getattr(filling, "add_indicator", False):
+        if (
+            not isinstance(statistics, np.ndarray)
+            or len(statistics) != count
+            or getattr(filling, "add_indicator", False)
+        ):
             break
         after = _kinds(reading, count, seen)
         first = tuple(
@@ -125,7 +131,9 @@ def column_places(columns: Any, count: int, names: Any) -> list[int]:
         ends = [columns.start, columns.stop]
         if any(isinstance(end, str) for end in ends):
             first, last = (None if end is None else order.index(end) for end in ends)
-            return list(range(count)[slice(first, None if last is None else last + 1, columns.step)])  # names: inclusive
+            return list(
+                range(count)[slice(first, None if last is None else last + 1, columns.step)]
+            )  # names: inclusive
         return list(range(count)[columns])
     listed = [columns] if isinstance(columns, str | int) else list(columns)
     if listed and all(isinstance(each, bool | np.bool_) for each in listed):
@@ -163,7 +171,9 @@ def form_of(estimator: Any) -> Form | None:
             return None
         estimator = readers[0]
     if hasattr(estimator, "transformer_list"):
-        forms = {form_of(part) for _, part in estimator.transformer_list if part not in ("drop", "passthrough")}
+        forms: set[Form | None] = {
+            form_of(part) for _, part in estimator.transformer_list if part not in ("drop", "passthrough")
+        }
         return forms.pop() if len(forms) == 1 else None
     best = getattr(estimator, "best_estimator_", None)
     if best is not None:

@@ -13,7 +13,6 @@ from stretto._models.estimators import PREDICTS, Output, has_method
 from stretto._models.rows import Given
 from stretto.errors import ModelError
 
-
 _FLAT: Final = ("SparsePCA", "MiniBatchSparsePCA")
 """What gives the components of one row alone, and not as a row, in scikit-learn 1.9."""
 

@@ -63,7 +63,9 @@ class Mixed:
 
     def sample(self) -> Given | None:
         """Give a row that may be nonsense but has the right form."""
-        values = [kind.known[0] if kind.known else "" if kind.holds in ("object", "text") else 0.0 for kind in self.kinds]
+        values = [
+            kind.known[0] if kind.known else "" if kind.holds in ("object", "text") else 0.0 for kind in self.kinds
+        ]
         return self._given([self._array(at, [value], {}) for at, value in enumerate(values)], 1)
 
     def suspects(self, given: Given) -> list[int]:
@@ -95,9 +97,7 @@ class Mixed:
         return list(zip(*self._one_by_one(rows), strict=True)) or [()] * len(self.kinds), len(rows)
 
     def _needed(self) -> list[str]:
-        return [
-            name for name, kind in zip(self.features or (), self.kinds, strict=False) if kind.holds != "unused"
-        ]
+        return [name for name, kind in zip(self.features or (), self.kinds, strict=False) if kind.holds != "unused"]
 
     def _one_by_one(self, rows: list[Any]) -> list[Sequence[Any]]:
         optional = dict.fromkeys(set(self.features or ()).difference(self._needed()))
@@ -163,7 +163,9 @@ class Mixed:
         if value is None or value != value:
             value = kind.missing
             if kind.known is not None and not _has_missing(kind.known):
-                raise self.schema.unfit(at, "is missing (NaN or null), and the model takes no missing values", "a value")
+                raise self.schema.unfit(
+                    at, "is missing (NaN or null), and the model takes no missing values", "a value"
+                )
         elif type(value) not in _ATOMS and isinstance(value, dict | list | tuple | set | np.ndarray):
             raise self.schema.unfit(at, f"is {short(value)}, which is no single value", "a string or a number")
         elif kind.known is not None and value not in kind.known:
@@ -204,7 +206,7 @@ def _has_missing(known: tuple[Any, ...]) -> bool:
 
 def _missing(array: Any) -> np.ndarray:
     values = np.asarray(array)
-    return (values != values) | np.equal(values, None) if values.dtype == object else np.isnan(values)
+    return (values != values) | np.equal(values, cast("Any", None)) if values.dtype == object else np.isnan(values)
 
 
 __all__ = ["Mixed"]

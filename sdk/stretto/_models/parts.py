@@ -1,7 +1,7 @@
 """The parts of a fitted ensemble as vectorised functions: what reads its rows, each member, and what joins them.
 
 What joins does what scikit-learn 1.6 to 1.9 does in the same place, with the same expressions, so that the answers are
-the same: ``sklearn/ensemble/_voting.py``, ``ensemble/_stacking.py``, ``pipeline.py``, ``compose/_column_transformer.py``.
+the same: ``ensemble/_voting.py``, ``ensemble/_stacking.py``, ``pipeline.py``, ``compose/_column_transformer.py``.
 """
 
 from __future__ import annotations

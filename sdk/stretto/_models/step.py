@@ -241,7 +241,11 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     if not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
         return step
     schema = fn.schema
-    wider = replace(schema, schema=replace(schema.schema, extra=extra)) if isinstance(schema, Mixed) else replace(schema, extra=extra)
+    wider = (
+        replace(schema, schema=replace(schema.schema, extra=extra))
+        if isinstance(schema, Mixed)
+        else replace(schema, extra=extra)
+    )
     fn = replace(fn, schema=wider)
     key = fn.key if isinstance(fn, ModelFunction) else ("rows", repr(wider))
     return replace(step, fn=fn, key=key, reading=wider)
