@@ -48,9 +48,7 @@ class Column:
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Column:
         """Give the column of a list, an array or a frame of rows."""
         if isinstance(rows, Frame):
-            members: dict[str, Column] = {
-                name: cls(each, rows.size, request=request) for name, each in rows.columns.items()
-            }
+            members = {name: Column(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
         return cls(rows if isinstance(rows, type_of_rows) else list(rows), len(rows), request=request)
 

@@ -30,7 +30,8 @@ class Kind:
 
     def and_also(self, other: Kind) -> Kind:
         """Give the kind of a column that is read twice."""
-        holds: Holds = max(self.holds, other.holds, key=get_args(Holds).index)
+        order = get_args(Holds).index
+        holds = self.holds if order(self.holds) >= order(other.holds) else other.holds
         if self.known is None or other.known is None:
             known = self.known if other.known is None else other.known
         else:
@@ -171,9 +172,8 @@ def form_of(estimator: Any) -> Form | None:
             return None
         estimator = readers[0]
     if hasattr(estimator, "transformer_list"):
-        forms: set[Form | None] = {
-            form_of(part) for _, part in estimator.transformer_list if part not in ("drop", "passthrough")
-        }
+        parts = [part for _, part in estimator.transformer_list if part not in ("drop", "passthrough")]
+        forms: set[Form | None] = set(map(form_of, parts))
         return forms.pop() if len(forms) == 1 else None
     best = getattr(estimator, "best_estimator_", None)
     if best is not None:
