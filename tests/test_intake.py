@@ -13,6 +13,7 @@ import pytest
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
+from sklearn.ensemble import VotingClassifier
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
@@ -177,7 +178,9 @@ async def test_rows_that_are_values_and_no_features() -> None:
     )
     dicts = make_pipeline(DictVectorizer(), LogisticRegression()).fit([{"a": 1}, {"b": "x"}], [0, 1])
     numbers = IsotonicRegression().fit([1.0, 2.0, 3.0], [1.0, 2.0, 4.0])
+    voting = VotingClassifier([("a", texts), ("b", make_pipeline(TfidfVectorizer(), SVC()))]).fit(FRAME["note"], RICH)
     for target, rows, bad in (
+        (voting, list(FRAME["note"]), None),
         (texts, list(FRAME["note"]), 7),
         (dicts, [{"a": 1}, {"b": "x"}], "a"),
         (numbers, [1.5], "1"),

@@ -83,9 +83,7 @@ def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...
     statistics = getattr(estimator, "statistics_", None)
     if isinstance(statistics, np.ndarray) and statistics.dtype == object:
         return (Kind("object", missing=None if estimator.missing_values is None else math.nan),) * count
-    parts = [
-        _kinds(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", count) == count
-    ]
+    parts = [_kinds(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", None) == count]
     if parts:
         return tuple(reduce(Kind.and_also, same) for same in zip(*parts, strict=True))
     return (Kind("number" if _only_numbers(estimator) else "any"),) * count
@@ -159,7 +157,7 @@ def members(estimator: Any) -> Iterator[Any]:
         if isinstance(held, np.ndarray):
             held = held.ravel().tolist()
         each = cast("list[Any]", held) if isinstance(held, list | tuple) else [held]
-        yield from (part for part in each if hasattr(part, "n_features_in_"))
+        yield from (part for part in each if hasattr(part, "get_params"))
     for calibrated in getattr(estimator, "calibrated_classifiers_", ()):
         yield calibrated.estimator
 
@@ -171,13 +169,9 @@ def form_of(estimator: Any) -> Form | None:
         if not readers:
             return None
         estimator = readers[0]
-    if hasattr(estimator, "transformer_list"):
-        parts = [part for _, part in estimator.transformer_list if part not in ("drop", "passthrough")]
-        forms: set[Form | None] = set(map(form_of, parts))
-        return forms.pop() if len(forms) == 1 else None
-    best = getattr(estimator, "best_estimator_", None)
-    if best is not None:
-        return form_of(best)
+    forms: list[Form | None] = [form_of(part) for part in members(estimator)]
+    if forms and forms[0] is not None and len(set(forms)) == 1:
+        return forms[0]
     if not hasattr(estimator, "__sklearn_tags__"):
         return None
     from sklearn.utils import get_tags
@@ -185,7 +179,9 @@ def form_of(estimator: Any) -> Form | None:
     tags = get_tags(estimator).input_tags
     if tags.two_d_array or tags.three_d_array:
         return None
-    return "text" if tags.string else "dict" if tags.dict else "number" if tags.one_d_array else "any"
+    if tags.string or tags.dict:
+        return "text" if tags.string else "dict"
+    return "number" if tags.one_d_array else "any"
 
 
 def _only_numbers(estimator: Any) -> bool:
