@@ -14,7 +14,23 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from stretto import UNDECIDED, Aside, Call, Each, Input, Join, Node, Pack, Pipeline, Plan, Within, composer, step
+from stretto import (
+    UNDECIDED,
+    Around,
+    Aside,
+    Body,
+    Call,
+    Each,
+    Input,
+    Join,
+    Node,
+    Pack,
+    Pipeline,
+    Plan,
+    Within,
+    composer,
+    step,
+)
 from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
 from stretto_composers import average, fallback, race, switch, vote
@@ -183,6 +199,21 @@ def beside(x: Node, part: Pipeline) -> Node:
     return Aside((x,), body=part.plan())
 
 
+class Twice:
+    """Runs the rows one by one, and all of them once more together; gives what came of that."""
+
+    async def __call__(self, body: Body) -> Any:
+        for i in range(len(body.rows)):
+            await body.run([i])
+        return await body.run()
+
+
+@composer
+def twice(x: Node, part: Pipeline) -> Node:
+    """The part, run more often than it needs."""
+    return Around((x,), body=part.plan(), policy=Twice())
+
+
 @composer
 def unchanged(x: Node) -> Node:
     """The value as it is."""
@@ -268,6 +299,7 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),
         built(beside, p),
+        built(twice, p),
     )
 
 

@@ -12,17 +12,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from stretto import Call, Client, Input, Pack, Pipeline, Plan, Step, parallel, step
-from stretto._compile import check, compile_plan, fuse, place, share
+from stretto import Call, Client, Input, Join, Node, Pack, Pipeline, Plan, Step, composer, parallel, step
+from stretto._compile import check, compile_plan, defer, fuse, place, share
 from stretto._ir import Stage
 from stretto.errors import PipelineError
 from stretto.testing import oracle_outcome, same
-from stretto_composers import fallback, switch
+from stretto_composers import fallback, switch, vote
 from tests.plans import VectorArray, assert_legal, gathered, pipelines, rows
 
 PASSES: dict[str, Callable[[Plan], Plan]] = {
     "check": check,
     "share": share,
+    "defer": defer,
+    "share, defer": lambda plan: defer(share(plan)),
     "place fused": lambda plan: place(plan, "fused"),
     "place split": lambda plan: place(plan, "split"),
     "fuse": fuse,
@@ -57,6 +59,10 @@ def one(x: Any) -> Any:
 
 
 def two(x: Any) -> Any:
+    return x
+
+
+def three(x: Any) -> Any:
     return x
 
 
@@ -100,6 +106,47 @@ class TestCheck:
             nested = fallback(nested, one)
         with pytest.raises(PipelineError, match="nested more than 100 deep"):
             Client(nested)
+
+
+class TestDefer:
+    def members(self, plan: Plan) -> list[list[str]]:
+        (join,) = (node for node in plan.walk() if isinstance(node, Join))
+        return [[step.name for step in member.steps()] for member in join.members]
+
+    def test_work_of_one_member_is_its_own(self) -> None:
+        made = defer((parallel(a=Pipeline(one) >> two, b=later, c=one) >> vote()).plan())
+        assert self.members(made) == [["one", "two"], ["later"], ["one"]]
+        assert calls(made) == []
+
+    def test_both_spellings_are_one_plan(self) -> None:
+        assert compile_plan(vote(one, two).plan()).text == compile_plan((parallel(one, two) >> vote()).plan()).text
+
+    def test_what_members_share_is_done_once_in_any_case(self) -> None:
+        scale = step(one, name="scale", pure=True)
+        made = defer(share((parallel(a=scale >> two, b=scale >> later) >> vote()).plan()))
+        assert calls(made) == ["scale"]
+        assert self.members(made) == [["two"], ["later"]]
+
+    def test_what_the_answer_needs_too_is_done_once_in_any_case(self) -> None:
+        @composer
+        def both(x: Node, fan: Pipeline) -> Node:
+            said = fan(x)
+            return Pack((said, vote()(said)), names=("said", "label"))
+
+        made = defer(both(parallel(a=one, b=two)).plan())
+        assert calls(made) == ["one", "two"]
+        assert self.members(made) == [[], []]
+
+    def test_it_reaches_into_members_of_members(self) -> None:
+        made = defer((parallel(x=parallel(a=one, b=two) >> vote(), c=later) >> vote()).plan())
+        assert calls(made) == []
+        assert made.order[-1].plans[0].order[-1].label() == "a, b"
+
+    def test_it_stays_shallow(self) -> None:
+        nested = Pipeline(one)
+        for _ in range(150):
+            nested = vote(nested, two, three)
+        pickle.loads(pickle.dumps(compile_plan(nested.plan())))
 
 
 class TestShare:

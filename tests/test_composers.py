@@ -18,7 +18,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.tree import DecisionTreeClassifier
 
 from stretto import Client, Pipeline, model, parallel, step
-from stretto.errors import InputError, StepError
+from stretto.errors import InputError, PipelineError, StepError
 from stretto.testing import check_composer
 from stretto_composers import average, fallback, race, switch, vote
 from tests.plans import beside, each, gather, within
@@ -108,13 +108,14 @@ class TestVote:
             async with Client(pipeline) as client:
                 assert await client.predict_many(x) == expected
 
-    async def test_it_stops_once_the_label_is_certain(self) -> None:
+    @pytest.mark.parametrize("spelled", [vote, lambda *members: parallel(*members) >> vote()])
+    async def test_it_stops_once_the_label_is_certain(self, spelled: Any) -> None:
         calls: list[str] = []
 
         def says(name: str, label: str) -> Pipeline[Any, Any]:
             return step(lambda x: calls.append(name) or label, name=name)
 
-        async with Client(vote(says("a", "yes"), says("b", "yes"), says("c", "no"))) as client:
+        async with Client(spelled(says("a", "yes"), says("b", "yes"), says("c", "no"))) as client:
             assert await client.predict(1) == "yes"
             assert calls == ["a", "b"]
 
@@ -184,7 +185,7 @@ class TestVote:
     async def test_a_failure_that_could_have_changed_the_label_fails_the_row(self, others: list[str]) -> None:
         others_say = [step(lambda x, said=said: said, name=f"m{i}") for i, said in enumerate(others)]
         async with Client(vote(lambda x: "yes", invert, *others_say)) as client:
-            with pytest.raises(StepError, match="step 'vote/invert' failed: ZeroDivisionError"):
+            with pytest.raises(StepError, match="step 'invert' failed: ZeroDivisionError"):
                 await client.predict(0)
 
     async def test_one_that_could_not_does_not(self) -> None:
@@ -211,7 +212,9 @@ class TestVote:
         fan = parallel(a=lambda x: "yes", b=lambda x: "no", c=lambda x: "no")
         async with Client(fan >> vote(weights={"a": 3})) as client:
             assert await client.predict(1) == "yes"
-        async with Client(fan >> vote(weights={"z": 3})) as client:
+        with pytest.raises(PipelineError, match=r"no member is named \['z'\]; they are \['a', 'b', 'c'\]"):
+            Client(fan >> vote(weights={"z": 3}))
+        async with Client(fan >> (lambda said: said) >> vote(weights={"z": 3})) as client:
             with pytest.raises(StepError, match=r"weights for \['z'\]"):
                 await client.predict(1)
 

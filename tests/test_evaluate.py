@@ -13,17 +13,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from stretto import Client, Pipeline, parallel, step
+from stretto import Around, Body, Client, Node, Pipeline, composer, parallel, step
 from stretto._column import Column
 from stretto._compile import compile_plan
 from stretto._evaluate import evaluate
 from stretto._ir import Plan
 from stretto._scope import Scope
 from stretto.backends.inline import InlineBackend
-from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError
+from stretto.errors import BadRows, DeadlineExceeded, InputError, Overloaded, StepError
 from stretto.testing import oracle_outcome, same
 from stretto_composers import fallback, switch, vote
 from tests.plans import beside, each, gathered, pipelines, rows, unchanged, within
+
+
+def invert(x: float) -> float:
+    return 1 / x
 
 
 async def together(plan: Plan, some: list[Any]) -> list[Any]:
@@ -434,6 +438,55 @@ class TestSteps:
             with pytest.raises(StepError) as caught:
                 await client.predict(0)
         assert caught.value.step == "fallback/switch/fallback/reciprocal"
+
+
+class TestAround:
+    def around(self, policy: Any, part: Any = lambda x: 1 / x) -> Pipeline[Any, Any]:
+        @composer
+        def around(x: Node, part: Pipeline) -> Node:
+            return Around((x,), body=part.plan(), policy=policy)
+
+        return around(part)
+
+    async def test_the_policy_sees_the_rows_and_their_outcomes(self) -> None:
+        seen: list[Any] = []
+
+        async def policy(body: Body) -> Any:
+            seen.append((list(body.rows), body.budget))
+            first = await body.run([1])
+            return [0, *first, 0]
+
+        async with Client(self.around(policy)) as client:
+            assert await client.predict_many([0, 2, 4]) == [0, 0.5, 0]
+        assert seen == [([0, 2, 4], None)]
+
+    async def test_errors_of_the_body_have_the_composers_name_in_their_path(self) -> None:
+        async def policy(body: Body) -> Any:
+            return await body.run()
+
+        async with Client(self.around(policy, invert)) as client:
+            with pytest.raises(StepError, match="step 'around/invert' failed: ZeroDivisionError"):
+                await client.predict(0)
+
+    async def test_what_the_policy_raises_fails_all_its_rows(self) -> None:
+        async def broken(body: Body) -> Any:
+            raise KeyError("gone")
+
+        async def full(body: Body) -> Any:
+            raise Overloaded("full", 2.0)
+
+        for policy, error in ((broken, "step 'around' failed: KeyError: 'gone'"), (full, "full")):
+            async with Client(self.around(policy)) as client:
+                answers = await client.predict_many([1, 2], on_error="return")
+            assert [str(each) for each in answers] == [f"row {i}: {error}" for i in range(2)]
+
+    async def test_a_policy_that_loses_rows_is_told_so(self) -> None:
+        async def short(body: Body) -> Any:
+            return (await body.run())[1:]
+
+        async with Client(self.around(short)) as client:
+            with pytest.raises(StepError, match="2 rows went in and 1 outcomes came out"):
+                await client.predict_many([1, 2])
 
 
 class TestAside:

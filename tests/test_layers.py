@@ -40,6 +40,8 @@ LAYERS = """
     _fate
     _ray
     backends.parcel
+    backends.calls
+    backends.quarantine
     backends.serve
     backends.direct
     backends.replica

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import UNDECIDED, Answers, Call, Join, Node, Part, Pipeline, Step, composer
+from stretto import UNDECIDED, Answers, Call, Join, Node, Pack, Part, Pipeline, Step, composer
 from stretto.errors import BadRows, PipelineError, StrettoError
 from stretto_composers._members import labels_of
 
@@ -18,8 +18,8 @@ from stretto_composers._members import labels_of
 def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Sequence[float] | None = None) -> Node:
     """Answer with the label that most members give; of labels with equal votes, the one that sorts first.
 
-    ``vote(a, b, c)`` asks members side by side and stops as soon as the label is certain: the others are cancelled or
-    never started. ``parallel(a, b, c) >> vote()`` takes the answers of a fan-out. `weights` count votes, by branch name
+    ``vote(a, b, c)`` and ``parallel(a, b, c) >> vote()`` mean the same: members are asked side by side, and as soon as
+    the label is certain the others are cancelled or never started. `weights` count votes, by branch name
     or in the order of members; the rule and the tie are those of scikit-learn's ``VotingClassifier(voting="hard")``. A
     member that fails fails the row, unless the label is certain whatever it could have said.
 
@@ -35,12 +35,12 @@ def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Seque
     >>> asyncio.run(main())
     'high'
     """
-    if not members:
-        return Call((x,), step=Step(fn=OfColumns(_checked(weights, None)), name="vote", vectorized=True, named=False))
-    parts = [Pipeline(member) for member in members]
-    names = labels_of(parts)
-    plans = tuple(part.plan() for part in parts)
-    return Join((x,), members=plans, names=names, until=Majority(_checked(weights, names), names))
+    if members:
+        parts = [Pipeline(member) for member in members]
+        x = Pack(tuple(part(x) for part in parts), names=labels_of(parts))
+    if isinstance(x, Pack):
+        return Join.over(x, Majority(_checked(weights, x.names), x.names))
+    return Call((x,), step=Step(fn=OfColumns(_checked(weights, None)), name="vote", vectorized=True, named=False))
 
 
 class Majority:

@@ -17,6 +17,7 @@ import numpy as np
 from stretto._column import Column, scatter
 from stretto._ir import (
     UNDECIDED,
+    Around,
     Aside,
     Call,
     Choose,
@@ -89,6 +90,8 @@ async def visit(node: Node, columns: list[Column], backend: Backend, scope: Scop
             return await backend.run(stage, tuple(columns), scope)
         case Pack(names=names):
             return Column.pack(names, columns, columns[0].size)
+        case Join(inline=True):
+            return await _join(node, columns, backend, scope)
         case Input():
             raise AssertionError("an input has its value from outside")
         case _:
@@ -114,11 +117,13 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
         case Recover():
             return await _recover(node, columns[0], backend, scope)
         case Join():
-            return await _join(node, columns[0], backend, scope)
+            return await _join(node, [columns[0]] * len(node.members), backend, scope)
         case Within():
             return await _within(node, columns[0], backend, scope)
         case Each():
             return await _each(node, columns[0], backend, scope)
+        case Around():
+            return await _around(node, columns[0], backend, scope)
         case Aside():
             given = columns[-1]
             backend.aside(lambda: evaluate(node.body, (given,), backend, Scope()))
@@ -253,7 +258,7 @@ class _Tally:
         try:
             answer = self.node.until(arrived, waiting)
         except StrettoError as error:
-            self.errors[i] = error.under(named(self.node))
+            self.errors[i] = error if self.node.inline else error.under(named(self.node))
         except Exception as error:
             self.errors[i] = step_error(named(self.node), error)
         else:
@@ -272,31 +277,64 @@ class _Tally:
         return Column(self.answers, len(self.answers), self.errors)
 
 
-async def _join(node: Join, column: Column, backend: Backend, scope: Scope) -> Column:
-    tally = _Tally(node, column.size)
-    if not any(plan.waits for plan in node.members):
-        for name, plan in zip(node.names, node.members, strict=True):
-            rows = list(tally.open)
-            if not rows:
-                break
-            some = column if len(rows) == column.size else column.take(rows)
+async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scope) -> Column:
+    size = columns[0].size
+    tally = _Tally(node, size)
+
+    async def member(name: str, plan: Plan, column: Column) -> None:
+        rows = list(tally.open)
+        if rows:
+            some = column if len(rows) == size else column.take(rows)
             tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
+
+    members = list(zip(node.names, node.members, columns, strict=True))
+    if not any(plan.waits for plan in node.members):
+        for each in members:
+            await member(*each)
         return tally.column()
     tally.arrays = None
 
-    async def member(name: str, plan: Plan) -> None:
-        rows = list(tally.open)
-        if not rows:
-            return
-        some = column if len(rows) == column.size else column.take(rows)
-        tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
+    async def beside(name: str, plan: Plan, column: Column) -> None:
+        await member(name, plan, column)
         if not tally.open:
             tasks.cancel_scope.cancel()
 
     async with anyio.create_task_group() as tasks:
-        for name, plan in zip(node.names, node.members, strict=True):
-            tasks.start_soon(member, name, plan)
+        for each in members:
+            tasks.start_soon(beside, *each)
     return tally.column()
+
+
+class _Body:
+    """The body of an `Around` over the rows at hand."""
+
+    def __init__(self, node: Around, column: Column, backend: Backend, scope: Scope) -> None:
+        self._node, self._column, self._backend, self._scope = node, column, backend, scope
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        return self._column.rows()
+
+    @property
+    def budget(self) -> float | None:
+        return self._scope.budget
+
+    async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
+        column = self._column if rows is None else self._column.take(rows)
+        result = await evaluate(self._node.body, (column,), self._backend, self._scope)
+        return under(self._node, result).outcomes()
+
+
+async def _around(node: Around, column: Column, backend: Backend, scope: Scope) -> Column:
+    try:
+        outcomes = await node.policy(_Body(node, column, backend, scope))
+        if len(outcomes) != column.size:
+            raise ValueError(f"{column.size} rows went in and {len(outcomes)} outcomes came out")
+    except StrettoError as error:
+        return Column.failed(type(error)(*error.args) for _ in range(column.size))
+    except Exception as error:
+        return Column.failed(step_error(named(node), error) for _ in range(column.size))
+    return Column.of_outcomes(outcomes)
 
 
 def named(node: Node) -> str:

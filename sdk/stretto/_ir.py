@@ -8,7 +8,7 @@ depth of a plan is bounded by memory alone.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final, Protocol, Self, runtime_checkable
 
@@ -255,7 +255,12 @@ class MemberCheck(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Join(Node):
-    """Members side by side, decided as soon as `until` can tell; the rest is cancelled or never started."""
+    """Members side by side, decided as soon as `until` can tell; the rest is cancelled or never started.
+
+    With one input all members get its value, and they are parts of this node: its name goes in front of their errors'
+    paths. With an input each, as for the branches of a fan-out, each member gets its own; an input that has failed is
+    what has arrived from its member, and errors keep their paths.
+    """
 
     members: tuple[Plan, ...] = field(kw_only=True)
     names: tuple[str, ...] = field(kw_only=True)
@@ -270,6 +275,19 @@ class Join(Node):
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
         """Give this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, members=plans)
+
+    @classmethod
+    def over(cls, fan_out: Pack, until: Until) -> Join:
+        """Give the node that decides from the branches of a fan-out as they arrive."""
+        same = Input()
+        return cls(
+            fan_out.inputs, members=(Plan((same,), same),) * len(fan_out.names), names=fan_out.names, until=until
+        )
+
+    @property
+    def inline(self) -> bool:
+        """Whether the members have inputs of their own."""
+        return len(self.inputs) > 1
 
     def label(self) -> str:
         """The members' names."""
@@ -330,6 +348,57 @@ class Aside(Node):
     @property
     def waits(self) -> bool:
         """It needs an event loop to start the body in."""
+        return True
+
+    def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
+        """Give this node over other inputs and sub-plans."""
+        return replace(self, inputs=inputs, body=plans[0])
+
+
+class Body(Protocol):
+    """What an `Around` holds, as its policy sees it: rows, and the means to have their outcomes."""
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        """The rows' values."""
+        ...
+
+    @property
+    def budget(self) -> float | None:
+        """The seconds left for the request, or None where there is no deadline."""
+        ...
+
+    async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
+        """Give the outcomes, values or errors, of the rows at these positions, or of all. It may be cancelled."""
+        ...
+
+
+class Policy(Protocol):
+    """Decides when, how often and whether the body of an `Around` runs; never what it means.
+
+    It gives an outcome, a value or a `StrettoError`, for each of the body's rows. What it remembers between calls is
+    this process's own: it pickles without.
+    """
+
+    async def __call__(self, body: Body, /) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Around(Node):
+    """The body's value; when and how often the body runs for it is up to the policy."""
+
+    body: Plan = field(kw_only=True)
+    policy: Policy = field(kw_only=True)
+    name: str = ""
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        """The body."""
+        return (self.body,)
+
+    @property
+    def waits(self) -> bool:
+        """A policy may wait."""
         return True
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import pickle
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import cloudpickle
@@ -18,6 +19,7 @@ import numpy as np
 from stretto._compile import Placement, compile_plan
 from stretto._ir import (
     UNDECIDED,
+    Around,
     Aside,
     Call,
     Choose,
@@ -88,6 +90,8 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
         # What failed before a stage fails whoever needs it in there.
         given = [await _outcome(each, memo, request) for each in node.inputs]
         return await _plan(node.step.plan, given, request)
+    if isinstance(node, Join) and node.inline:
+        return await _join(node, [partial(_node, each, memo, request) for each in node.inputs], request)
     inputs = [await _node(each, memo, request) for each in node.inputs]
     try:
         match node:
@@ -100,18 +104,19 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
             case Recover():
                 return await _recover(node, inputs[0], request)
             case Join():
-                return await _join(node, inputs[0], request)
+                return await _join(node, [partial(_given, inputs[0])] * len(node.members), request)
             case Within():
                 return await _within(node, inputs[0], request)
             case Each():
                 return await _each(node, inputs[0], request)
+            case Around(body=body):
+                return await _plan(body, [inputs[0]], request)
             case Aside():
                 return inputs[0]
             case _:
                 raise AssertionError(f"no meaning for {type(node).__name__}")
     except StrettoError as error:
-        name = getattr(node, "name", "") or type(node).__name__.lower()
-        raise error.under(name) if node.plans else error from None
+        raise error.under(_name(node)) if node.plans else error from None
 
 
 async def _outcome(node: Node, memo: dict[Node, Any], request: Any) -> Any:
@@ -186,11 +191,15 @@ async def _each(node: Each, cell: Any, request: Any) -> Any:
     return [[_value(await _plan(node.body, [[element]], request)) for element in elements]]
 
 
-async def _join(node: Join, cell: Any, request: Any) -> Any:
+async def _given(cell: Any) -> Any:
+    return cell
+
+
+async def _join(node: Join, inputs: Sequence[Callable[[], Awaitable[Any]]], request: Any) -> Any:
     arrived: dict[str, Any] = {}
-    for member, plan in zip(node.names, node.members, strict=True):
+    for member, plan, cell in zip(node.names, node.members, inputs, strict=True):
         try:
-            arrived[member] = _value(await _plan(plan, [cell], request))
+            arrived[member] = _value(await _plan(plan, [await cell()], request))
         except StrettoError as error:
             arrived[member] = error
         waiting = tuple(each for each in node.names if each not in arrived)
@@ -199,10 +208,14 @@ async def _join(node: Join, cell: Any, request: Any) -> Any:
         except StrettoError:
             raise
         except Exception as error:
-            raise StepError("", type(error).__name__, str(error)) from error
+            raise StepError(_name(node) if node.inline else "", type(error).__name__, str(error)) from error
         if answer is not UNDECIDED:
             return [answer]
-    raise StepError("", "Undecided", "all members answered, and none of it decides")
+    raise StepError(_name(node) if node.inline else "", "Undecided", "all members answered, and none of it decides")
+
+
+def _name(node: Node) -> str:
+    return getattr(node, "name", "") or type(node).__name__.lower()
 
 
 def same(a: Any, b: Any) -> bool:

@@ -1,6 +1,7 @@
-"""The compiler: check, share, place and fuse, each a function from plan to plan that keeps its meaning."""
+"""The compiler: check, share, defer, place and fuse, each a function from plan to plan that keeps its meaning."""
 
 from stretto._compile.check import check
+from stretto._compile.defer import defer
 from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
 from stretto._compile.place import Placement, Profile, place
@@ -14,6 +15,7 @@ __all__ = [
     "Profile",
     "check",
     "compile_plan",
+    "defer",
     "explain",
     "fuse",
     "place",

@@ -34,14 +34,20 @@ def _check_fit(node: Node) -> None:
     match node:
         case Call(step=Step(fn=fn), inputs=(Pack(names=names, inputs=members),)) if isinstance(fn, MemberCheck):
             fn.check_members({name: _answers(member) for name, member in zip(names, members, strict=True)})
-        case Join(until=until, names=names, members=plans) if isinstance(until, MemberCheck):
-            until.check_members({name: _answers(plan.output) for name, plan in zip(names, plans, strict=True)})
+        case Join(until=until, names=names) if isinstance(until, MemberCheck):
+            until.check_members({name: _answers(_last(node, i)) for i, name in enumerate(names)})
         case Call(step=Step() as step, inputs=(Pack(names=names),)):
             check_after_fan_out(step, names)
         case Call(step=Step() as step, inputs=(Call(step=Step() as before),)):
             check_after_model(step, before)
         case _:
             pass
+
+
+def _last(node: Join, i: int) -> Node:
+    """Give what a member answers with: where the members are branches of a fan-out, what the branch ends in."""
+    plan = node.members[i]
+    return node.inputs[i] if node.inline and plan.output in plan.inputs else plan.output
 
 
 def _answers(node: Node) -> Answers:

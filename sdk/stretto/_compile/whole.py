@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto._compile.check import check
+from stretto._compile.defer import defer
 from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
 from stretto._compile.place import Placement, Profile, place
@@ -14,15 +15,16 @@ from stretto.errors import PipelineError
 
 
 def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | None = None) -> Plan:
-    """Give the plan of stages that runs: checked, with equal work shared, each part in its place, the rest fused.
+    """Give the plan of stages that runs: checked, work shared, its place found, the rest fused.
 
-    ``"fused"`` keeps all in one process but for what asks for resources; ``"split"`` gives a deployment to every model;
-    ``"auto"`` gives one to what by the `profile` costs more than a hop.
+    Equal work is done once, and what may not be wanted is left for later. ``"fused"`` keeps all in one process but for
+    what asks for resources; ``"split"`` gives a deployment to every model; ``"auto"`` gives one to what by the
+    `profile` costs more than a hop.
 
     Raises:
         PipelineError: a check failed; the message names the part and says what to do.
     """
-    return fuse(place(share(check(plan)), placement, profile))
+    return fuse(place(defer(share(check(plan))), placement, profile))
 
 
 _UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"

@@ -16,10 +16,12 @@ from stretto._evaluate import evaluate
 from stretto._ir import Call, Input, Pack, Plan, Stage
 from stretto._ray import ray, serve, serve_errors
 from stretto._scope import Scope, Span, late
+from stretto.backends.base import step_error
+from stretto.backends.calls import Handle, unsendable
 from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
-from stretto.backends.parcel import owned, pack, unpack
-from stretto.backends.serve import LANES, Handle, ServeBackend
+from stretto.backends.parcel import owned, pack
+from stretto.backends.serve import LANES, ServeBackend
 from stretto.errors import StrettoError
 from stretto.server.app import make_app
 from stretto.transports.base import Metadata, Trace
@@ -27,6 +29,13 @@ from stretto.transports.local import LocalTransport
 
 PING = 5.0
 """Seconds in which every deployment must answer for the application to call itself ready."""
+
+
+PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
+SEPARATE = (
+    "replicas run its code in a second thread, which a handle call pays for twice; where no step blocks the event loop "
+    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
+)
 
 
 class Host:
@@ -37,12 +46,17 @@ class Host:
         self._name = name
         self._backend = InlineBackend()
 
-    async def run(self, column: Column, traced: bool, budget: float | None) -> tuple[Column, list[Span]]:
-        """Give the outcomes of the rows, with the spans of the work if it is traced."""
+    async def run(self, column: Column, traced: bool, careful: bool, budget: float | None) -> tuple[Column, list[Span]]:
+        """Give the outcomes of the rows, with the spans of the work if it is traced.
+
+        A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
+        """
         scope = Scope(Scope.starting(budget).deadline, [] if traced else None)
         if scope.expired:
             return Column.failed(late(f"before deployment {self._name!r} began") for _ in range(column.size)), []
         answer = await evaluate(self._plan, (owned(column),), self._backend, scope)
+        if careful:
+            answer = Column.of_outcomes(_portable(answer.outcomes(), self._name))
         return answer, [replace(span, place=_place()) for span in scope.spans or ()]
 
     async def ping(self, budget: float | None) -> None:
@@ -93,16 +107,16 @@ class Ingress:
         """Give the address at which the replica answers HTTP itself, or the empty string."""
         return self._address.url if self._address is not None and self._direct is not None else ""
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, budget: float | None) -> Any:
-        """Give an outcome for each row, or the error of the whole call."""
+    async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
+        """Give an outcome for each row, or the error of the whole call.
+
+        A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
+        """
         try:
-            return pack(await self._transport.outcomes(owned(rows), budget, step))
+            outcomes = await self._transport.outcomes(owned(rows), budget, step)
         except StrettoError as error:
             return error
-
-    async def predict(self, row: Any, budget: float | None) -> Any:
-        """Give the outcome of one row."""
-        return unpack(await self.outcomes([row], "", budget))[0]
+        return _portable(outcomes, self._transport.name) if careful else pack(outcomes)
 
     async def trace(self, row: Any, budget: float | None) -> Trace:
         """Answer one row alone, noting what happened on the way."""
@@ -150,6 +164,11 @@ def _is_even(plan: Plan) -> bool:
     # Every row needs all of the plan, and no row waits for work that only another one needs.
     calls = [node for node in plan.order if not isinstance(node, Input | Pack)]
     return all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
+
+
+def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
+    failures = unsendable(outcomes)
+    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:

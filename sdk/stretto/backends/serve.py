@@ -1,26 +1,24 @@
-"""Deployments of Ray Serve as the place where hosted stages run, and the boundary where Ray's errors become ours."""
+"""Deployments of Ray Serve as the place where hosted stages run."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import anyio
 
 from stretto._coalesce import Coalescer
 from stretto._column import Column, scatter
 from stretto._ir import Stage, Step
-from stretto._ray import ray_errors, serve_errors
 from stretto._scope import Scope, Span, late
+from stretto.backends.base import step_error
+from stretto.backends.calls import TRIES, Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned
-from stretto.errors import ConnectionFailed, NotFound, Overloaded, StepError, StrettoError
-
-TRIES = 3
-"""How many replicas a call is given to before it counts as failed: predictions are idempotent."""
+from stretto.backends.quarantine import Quarantine
+from stretto.errors import Overloaded, StrettoError
 
 LANES = 2
 """The calls of one replica under way at once: while one is answered the next is on its way; more would be smaller."""
@@ -28,18 +26,8 @@ LANES = 2
 MAX_BATCH = 512
 """The rows that one handle call takes from concurrent requests."""
 
-Handle: TypeAlias = Any
-"""A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
-
 Sent: TypeAlias = tuple[Column, float | None]
 """The rows of one request for a hosted stage, with their deadline."""
-
-
-DIED = (ray_errors.RayActorError, ray_errors.ObjectLostError)
-"""What a call ends in whose replica died, or is out of reach."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class ServeBackend(InlineBackend):
@@ -79,8 +67,9 @@ class Hosted:
 
     def __init__(self, name: str, handle: Handle, lanes: int | None) -> None:
         self._name = name
-        self._run = handle.options(method_name="run")
-        self._ping = handle.options(method_name="ping")
+        self._run = by_value(handle, "run")
+        self._ping = by_value(handle, "ping")
+        self._quarantine = Quarantine[Column]()
         self._queue: Coalescer[Sent, Column] | None = None
         if lanes is not None:
             self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=f"deployment {name!r}")
@@ -118,7 +107,7 @@ class Hosted:
         if scope.spans is not None:
             return await self._traced(sent, scope, scope.spans)
         if self._queue is None:
-            return await self._alone(sent, scope.deadline)
+            return await self._outcomes(sent, scope.deadline)
         try:
             return await self._queue.submit((sent, scope.deadline), sent.size)
         except Overloaded as full:
@@ -129,115 +118,56 @@ class Hosted:
         start = time.time()
         inner: list[Span] = []
         try:
-            answer, inner = await self._ask(sent, scope.deadline, traced=True)
+            answer, inner = await self._ask(sent, scope.deadline, traced=True, tries=TRIES)
         except Exception as error:
-            answer = self._failed(sent, error)
+            answer = self._failed(sent.size, error)
         finally:
             place = inner[0].place if inner else ""
             spans += [Span(self._name, "handle", start, time.time(), sent.size, place), *inner]
         return answer
 
     async def _together(self, items: list[Sent]) -> list[Column]:
-        if len(items) > 1:
-            whole = Column.concat([column for column, _ in items])
-            # One request's rows may be what brings the call down: the others must not go down with them.
-            with suppress(Exception):
-                answer, _ = await self._ask(whole, latest([each for _, each in items]), tries=1)
-                return _parts(answer, [column.size for column, _ in items])
-        found = await apart(items, lambda item, tries: self._ask(*item, tries=tries))
-        return [
-            self._failed(item[0], each) if isinstance(each, Exception) else each[0]
-            for item, each in zip(items, found, strict=True)
-        ]
+        whole = Column.concat([column for column, _ in items])
+        answer = await self._outcomes(whole, latest([each for _, each in items]))
+        return _parts(answer, [column.size for column, _ in items])
 
-    async def _alone(self, column: Column, deadline: float | None) -> Column:
+    async def _outcomes(self, column: Column, deadline: float | None) -> Column:
+        async def ask(rows: range) -> Column:
+            part = column if len(rows) == column.size else column.part(rows.start, rows.stop)
+            return (await self._ask(part, deadline))[0]
+
         try:
-            return (await self._ask(column, deadline))[0]
+            answers = await self._quarantine.answers(column.size, ask)
         except Exception as error:
-            return self._failed(column, error)
+            return self._failed(column.size, error)
+        return Column.concat(
+            [self._failed(len(rows), each) if isinstance(each, Exception) else each for rows, each in answers]
+        )
 
     async def _ask(
-        self, column: Column, deadline: float | None, *, traced: bool = False, tries: int = TRIES
+        self, column: Column, deadline: float | None, *, traced: bool = False, tries: int = 1
     ) -> tuple[Column, list[Span]]:
-        answer, spans = await call(self._run, column, traced, deadline=deadline, tries=tries)
-        return owned(answer), spans
-
-    def _failed(self, column: Column, error: Exception) -> Column:
-        return Column.failed(translated(error, self._name) for _ in range(column.size))
-
-
-async def call(method: Handle, *args: Any, deadline: float | None, tries: int = TRIES) -> Any:
-    """Give what a replica answers; where one dies under the call, ask another.
-
-    The replica is told the seconds that are left, as the last argument: Serve itself carries no deadline. Cancelling
-    this cancels the replica's work.
-    """
-    for left in range(tries - 1, -1, -1):
-        response = method.remote(*args, Scope(deadline).budget)
         try:
-            return await response
-        except (asyncio.CancelledError, serve_errors.RequestCancelledError) as error:
-            # Serve 2.60 lets the replica go on when only the await is cancelled (DeploymentResponse.__await__), and
-            # says so by one or the other exception, as it happens to be far with the call.
-            response.cancel()
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                # The one that came in goes out: AnyIO knows its own cancellation by that object.
-                inner = error.__context__
-                raise (inner if isinstance(inner, asyncio.CancelledError) else error) from None
-            # Nobody cancelled this task: a replica that is shutting down has cancelled the call.
-            if not left:
-                raise ray_errors.RayActorError from None
-        except DIED:
-            if not left or Scope(deadline).expired:
+            answer, spans = await call(self._run, column, traced, False, deadline=deadline, tries=tries)
+            return owned(answer), spans
+        except Exception as error:
+            if not is_unsent(error):
                 raise
-    raise AssertionError("the last try returns or raises")
+        errors = {i: step_error(self._name, each) for i, each in unsendable(column.rows()).items()}
+        fine = [i for i in range(column.size) if i not in errors]
+        if not fine:
+            return Column.failed(errors.values()), []
+        answer, spans = await call(self._run, column.take(fine), traced, True, deadline=deadline, tries=tries)
+        return scatter(column.size, [(fine, owned(answer))], errors), spans
 
-
-async def apart(items: Sequence[Item], ask: Callable[[Item, int], Awaitable[Result]]) -> list[Result | Exception]:
-    """Give what comes of each item by itself, where together they brought a call down; `ask` is told how often to try.
-
-    Those whose replica dies once more, under them or under another of them, take their turns one after the other.
-    """
-    found: list[Any] = await asyncio.gather(*(ask(item, 1) for item in items), return_exceptions=True)
-    for i, each in enumerate(found):
-        if isinstance(each, DIED):
-            try:
-                found[i] = await ask(items[i], TRIES)
-            except Exception as error:
-                found[i] = error
-    return found
-
-
-def translated(error: Exception, where: str) -> StrettoError:
-    """Give the error of ours that says what Ray's did; `where` names the deployment."""
-    failure = _translation(error, where)
-    failure.__cause__ = error
-    return failure
+    def _failed(self, size: int, error: Exception) -> Column:
+        return Column.failed(translated(error, self._name) for _ in range(size))
 
 
 def latest(deadlines: list[float | None]) -> float | None:
     """Give the deadline of the most patient of requests that travel together; each watches its own."""
     known = [each for each in deadlines if each is not None]
     return max(known) if known and len(known) == len(deadlines) else None
-
-
-def _translation(error: Exception, where: str) -> StrettoError:
-    match error:
-        case serve_errors.BackPressureError():
-            return Overloaded(f"the queue in front of {where!r} is full; try again later", error.retry_after_s or 1.0)
-        case ray_errors.RayTaskError(cause=StrettoError() as cause):
-            return type(cause)(*cause.args)
-        case ray_errors.RayTaskError(cause=Exception() as cause):
-            return StepError(where, type(cause).__name__, str(cause))
-        case serve_errors.DeploymentUnavailableError():
-            return NotFound(f"deployment {where!r} is not there: it failed to come up, or was deleted")
-        case _ if isinstance(error, DIED):
-            return StepError(where, "ReplicaDied", "the replicas that were asked died or were out of reach")
-        case ray_errors.RayError() | serve_errors.RayServeException() | ConnectionError():
-            return ConnectionFailed(f"Ray Serve can't be asked for {where!r}: {error}")
-        case _:
-            return StepError(where, type(error).__name__, str(error))
 
 
 def _parts(answer: Column, sizes: list[int]) -> list[Column]:

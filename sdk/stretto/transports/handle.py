@@ -11,15 +11,17 @@ import numpy as np
 from stretto._coalesce import Coalescer
 from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly, ray
 from stretto._scope import Scope, late
+from stretto.backends.calls import Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.backends.parcel import pack, unpack
-from stretto.backends.serve import DIED, MAX_BATCH, TRIES, Handle, apart, call, latest, translated
-from stretto.errors import NotFound, StrettoError
+from stretto.backends.quarantine import Quarantine
+from stretto.backends.serve import MAX_BATCH, latest
+from stretto.errors import InputError, NotFound, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
 CHUNK = 16_384
 """The rows of a handle call where one request brings more."""
 
-METHODS = ("outcomes", "predict", "trace", "metadata", "ready", "lanes")
+METHODS = ("outcomes", "trace", "metadata", "ready", "lanes")
 PATIENCE = 10.0
 """Seconds in which an application says whether it is ready, and what it is."""
 
@@ -42,6 +44,7 @@ class HandleTransport(Transport):
         self._direct_url = direct_url
         self._methods: dict[str, Handle] = {}
         self._queue: Coalescer[Row, Any] | None = None
+        self._quarantine = Quarantine[list[Any]]()
 
     @property
     def where(self) -> str:
@@ -70,13 +73,15 @@ class HandleTransport(Transport):
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
         """Give an outcome for each of `rows`, from one step alone if named."""
         deadline = Scope.starting(timeout).deadline
+        if not self._methods:
+            await self._resolve()
         found: list[Any] = []
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             answers = None
             with anyio.move_on_after(Scope(deadline).budget):
-                answers = await self._ask("outcomes", pack(part), step, deadline=deadline)
-            found += [late(f"({timeout:g} s)") for _ in part] if answers is None else unpack(answers)
+                answers = await self._answers(part, step, deadline)
+            found += [late(f"({timeout:g} s)") for _ in part] if answers is None else answers
         return found
 
     async def trace(self, row: Any, timeout: float | None) -> Trace:
@@ -112,35 +117,58 @@ class HandleTransport(Transport):
         if self._queue is not None:
             return await self._queue.submit((row, deadline))
         # Some rows take a longer way than others: each travels alone, and they meet in front of each stage over there.
-        outcome = await self._ask("predict", row, deadline=deadline)
+        (outcome,) = await self._together([(row, deadline)])
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
 
     async def _together(self, items: list[Row]) -> Sequence[Any]:
-        rows, deadline = pack([row for row, _ in items]), latest([each for _, each in items])
-        alone = len(items) == 1
         try:
-            answer = await call(self._methods["outcomes"], rows, "", deadline=deadline, tries=TRIES if alone else 1)
+            return await self._answers([row for row, _ in items], "", latest([each for _, each in items]))
+        except StrettoError as error:
+            return [error] if len(items) == 1 else [type(error)(*error.args) for _ in items]
+
+    async def _answers(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
+        async def ask(at: range) -> list[Any]:
+            return await self._once(rows[at.start : at.stop], step, deadline)
+
+        try:
+            found = await self._quarantine.answers(len(rows), ask)
+        except StrettoError:
+            raise
         except Exception as error:
-            if alone or not isinstance(error, DIED):
-                return [translated(error, self._app) for _ in items]
-            # One row may be what brings the replica down: the others must not go down with it.
-            predict = self._methods["predict"]
-            found = await apart(items, lambda item, tries: call(predict, item[0], deadline=item[1], tries=tries))
-            return [translated(each, self._app) if isinstance(each, DIED) else each for each in found]
-        return [type(answer)(*answer.args) for _ in items] if isinstance(answer, StrettoError) else unpack(answer)
+            raise translated(error, self._app) from error
+        answers: list[Any] = []
+        for at, each in found:
+            answers += [translated(each, self._app)] * len(at) if isinstance(each, Exception) else each
+        return answers
+
+    async def _once(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
+        try:
+            return await self._outcomes(rows, step, False, deadline)
+        except Exception as error:
+            if not is_unsent(error):
+                raise
+        bad = {i: InputError(f"the row can't be sent: {error}") for i, error in unsendable(rows).items()}
+        fine = [row for i, row in enumerate(rows) if i not in bad]
+        answers = iter(await self._outcomes(fine, step, True, deadline) if fine else [])
+        return [bad[i] if i in bad else next(answers) for i in range(len(rows))]
+
+    async def _outcomes(
+        self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, deadline: float | None
+    ) -> list[Any]:
+        answer = await call(self._methods["outcomes"], pack(rows), step, careful, deadline=deadline, tries=1)
+        if isinstance(answer, StrettoError):
+            raise answer
+        return unpack(answer)
 
     async def _ask(self, method: str, *args: Any, deadline: float | None) -> Any:
         if not self._methods:
             await self._resolve()
         try:
-            answer = await call(self._methods[method], *args, deadline=deadline)
+            return await call(self._methods[method], *args, deadline=deadline)
         except Exception as error:
             raise translated(error, self._app) from error
-        if method == "outcomes" and isinstance(answer, StrettoError):
-            raise answer
-        return answer
 
     async def _resolve(self) -> None:
         """Have the methods at hand; this connects to Ray and starts Serve's router, which blocks."""
@@ -184,4 +212,4 @@ def routed(handle: Handle) -> Handle:
 
 
 def _methods(handle: Handle) -> dict[str, Handle]:
-    return {name: routed(handle).options(method_name=name) for name in METHODS}
+    return {name: by_value(routed(handle), name) for name in METHODS}
