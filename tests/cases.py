@@ -22,9 +22,25 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Each, Node, Pipeline, Within, composer, from_sklearn, model, parallel, step
+from stretto import Aside, Node, Pipeline, Within, composer, from_sklearn, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
-from stretto_composers import average, fallback, race, switch, vote
+from stretto_composers import (
+    agreement,
+    average,
+    cascade,
+    confidence,
+    each,
+    fallback,
+    flatten,
+    loop,
+    race,
+    rename,
+    select,
+    split,
+    switch,
+    tap,
+    vote,
+)
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
@@ -130,14 +146,17 @@ def slow_double(x: float) -> float:
     return x * 2
 
 
+def chances(x: float) -> dict[str, float]:
+    return {"low": 1 - x, "high": x}
+
+
+async def later_chances(x: float) -> dict[str, float]:
+    await asyncio.sleep(0.001)
+    return chances(x)
+
+
 async def never(x: Any) -> Any:
     await asyncio.sleep(60)
-
-
-@composer
-def each(x: Node, part: Pipeline) -> Node:
-    """The part for every element of a list."""
-    return Each((x,), body=part.plan())
 
 
 @composer
@@ -241,6 +260,49 @@ CASES = [
     Case("vectorized, knows its culprits", lambda: step(roots, vectorized=True), [4.0, -1.0, 9.0, -2.0]),
     Case("vectorized, raises", lambda: step(inverses, vectorized=True), [4.0, 0.0, 2.0, 0.0, 1.0]),
     Case("each", lambda: each(invert), [[1, 2], [], [1, 0], 5]),
+    Case("each recovers", lambda: each(fallback(invert, lambda x: None)), [[1, 0, 4], "12", {"a": 1}]),
+    Case(
+        "switch by a field",
+        lambda: switch("kind", {"root": lambda row: row["x"] ** 0.5, "inverse": lambda row: 1 / row["x"]}),
+        [{"kind": "root", "x": 4}, {"kind": "inverse", "x": 0}, {"x": 4}, {"kind": "square", "x": 1}, [1]],
+    ),
+    Case(
+        "switch by a model",
+        lambda: switch(iris_model("logistic"), {"setosa": lambda row: "small"}, default=iris_model("svm")),
+        [SETOSA, VIRGINICA, BAD_ROWS[0]],
+        split=True,
+    ),
+    Case(
+        "split by a field",
+        lambda: split({"old": (lambda row: "old", 0.5), "new": (lambda row: 1 / row["x"], 0.5)}, key="user"),
+        [*({"user": user, "x": user % 3} for user in range(12)), {"x": 1}, {"user": None, "x": 1}],
+    ),
+    Case("split by rows", lambda: split({abs: 1, invert: 2}, salt="b"), [1, 0, -1, 0.5, [1, 2], "x", None]),
+    Case(
+        "cascade",
+        lambda: cascade(iris_model("proba"), iris_model("svm"), until=confidence(0.9)),
+        [SETOSA, VIRGINICA, [5.9, 3.0, 4.9, 1.7], *BAD_ROWS[:3]],
+        split=True,
+    ),
+    Case(
+        "cascade by agreement",
+        lambda: cascade(
+            parallel(a=iris_model("logistic"), b=iris_model("third")), iris_model("svm"), until=agreement(1)
+        ),
+        [SETOSA, VIRGINICA, [5.9, 3.0, 4.9, 1.7], 3],
+    ),
+    Case(
+        "cascade that waits",
+        lambda: cascade(chances, later_chances, add_one, until=[confidence(0.9), confidence(0.6)], answer="tier"),
+        [0.95, 0.7, 0.5, 13, "x"],
+    ),
+    Case("loop", lambda: loop(lambda x: x * 2, until=lambda x: x > 8, limit=4), [1, 3, 0, -1, "x", None]),
+    Case("loop that waits", lambda: loop(add_one, lambda x: x > 14, 3, on_limit=invert), [11, 12, 13, 20, -3]),
+    Case("tap", lambda: tap(invert) >> abs, [2, 0, -1]),
+    Case("tap keeps refusals", lambda: tap(refuse_negative) >> iris_model("svm"), [-1, 1]),
+    Case("select from a request", lambda: select("a", "b") >> select("b"), [{"b": 1, "a": 2}, {"a": 1}, 7]),
+    Case("names", lambda: _two() >> rename(svm="machine") >> select("machine", "logistic"), [SETOSA, {}]),
+    Case("flatten", lambda: parallel(x=iris_model("proba"), y=lambda row: {"n": {"a": 1}}) >> flatten(), [SETOSA, 1]),
     Case("within", lambda: timeout(add_one, 30.0), [1, 13]),
     Case("within, late", lambda: timeout(never, 0.05), [1], expect=[DeadlineExceeded("")]),
     Case("beside", lambda: beside(abs, invert), [1, 0]),

@@ -8,7 +8,7 @@ its neighbours. Tasks are started only where something can wait: a plan in which
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import anyio
@@ -133,6 +133,8 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
 
 
 async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:
+    if not node.cases and node.default is not None:
+        return under(node, await evaluate(node.default, (column,), backend, scope))
     plans = dict(reversed(node.cases))
     chosen: dict[Plan, list[int]] = {}
     errors: dict[int, StrettoError] = {}
@@ -149,9 +151,21 @@ async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, 
         else:
             chosen.setdefault(plan, []).append(i)
     branches = [(plan, column if len(rows) == column.size else column.take(rows)) for plan, rows in chosen.items()]
-    results = await _side_by_side(branches, backend, scope)
+    if scope.spans is None:
+        results = await _side_by_side(branches, backend, scope)
+    else:
+        with scope.span(f"{named(node)}/{_taken(node, chosen)}", "case", column.size):
+            results = await _side_by_side(branches, backend, scope)
     parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
     return scatter(column.size, parts, errors)
+
+
+def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
+    """Give the cases that rows took, in the order written."""
+    taken = set(chosen)
+    return ", ".join(
+        [*(f"{key}" for key, plan in node.cases if plan in taken), *(["default"] * (node.default in taken))]
+    )
 
 
 async def _side_by_side(branches: list[tuple[Plan, Column]], backend: Backend, scope: Scope) -> list[Column]:
@@ -192,20 +206,27 @@ async def _each(node: Each, column: Column, backend: Backend, scope: Scope) -> C
     lists: list[list[Any]] = []
     for i, row in enumerate(column.rows()):
         try:
-            lists.append(list(row))
+            lists.append(_elements(row))
         except TypeError:
             errors[i] = StepError(named(node), "TypeError", f"needs a list, got {type(row).__name__}")
             lists.append([])
     flat = [element for row in lists for element in row]
-    result = under(node, await evaluate(node.body, (Column.of(flat),), backend, scope)) if flat else Column.of([])
+    result = await evaluate(node.body, (Column.of(flat),), backend, scope) if flat else Column.of([])
     answers, start, values = result.rows(), 0, list[Any]()
     for i, row in enumerate(lists):
         values.append(answers[start : start + len(row)])
-        failed = next((result.errors[at] for at in range(start, start + len(row)) if at in result.errors), None)
+        failed = next((at for at in range(start, start + len(row)) if at in result.errors), None)
         if failed is not None:
-            errors[i] = failed
+            errors[i] = result.errors[failed].under(str(failed - start)).under(named(node))
         start += len(row)
     return Column(values, column.size, errors)
+
+
+def _elements(row: Any) -> list[Any]:
+    # Text and dicts can be iterated, and whoever gives one where a list belongs does not mean its letters or keys.
+    if isinstance(row, str | bytes | Mapping):
+        raise TypeError
+    return list(cast("Iterable[Any]", row))
 
 
 class _Tally:

@@ -173,7 +173,9 @@ class Choose(Node):
         return replace(self, inputs=inputs, cases=cases, default=self.default and plans[-1])
 
     def label(self) -> str:
-        """The cases' keys."""
+        """The cases' keys, where there is a choice."""
+        if not self.cases:
+            return ""
         return ", ".join([*(repr(key) for key, _ in self.cases), *(["default"] if self.default else [])])
 
 

@@ -32,8 +32,8 @@ class Estimator(Protocol):
 class Pipeline(Generic[In, Out]):
     """A composition of parts: a function from a node to a node.
 
-    A part is a model, a bare fitted estimator, a function (plain or ``async def``) or another pipeline. ``a >> b``
-    gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+    A part is a model, a bare fitted estimator, a function (plain or ``async def``), another pipeline or its plan.
+    ``a >> b`` gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
 
     Raises:
         PipelineError: a part that is none of these.
@@ -68,7 +68,7 @@ class Pipeline(Generic[In, Out]):
         self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
         self._text = f"Pipeline({whole._inner()})"
         if whole._plan is not None:
-            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text)
+            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text, whole.label)
         self._label = whole.label
 
     @property
@@ -98,7 +98,7 @@ class Pipeline(Generic[In, Out]):
         if self._plan is None:
             start = Input()
             try:
-                self._plan = PipelinePlan(start, self(start), self.text)
+                self._plan = PipelinePlan(start, self(start), self.text, self.label)
             except RecursionError as error:
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
@@ -148,7 +148,7 @@ class Pipeline(Generic[In, Out]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return restored, (self.plan(), self._inner(), self._label)
+        return _restored, (self.plan(), self._inner(), self._label)
 
 
 Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Callable[[X], Y]
@@ -169,8 +169,7 @@ def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, 
     return pipeline
 
 
-def restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    """Give the pipeline of a plan, as it was written and named."""
+def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
     return atom(functools.partial(graft, plan), text, label)
 
 
@@ -186,6 +185,8 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
     """Take anything that can stand in a composition as a pipeline."""
     if isinstance(part, Pipeline):
         return cast("Pipeline[Any, Any]", part)
+    if isinstance(part, PipelinePlan):
+        return atom(functools.partial(graft, part), part.written, part.label)
     if is_estimator(part):
         return _of_step(model_step(part), default_name(part))
     if isinstance(part, type) and is_estimator_class(part):
@@ -454,5 +455,8 @@ def _shown(value: Any) -> str:
         return cast("Pipeline[Any, Any]", value)._inner()
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
-        return "{" + ", ".join(f"{key!r}: {_shown(each)}" for key, each in pairs) + "}"
-    return _function_name(value) if inspect.isroutine(value) else repr(value)
+        return "{" + ", ".join(f"{_shown(key)}: {_shown(each)}" for key, each in pairs) + "}"
+    if type(value) in (list, tuple):
+        inside = ", ".join(map(_shown, cast("list[Any]", value)))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside},)" if len(value) == 1 else f"({inside})"
+    return _function_name(value) if inspect.isroutine(value) or isinstance(value, type) else repr(value)

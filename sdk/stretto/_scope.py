@@ -15,7 +15,8 @@ class Span:
     """A stretch of work in one request: which step, where, when and over how many rows.
 
     `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
-    `kind` is ``"step"``, ``"stage"`` or ``"handle"`` (a call of a Serve deployment); `place` names the process.
+    `kind` is ``"step"``, ``"stage"``, ``"handle"`` (a call of a Serve deployment) or ``"case"`` (a choice, named by the
+    composer and the case the row took: ``split/candidate``); `place` names the process.
     """
 
     name: str

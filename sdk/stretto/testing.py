@@ -185,10 +185,19 @@ async def _within(node: Within, cell: Any, request: Any) -> Any:
 
 async def _each(node: Each, cell: Any, request: Any) -> Any:
     try:
-        elements = list(_value(cell))
+        value = _value(cell)
+        if isinstance(value, str | bytes | dict):
+            raise TypeError(f"not {value!r}")
+        elements = list(value)
     except TypeError as error:
         raise StepError("", "TypeError", f"needs a list: {error}") from error
-    return [[_value(await _plan(node.body, [[element]], request)) for element in elements]]
+    answers: list[Any] = []
+    for place, element in enumerate(elements):
+        try:
+            answers.append(_value(await _plan(node.body, [[element]], request)))
+        except StrettoError as error:
+            raise error.under(str(place)) from None
+    return [answers]
 
 
 async def _given(cell: Any) -> Any:

@@ -14,7 +14,7 @@ from stretto._column import Column
 from stretto._compile.fuse import fuse
 from stretto._evaluate import evaluate
 from stretto._ir import Call, Input, Pack, Plan, Stage
-from stretto._ray import ray, serve, serve_errors
+from stretto._ray import ray, separate_thread, serve, serve_errors
 from stretto._scope import Scope, Span, late
 from stretto.backends.base import step_error
 from stretto.backends.calls import Handle, unsendable
@@ -106,6 +106,11 @@ class Ingress:
     async def direct(self, budget: float | None) -> str:
         """Give the address at which the replica answers HTTP itself, or the empty string."""
         return self._address.url if self._address is not None and self._direct is not None else ""
+
+    async def advice(self, budget: float | None) -> tuple[str, ...]:
+        """Say what could be faster, of what is settled when a cluster comes up or an application is deployed."""
+        proxied = () if await self.direct(budget) else (PROXIED,)
+        return (*proxied, SEPARATE) if separate_thread() else proxied
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
         """Give an outcome for each row, or the error of the whole call.
