@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from stretto import Client, Pipeline, model, parallel, step
+from stretto import Client, Pipeline, deploy, model, parallel, step
 from stretto._frames import Frame, as_row, as_rows
 from stretto.errors import InputError
 from stretto.testing import serving
@@ -228,3 +228,15 @@ def test_what_is_no_frame_is_left_as_it_is() -> None:
 def test_frames_are_loaded_only_where_there_are_some() -> None:
     code = "import sys, stretto; stretto.Client(len); assert not {'narwhals', 'pandas', 'polars'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+async def test_a_frame_goes_by_handle_and_through_a_split_deployment() -> None:
+    both = parallel(people=model(people, name="people", output="proba"), again=model(people, name="again"))
+    async with deploy(both, name="frames", placement="split", ray_actor_options={"num_cpus": 0.01}) as client:
+        answers = await client.predict_many(PEOPLE)
+        np.testing.assert_allclose([each["people"] for each in answers], EXPECTED)
+        assert (await client.predict(PEOPLE.iloc[0]))["again"] == people.predict(PEOPLE[:1])[0]
+        async with Client(client.direct_url) as direct:
+            assert (await direct.predict_many(PEOPLE[:3]))[2]["again"] == answers[2]["again"]

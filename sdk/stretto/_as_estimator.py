@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from stretto._frames import as_rows
 from stretto._ir import Call, Step
 from stretto._models import answers_of, classes_of, features_of
-from stretto._pipeline import Pipeline, as_pipeline, restored
+from stretto._pipeline import Pipeline, as_pipeline
 from stretto.client import Client
 from stretto.errors import PipelineError
 
@@ -140,11 +140,10 @@ class PipelineEstimator(BaseEstimator):
 
     # A pipeline is made of functions between nodes, which skops can't write; its plan is made of data.
     def __getstate__(self) -> dict[str, Any]:
-        parts = {"plan": self.pipeline.plan(), "text": self.pipeline.text, "label": self.pipeline.label}
-        return {**parts, "classes": self.classes, "output": self.output}
+        return {"plan": self.pipeline.plan(), "classes": self.classes, "output": self.output}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.pipeline = restored(state["plan"], state["text"], state["label"])
+        self.pipeline = as_pipeline(state["plan"])
         self.classes, self.output = state["classes"], state["output"]
 
     def __sklearn_is_fitted__(self) -> bool:

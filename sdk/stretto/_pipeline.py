@@ -148,7 +148,7 @@ class Pipeline(Generic[In, Out]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return restored, (self.plan(), self._inner(), self._label)
+        return _restored, (self.plan(), self._inner(), self._label)
 
 
 Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Callable[[X], Y]
@@ -169,8 +169,7 @@ def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, 
     return pipeline
 
 
-def restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    """Give the pipeline of a plan, as it was written and named."""
+def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
     return atom(functools.partial(graft, plan), text, label)
 
 

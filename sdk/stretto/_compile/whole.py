@@ -47,8 +47,8 @@ class PipelinePlan(Plan):
         return super().__getstate__(), self.written, self.label
 
     def __setstate__(self, state: Any) -> None:
-        plan, self.written, self.label = state
-        super().__setstate__(plan)
+        graph, self.written, self.label = state
+        super().__setstate__(graph)
 
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
         """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.

@@ -25,6 +25,11 @@ class Rows:
 
     schema: Intake
 
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """The names of the features in order, where they are known."""
+        return self.schema.features
+
     def __call__(self, column: Any) -> Any:
         """Give the rows as the estimator takes them.
 
