@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Node, Pipeline, composer, model, parallel, step
+from stretto import Aside, Node, Pipeline, composer, from_sklearn, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
 from stretto_composers import (
     agreement,
@@ -89,6 +93,23 @@ def regressors() -> tuple[Pipeline[Any, Any], Pipeline[Any, Any], np.ndarray]:
     data, target = load_diabetes(return_X_y=True)
     ridge, linear = Ridge().fit(data, target), LinearRegression().fit(data, target)
     return model(ridge, name="ridge"), model(linear, name="linear"), data
+
+
+@functools.cache
+def people() -> tuple[Pipeline[Any, Any], list[Any]]:
+    """A model of numbers and strings, and rows of which some are bad."""
+    rows = [{"age": 30.0 + i, "colour": colour} for i, colour in enumerate(["red", "blue", "red", "green"] * 5)]
+    columns = ColumnTransformer([("age", StandardScaler(), ["age"]), ("colour", OneHotEncoder(), ["colour"])])
+    fitted = make_pipeline(columns, LogisticRegression())
+    fitted.fit(DataFrame(rows), [row["colour"] == "red" for row in rows])
+    bad = [{"age": 30.0, "colour": "pink"}, {"age": "old", "colour": "red"}, {"colour": "red"}, [30.0, None], "red"]
+    return model(fitted, name="people"), [rows[0], *bad, list(rows[1].values())]
+
+
+def ensemble() -> Pipeline[Any, Any]:
+    data, target = load_iris(return_X_y=True)
+    members = [("logistic", LogisticRegression(max_iter=1000)), ("svm", make_pipeline(StandardScaler(), SVC()))]
+    return from_sklearn(VotingClassifier(members).fit(data, target), features=FEATURES, labels=["a", "b", "c"])
 
 
 def longest(said: dict[str, str]) -> str:
@@ -207,6 +228,8 @@ CASES = [
         "a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True
     ),
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
+    Case("strings and numbers", lambda: people()[0], people()[1], split=True),
+    Case("taken apart", ensemble, [SETOSA, VIRGINICA, *BAD_ROWS], split=True),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
     Case(

@@ -22,6 +22,19 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
+class Reading(Protocol):
+    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for those that read alike."""
+        ...
+
+    def given(self, column: Any) -> Any:
+        """Give what the function takes instead of the column; what it raises is the function's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """A function applied to a value.
@@ -29,7 +42,8 @@ class Step:
     `fn` takes one row's value, or with `vectorized` a column of them: a list or an array with a row each, or after
     a fan-out a dict of such columns; and gives as many. A `blocking` function runs in a thread of its own; an
     ``async def`` one is awaited. Equal `key`s of `pure` steps mean equal work, which is done once. `options` say where
-    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on).
+    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on). With a `reading`, `fn` takes a
+    column, or what that reading made of it: steps that read one column alike share the work.
     """
 
     fn: Callable[..., Any]
@@ -40,6 +54,7 @@ class Step:
     key: Hashable = None
     options: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
+    reading: Reading | None = None
     asynchronous: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -216,6 +231,28 @@ class UntilMany(Protocol):
     """
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> tuple[Any, Any] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of a member's answers before anything runs.
+
+    `output` is the kind of a model's, as in ``model(..., output=)``, or the empty string; `classes` are what it tells
+    apart, as its answers name them and in the order of its probabilities, or None.
+    """
+
+    output: str = ""
+    classes: tuple[Any, ...] | None = None
+
+
+@runtime_checkable
+class MemberCheck(Protocol):
+    """A step's function over a fan-out, or an `until`, that refuses members whose answers do not go together.
+
+    It is asked when the pipeline is compiled, and raises `PipelineError`.
+    """
+
+    def check_members(self, members: Mapping[str, Answers], /) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -445,7 +482,7 @@ class Plan:
     def __repr__(self) -> str:
         return self.text
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> Any:
         # A chain of nodes pickled by its links would recurse as deep as it is long: the nodes go as a flat list.
         place: dict[Node, int] = {node: index for index, node in enumerate(self.inputs)}
         rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]] = []
@@ -453,16 +490,15 @@ class Plan:
             rest = {each.name: getattr(node, each.name) for each in fields(node) if each.name != "inputs"}
             rows.append((type(node), tuple(place[each] for each in node.inputs), rest))
             place[node] = len(place)
-        return restore, (len(self.inputs), rows, place[self.output])
+        return len(self.inputs), rows, place[self.output]
 
-
-def restore(inputs: int, rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]], output: int) -> Plan:
-    """Give the plan that a pickled one was."""
-    nodes: list[Node] = [Input() for _ in range(inputs)]
-    starts = tuple(node for node in nodes if isinstance(node, Input))
-    for kind, places, rest in rows:
-        nodes.append(kind(tuple(nodes[place] for place in places), **rest))
-    return Plan(starts, nodes[output])
+    def __setstate__(self, state: Any) -> None:
+        inputs, rows, output = state
+        nodes: list[Node] = [Input() for _ in range(inputs)]
+        starts = tuple(node for node in nodes if isinstance(node, Input))
+        for kind, places, rest in rows:
+            nodes.append(kind(tuple(nodes[place] for place in places), **rest))
+        Plan.__init__(self, starts, nodes[output])
 
 
 def _order(inputs: tuple[Input, ...], output: Node) -> tuple[Node, ...]:
