@@ -13,28 +13,40 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Node, Pipeline, Within, composer, model, parallel, step
+from stretto import Aside, Node, Pipeline, composer, from_sklearn, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
 from stretto_composers import (
     agreement,
     average,
+    cache,
     cascade,
     confidence,
+    default,
     each,
     fallback,
     flatten,
+    guard,
+    hedge,
+    limit,
     loop,
     race,
     rename,
+    retry,
     select,
+    shadow,
     split,
     switch,
     tap,
+    timeout,
     vote,
 )
 
@@ -81,6 +93,23 @@ def regressors() -> tuple[Pipeline[Any, Any], Pipeline[Any, Any], np.ndarray]:
     data, target = load_diabetes(return_X_y=True)
     ridge, linear = Ridge().fit(data, target), LinearRegression().fit(data, target)
     return model(ridge, name="ridge"), model(linear, name="linear"), data
+
+
+@functools.cache
+def people() -> tuple[Pipeline[Any, Any], list[Any]]:
+    """A model of numbers and strings, and rows of which some are bad."""
+    rows = [{"age": 30.0 + i, "colour": colour} for i, colour in enumerate(["red", "blue", "red", "green"] * 5)]
+    columns = ColumnTransformer([("age", StandardScaler(), ["age"]), ("colour", OneHotEncoder(), ["colour"])])
+    fitted = make_pipeline(columns, LogisticRegression())
+    fitted.fit(DataFrame(rows), [row["colour"] == "red" for row in rows])
+    bad = [{"age": 30.0, "colour": "pink"}, {"age": "old", "colour": "red"}, {"colour": "red"}, [30.0, None], "red"]
+    return model(fitted, name="people"), [rows[0], *bad, list(rows[1].values())]
+
+
+def ensemble() -> Pipeline[Any, Any]:
+    data, target = load_iris(return_X_y=True)
+    members = [("logistic", LogisticRegression(max_iter=1000)), ("svm", make_pipeline(StandardScaler(), SVC()))]
+    return from_sklearn(VotingClassifier(members).fit(data, target), features=FEATURES, labels=["a", "b", "c"])
 
 
 def longest(said: dict[str, str]) -> str:
@@ -136,12 +165,6 @@ async def later_chances(x: float) -> dict[str, float]:
 
 async def never(x: Any) -> Any:
     await asyncio.sleep(60)
-
-
-@composer
-def timeout(x: Node, part: Pipeline, seconds: float) -> Node:
-    """The part, within so many seconds."""
-    return Within((x,), body=part.plan(), seconds=seconds)
 
 
 @composer
@@ -205,6 +228,8 @@ CASES = [
         "a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True
     ),
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
+    Case("strings and numbers", lambda: people()[0], people()[1], split=True),
+    Case("taken apart", ensemble, [SETOSA, VIRGINICA, *BAD_ROWS], split=True),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
     Case(
@@ -282,6 +307,17 @@ CASES = [
     Case("flatten", lambda: parallel(x=iris_model("proba"), y=lambda row: {"n": {"a": 1}}) >> flatten(), [SETOSA, 1]),
     Case("within", lambda: timeout(add_one, 30.0), [1, 13]),
     Case("within, late", lambda: timeout(never, 0.05), [1], expect=[DeadlineExceeded("")]),
+    Case("retry", lambda: retry(invert, 3, backoff=0.001), [1, 0, 2]),
+    Case("retry keeps refusals", lambda: retry(refuse_negative, backoff=0.001) >> add_one, [1, -1, 13]),
+    Case("default", lambda: default(timeout(add_one, 30.0), {"none": True}), [1, 13]),
+    Case("default, late", lambda: default(timeout(never, 0.05), "late"), [1], expect=["late"]),
+    Case("hedge", lambda: hedge(add_one, after=0.0, budget=1.0), [1, 13, 2]),
+    Case("hedge of a model", lambda: hedge(iris_model("logistic")), [SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("shadow", lambda: shadow(invert, add_one), [1, 0, 4]),
+    Case("cache", lambda: cache(iris_model("logistic"), ttl=60), [SETOSA, SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("cache of functions", lambda: cache(add_one, size=1), [1, 13, 1, 2, 1.0]),
+    Case("limit", lambda: limit(add_one, 1) >> invert, [1, -1, 13, 2]),
+    Case("guard", lambda: guard(invert, errors=1000), [1, 0, 2]),
     Case("beside", lambda: beside(abs, invert), [1, 0]),
     Case("refuses", lambda: Pipeline(refuse_negative) >> invert, [1, 0, -1]),
     Case("a refusal further in is a failure", lambda: Pipeline(lambda x: -x) >> refuse_negative, [1, -1]),

@@ -34,15 +34,22 @@ from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
 from stretto_composers import (
     average,
+    cache,
     cascade,
     confidence,
+    default,
     each,
     fallback,
     flatten,
+    guard,
+    hedge,
+    limit,
     loop,
     race,
     rename,
+    retry,
     select,
+    shadow,
     split,
     switch,
     tap,
@@ -314,6 +321,13 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(lambda a, b: parallel_of([a, b]) >> rename(b0="z") >> select(["b1", "z"]) >> select("z"), p, p),
         built(beside, p),
         built(twice, p),
+        built(lambda a: retry(a, 2, backoff=0.0), p),
+        built(lambda a: default(a, {"n": 1, "list": [2]}), p),
+        built(lambda a: cache(a, size=2), p),
+        built(lambda a, n: limit(a, n), p, st.integers(1, 3)),
+        built(lambda a: guard(a, errors=10**6), p),
+        built(lambda a: hedge(a, after=0.0, budget=1.0), p),
+        built(lambda a, b: shadow(a, b), p, p),
     )
 
 

@@ -19,7 +19,8 @@ COMPOSERS = Path(stretto_composers.__file__).parent
 # A module knows those on lines above its own. A package on a line of its own stands for all its modules.
 LAYERS = """
     errors
-    _ir _scope
+    _ir _scope _frames
+    _virtual
     _column _coalesce
     backends.base
     _apply
@@ -27,6 +28,7 @@ LAYERS = """
     _models
     _compile
     _pipeline
+    _from_sklearn
     backends.lane
     backends.inline
     transports.base
@@ -47,12 +49,14 @@ LAYERS = """
     backends.replica
     transports.handle
     client
+    _as_estimator
     _measure _rollout
     _application
     _deploy
     serving
     _profile
     stretto
+    _probe
     testing _demo
     cli
     __main__

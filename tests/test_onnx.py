@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, SplineTransformer, StandardScaler
 from sklearn.svm import SVC, SVR, LinearSVC, NuSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
@@ -182,7 +182,8 @@ def test_float32_is_used_where_doubles_can_t_be_and_is_named():
 @pytest.mark.parametrize(
     ("estimator", "given", "says"),
     [
-        (make_pipeline(FunctionTransformer(np.abs), Ridge()), {}, r"can't be compiled to ONNX.*Leave engine= out"),
+        (make_pipeline(SplineTransformer(), Ridge()), {}, r"can't be compiled to ONNX.*Leave engine= out"),
+        (make_pipeline(FunctionTransformer(np.abs), Ridge()), {}, "its rows are not numbers alone"),
         (Ridge(), {"engine": "tensorrt"}, "the engines are 'onnx'"),
         (Ridge(), {"sample": [[1.0, 2.0]]}, "sample= has a row that the model does not take.*it takes 6"),
         (LogisticRegression(), {"output": "decision"}, "output='decision'"),

@@ -15,7 +15,7 @@ import stretto_composers
 from stretto import errors
 
 # What stands in the catalogue beside composers: what they take, what is made of them.
-BESIDE = {"Calibration", "agreement", "calibrate", "confidence"}
+BESIDE = {"Calibration", "Circuit", "Example", "Report", "agreement", "calibrate", "confidence"}
 COMPOSERS = sorted(set(stretto_composers.__all__) - BESIDE)
 
 

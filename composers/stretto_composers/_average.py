@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import Call, Node, Pack, Part, Pipeline, Step, composer
+from stretto import Answers, Call, Node, Pack, Part, Pipeline, Step, composer
+from stretto.errors import PipelineError
 from stretto_composers._members import labels_of
 
 
@@ -17,6 +18,9 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
 
     ``average(a, b)`` asks members side by side; ``parallel(a, b) >> average()`` takes the answers of a fan-out. The
     mean is that of scikit-learn's ``VotingRegressor``. A member that fails fails the row.
+
+    Raises:
+        PipelineError: members answer with labels, or with probabilities of other classes or in another order.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -29,7 +33,51 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
     parts = [Pipeline(member) for member in members]
     if parts:
         x = Pack(tuple(part(x) for part in parts), names=labels_of(parts))
-    return Call((x,), step=Step(fn=mean, name="average", vectorized=True, named=False))
+    return Call((x,), step=Step(fn=Averaging(), name="average", vectorized=True, named=False))
+
+
+class Averaging:
+    """The mean of a fan-out's columns."""
+
+    def __call__(self, columns: Any) -> Any:
+        """Give the mean a row."""
+        return mean(columns)
+
+    def check_members(self, members: Mapping[str, Answers]) -> None:
+        """Refuse members whose answers have no mean, or one that means nothing.
+
+        Raises:
+            PipelineError: there are such members; it names them.
+        """
+        known = {name: said for name, said in members.items() if said.output and said.classes is not None}
+        for name, said in known.items():
+            if said.output == "predict" and not all(isinstance(each, int | float) for each in said.classes or ()):
+                raise PipelineError(
+                    f"average() takes numbers, and {name!r} answers with labels: give it output='label_proba', or "
+                    "use vote()"
+                )
+        tables = [(name, said) for name, said in known.items() if said.output in ("proba", "label_proba")]
+        for name, said in tables[1:]:
+            first, other = tables[0]
+            same = _sorted(said.classes) == _sorted(other.classes)
+            if said.output != other.output:
+                raise PipelineError(
+                    f"average(): {first!r} answers with {other.output!r}, {name!r} with {said.output!r}"
+                )
+            if said.classes != other.classes and not (same and said.output == "label_proba"):
+                hint = "in another order; use output='label_proba'" if same else "which are others"
+                raise PipelineError(
+                    f"average(): {first!r} gives probabilities of {_list(other.classes)}, {name!r} of "
+                    f"{_list(said.classes)}, {hint}"
+                )
+
+
+def _sorted(classes: tuple[Any, ...] | None) -> list[str]:
+    return sorted(map(str, classes or ()))
+
+
+def _list(classes: tuple[Any, ...] | None) -> list[Any]:
+    return list(classes or ())
 
 
 def mean(columns: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import UNDECIDED, Call, Join, Node, Pack, Part, Pipeline, Step, composer
+from stretto import UNDECIDED, Answers, Call, Join, Node, Pack, Part, Pipeline, Step, composer
 from stretto.errors import BadRows, PipelineError, StrettoError
 from stretto_composers._members import labels_of
 
@@ -24,7 +24,8 @@ def vote(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Seque
     member that fails fails the row, unless the label is certain whatever it could have said.
 
     Raises:
-        PipelineError: a weight is negative, belongs to no member, or there are not as many as members.
+        PipelineError: a weight is negative, belongs to no member, or there are not as many as members; a member
+            answers with probabilities, or tells nothing apart that another one knows.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -73,6 +74,27 @@ class Majority:
         if waiting:
             return UNDECIDED
         raise failed[min(failed, key=self._place)]
+
+    def check_members(self, members: Mapping[str, Answers]) -> None:
+        """Refuse members that answer with no labels, or whose labels no other member knows.
+
+        Raises:
+            PipelineError: there are such members; it names one.
+        """
+        for name, said in members.items():
+            if said.output not in ("", "predict"):
+                raise PipelineError(
+                    f"vote() counts labels, and {name!r} answers with output={said.output!r}: leave output= out, or "
+                    "use average()"
+                )
+        known = {name: said.classes for name, said in members.items() if said.classes is not None}
+        for name, classes in known.items():
+            others = [each for other, each in known.items() if other != name]
+            if len(known) == len(members) > 1 and not any(set(classes) & set(each) for each in others):
+                raise PipelineError(
+                    f"vote(): {name!r} tells {list(classes)} apart, and no other member does: {list(others[0])}; "
+                    "give them the same labels="
+                )
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
         """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""

@@ -168,7 +168,8 @@ Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Cal
 """What can stand in a composition."""
 
 
-def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+    """Give the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
     pipeline = Pipeline[Any, Any].__new__(Pipeline)
     pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
     pipeline._text, pipeline._label = text, label
@@ -176,13 +177,13 @@ def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any,
 
 
 def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
-    pipeline = _atom(head, "", tail.label)
+    pipeline = atom(head, "", tail.label)
     pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
     return pipeline
 
 
 def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    return _atom(functools.partial(graft, plan), text, label)
+    return atom(functools.partial(graft, plan), text, label)
 
 
 def graft(plan: Plan, node: Node) -> Node:
@@ -198,7 +199,7 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
     if isinstance(part, Pipeline):
         return cast("Pipeline[Any, Any]", part)
     if isinstance(part, PipelinePlan):
-        return _atom(functools.partial(graft, part), part.written, part.label)
+        return atom(functools.partial(graft, part), part.written, part.label)
     if is_estimator(part):
         return _of_step(model_step(part), default_name(part))
     if isinstance(part, type) and is_estimator_class(part):
@@ -223,7 +224,7 @@ def is_estimator_class(part: type) -> bool:
 
 
 def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
-    return _atom(lambda node: Call((node,), step=step), text, step.name)
+    return atom(lambda node: Call((node,), step=step), text, step.name)
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
@@ -249,14 +250,17 @@ def model(
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
 
-    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, ``.onnx``, or with ``trusted=True``
-    in ``.joblib`` or ``.pkl``, or a folder that MLflow saved a model in; see `load_model` for `trusted`, `strict` and
-    `mmap`. With ``engine="onnx"`` ONNX Runtime computes it, verified on the rows of `sample`, or on drawn ones. A row
-    is a dict of named features in any order, a sequence or a 1-d array of shape (n_features,), in the order of
-    `features`; rows are a list of those or an array of shape (n_rows, n_features). `features` are taken from the
-    estimator where it was fitted with names. `labels`, a list, an array or the path of a JSON file, name the classes
-    in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``, ``"decision"`` or
-    ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
+    `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
+    shape (n_rows, n_features), or a path that ends in ``.skops`` or ``.onnx``, or with ``trusted=True`` in ``.joblib``
+    or ``.pkl``, or of a folder that MLflow saved a model in; see `load_model` for `trusted`, `strict` and `mmap`. One
+    path is read once in a process. With ``engine="onnx"`` ONNX Runtime computes the model, verified on the rows of
+    `sample`, or on drawn ones. A row is a dict of named features in any order, a pandas series, or a sequence or a 1-d
+    array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape (n_rows,
+    n_features) or a data frame. Of a model of texts a row is a text.
+    `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
+    says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
+    JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
+    ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
     ``ray_actor_options={"num_cpus": 1}``.
 
     Raises:
@@ -271,6 +275,8 @@ def model(
     >>> model(fitted, name="logistic", labels=iris.target_names)
     model(LogisticRegression(max_iter=1000), name='logistic')
     """
+    if isinstance(target, Pipeline):
+        raise PipelineError(f"{target!r} is a pipeline already: use it as it is")
     step = model_step(
         target,
         name=name,
@@ -284,7 +290,7 @@ def model(
         sample=sample,
         options=options,
     )
-    pipeline = _atom(lambda node: Call((node,), step=step), step.name, step.name)
+    pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
     return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
 
 
@@ -405,7 +411,7 @@ def parallel(*parts: Any, **named: Any) -> Pipeline[Any, dict[str, Any]]:
 
     shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
     shown += [f"{key}={branches[key]._inner()}" for key in named]
-    return _atom(lower, f"parallel({', '.join(shown)})", "parallel")
+    return atom(lower, f"parallel({', '.join(shown)})", "parallel")
 
 
 def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipeline[Any, Any]]:
@@ -441,7 +447,7 @@ def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipe
                 raise PipelineError(f"the composer {name}() must give a node, such as part(x), and gave {made!r}")
             return _named(made, name)
 
-        pipeline = _atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
+        pipeline = atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
         pipeline.plan()
         return pipeline
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto._ir import Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
+from stretto._ir import Around, Aside, Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
 from stretto._models import engine_of
 
 
@@ -97,6 +97,10 @@ def calls(plan: Plan) -> tuple[int, int]:
                 least, most = inner[0][0], inner[0][1] + inner[1][1]
             case Join():
                 least, most = min(each[0] for each in inner), sum(each[1] for each in inner)
+            case Around(attempts=(seldom, often)):
+                least, most = seldom * inner[0][0], often * inner[0][1]
+            case Aside():
+                least, most = 0, inner[0][1]
             case _:
                 least, most = sum(each[0] for each in inner), sum(each[1] for each in inner)
         low, high = low + least, high + most

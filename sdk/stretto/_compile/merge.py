@@ -11,6 +11,7 @@ from stretto._apply import shaped
 from stretto._column import Column
 from stretto._ir import Call, Input, Join, Node, Pack, Plan, Plurality, Stage, Step
 from stretto._models import Member, Merged, Votes, is_compiled, merged
+from stretto.errors import BadRows
 
 Shape: TypeAlias = "int | Mapping[str, Shape]"
 """Whose answers: a member's by its place, those of a vote by the complement of its place, or a dict of them."""
@@ -45,7 +46,10 @@ class Graph:
         """Give the column, or None where the models must be asked one by one."""
         if isinstance(column.values, tuple):
             return None
-        answers = self.models(column.data())
+        try:
+            answers = self.models(column.read(self.models.schema))
+        except BadRows:
+            return None
         return None if answers is None else shaped(_put(self.shape, answers), column.size)
 
 

@@ -11,7 +11,7 @@ from stretto._compile.fuse import fuse
 from stretto._compile.merge import merge
 from stretto._compile.place import Placement, Profile, place
 from stretto._compile.share import share
-from stretto._ir import Input, Node, Plan, restore
+from stretto._ir import Input, Node, Plan
 from stretto.errors import PipelineError
 
 
@@ -44,9 +44,12 @@ class PipelinePlan(Plan):
         self.written = written
         self.label = label
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        _, graph = super().__reduce__()
-        return _restored, (graph, self.written, self.label)
+    def __getstate__(self) -> Any:
+        return super().__getstate__(), self.written, self.label
+
+    def __setstate__(self, state: Any) -> None:
+        graph, self.written, self.label = state
+        super().__setstate__(graph)
 
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
         """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
@@ -74,8 +77,3 @@ class PipelinePlan(Plan):
             return self.explain()._repr_html_()
         except PipelineError:
             return None
-
-
-def _restored(graph: tuple[Any, ...], written: str, label: str) -> PipelinePlan:
-    plan = restore(*graph)
-    return PipelinePlan(plan.inputs[0], plan.output, written, label)

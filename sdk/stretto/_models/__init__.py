@@ -1,5 +1,6 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
+from stretto._models.agree import check_after_fan_out, check_after_model
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
 from stretto._models.onnx.merged import Member, Merged, Votes, merged
@@ -7,6 +8,7 @@ from stretto._models.opened import File, Sent, digest, received
 from stretto._models.step import (
     ModelFunction,
     accepting,
+    answers_of,
     classes_of,
     engine_of,
     features_of,
@@ -25,6 +27,9 @@ __all__ = [
     "Sent",
     "Votes",
     "accepting",
+    "answers_of",
+    "check_after_fan_out",
+    "check_after_model",
     "classes_of",
     "default_name",
     "digest",

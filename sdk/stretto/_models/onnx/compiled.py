@@ -15,7 +15,7 @@ from stretto._models.method import Method
 from stretto._models.onnx.lower import Lowered, lowered
 from stretto._models.onnx.session import Session
 from stretto._models.onnx.verify import TOLERANCES, differing, probes
-from stretto._models.rows import is_tame
+from stretto._models.rows import Given, is_tame
 from stretto.errors import Disagreement, ModelError
 
 BATCHES: Final = (64, 256, 1024)
@@ -67,11 +67,11 @@ class Compiled:
             f"numbers within {TOLERANCES[self.lowered.precision]:g}"
         )
 
-    def __call__(self, table: np.ndarray, *, tame: bool) -> Any:
-        """Give what the estimator answers for an array of shape (n_rows, n_features), an entry a row."""
-        if not tame or (self.bulk is not None and len(table) >= self.bulk):
-            return self.method(table, tame=tame)
-        return self.read(self._session(table)[0])
+    def __call__(self, given: Given) -> Any:
+        """Give what the estimator answers for rows that a schema has read, an entry a row."""
+        if not given.tame or (self.bulk is not None and given.size >= self.bulk):
+            return self.method(given)
+        return self.read(self._session(given.data)[0])
 
     def read(self, answers: np.ndarray) -> np.ndarray:
         """Give the estimator's answers from those of the graph."""
@@ -93,7 +93,7 @@ def compiled(method: Method, given: np.ndarray | None) -> Compiled:
         ModelError: skl2onnx or ONNX Runtime can't compute the estimator, or they are not installed.
     """
     table = probes(method, given)
-    expected = np.asarray(method(table, tame=is_tame(table)))
+    expected = np.asarray(method(Given(table, len(table), is_tame(table))))
     refusals: list[Exception] = []
     for each in lowered(method.estimator, method.output):
         if isinstance(each, Exception):
@@ -101,7 +101,7 @@ def compiled(method: Method, given: np.ndarray | None) -> Compiled:
             continue
         try:
             made = Compiled(method, each, len(table), flat=expected.ndim == 1)
-            answers = made(table, tame=True)
+            answers = made(Given(table, len(table), tame=True))
         except Exception as error:  # the runtime's own errors share no class
             refusals.append(error)
             continue
@@ -149,6 +149,6 @@ def _time(ask: Method | Compiled, table: np.ndarray, size: int) -> float:
     took: list[float] = []
     while len(took) < 8 and sum(took) < 0.2:
         start = time.perf_counter()
-        ask(rows, tame=True)
+        ask(Given(rows, size, tame=True))
         took.append(time.perf_counter() - start)
     return statistics.median(took[1:] or took)

@@ -14,8 +14,8 @@ from stretto._models.onnx.compiled import Compiled
 from stretto._models.onnx.lower import WHAT
 from stretto._models.onnx.session import Session
 from stretto._models.onnx.verify import TOLERANCES, differing, probes
-from stretto._models.rows import is_tame
-from stretto.errors import BadRows, ModelError
+from stretto._models.rows import Given, Schema, is_tame
+from stretto.errors import ModelError
 
 ROWS: Final = 64
 """From so many rows on each model is asked by itself: there it is no longer the calls that take the time."""
@@ -41,16 +41,16 @@ class Votes:
 
 
 class Merged:
-    """Asks all members at once, for a column of rows that those take which read the request."""
+    """Asks all members at once, for rows that `schema` has read, which is that of those that read the request."""
 
-    __slots__ = ("_content", "_inner", "_known", "_members", "_schema", "_session", "_votes", "_wanted")
+    __slots__ = ("_content", "_inner", "_known", "_members", "_session", "_votes", "_wanted", "schema")
 
     def __init__(self, members: Sequence[Member], votes: Sequence[Votes], content: bytes) -> None:
         self._members = tuple(members)
         self._votes = tuple(votes)
         self._content = content
         self._session = Session(content)
-        self._schema = next(each.fn.schema for each in members if each.source is None)
+        self.schema: Schema = next(each.fn.schema for each in members if each.source is None)
         self._wanted = wanted(members, votes)
         self._inner = [self._wanted.index(each.source) for each in members if each.source is not None]
         self._known = [known(members, each) for each in votes]
@@ -58,15 +58,11 @@ class Merged:
     def __reduce__(self) -> tuple[type[Merged], tuple[Any, ...]]:
         return Merged, (self._members, self._votes, self._content)
 
-    def __call__(self, column: Any) -> dict[int, Any] | None:
+    def __call__(self, given: Given) -> dict[int, Any] | None:
         """Give the answers of members by place, and of votes by its complement; None where each must be asked alone."""
-        try:
-            table = self._schema.table(column)
-        except BadRows:
+        if not given.tame or not 0 < given.size < ROWS:
             return None
-        if not 0 < len(table) < ROWS or not is_tame(table):
-            return None
-        raw = self._session(table)
+        raw = self._session(given.data)
         if any(not is_tame(raw[at]) for at in self._inner):
             return None
         found: dict[int, Any] = {}
@@ -178,7 +174,7 @@ def _know(whole: Any, part: Any) -> None:
 def _agrees(made: Merged, members: Sequence[Member], votes: Sequence[Votes]) -> bool:
     first: Compiled = next(each.fn.method for each in members if each.source is None)
     table = probes(first, None)[: ROWS - 1]
-    together = made(table)
+    together = made(made.schema.given(table))
     if together is None:
         return False
     alone: dict[int, Any] = {}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stretto._models.method import parts
+from stretto._models.method import _parts as parts
 
 TOLERANCES: Final = {"double": 1e-6, "float32": 1e-5}
 """How far numbers may differ, as a share of the largest one, or of 1 where that is larger."""
