@@ -37,7 +37,7 @@ class Direct(Backend):
             return await evaluate(step.plan, columns, self, scope)
         return await apply(step, columns[0], scope)
 
-    def aside(self, work: object) -> None:
+    def aside(self, work: object) -> bool:
         """Refuse: work on the side ends a stage."""
         raise AssertionError("a stage holds nothing that waits")
 
