@@ -128,7 +128,8 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
             return await _around(node, columns[0], backend, scope)
         case Aside():
             given = columns[-1]
-            backend.aside(lambda: evaluate(node.body, (given,), backend, Scope()))
+            if not backend.aside(lambda: evaluate(node.body, (given,), backend, Scope())) and node.dropped is not None:
+                node.dropped(given.size)
             return columns[0]
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
@@ -385,6 +386,6 @@ class Direct(Backend):
                 return found
         return await evaluate(step.plan, columns, self, scope)
 
-    def aside(self, work: object) -> None:
+    def aside(self, work: object) -> bool:
         """Refuse: work on the side ends a stage."""
         raise AssertionError("a stage holds nothing that waits")

@@ -349,9 +349,13 @@ class Each(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aside(Node):
-    """The first input's value; the body is started on the last input, and neither delays nor fails the request."""
+    """The first input's value; the body is started on the last input, and neither delays nor fails the request.
+
+    Where too much of that is under way it is not started, and `dropped`, if given, is told how many rows.
+    """
 
     body: Plan = field(kw_only=True)
+    dropped: Callable[[int], object] | None = None
     name: str = ""
 
     @property
