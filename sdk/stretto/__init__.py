@@ -15,6 +15,7 @@ from stretto._ir import (
     Choose,
     Each,
     Input,
+    Instead,
     Join,
     Node,
     Pack,
@@ -25,7 +26,7 @@ from stretto._ir import (
     Until,
     Within,
 )
-from stretto._models import SavedModel, load_model, save_model
+from stretto._models import Answers, SavedModel, answering, answers_of, load_model, rows_read, save_model
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto._profile import profile
 from stretto._scope import Span
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNDECIDED",
+    "Answers",
     "Around",
     "Aside",
     "Body",
@@ -48,6 +50,7 @@ __all__ = [
     "Each",
     "Explanation",
     "Input",
+    "Instead",
     "Join",
     "Metadata",
     "Node",
@@ -65,6 +68,8 @@ __all__ = [
     "Trace",
     "Until",
     "Within",
+    "answering",
+    "answers_of",
     "application",
     "asgi",
     "composer",
@@ -75,6 +80,7 @@ __all__ = [
     "model",
     "parallel",
     "profile",
+    "rows_read",
     "save_model",
     "step",
 ]

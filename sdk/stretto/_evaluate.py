@@ -7,6 +7,7 @@ its neighbours. Tasks are started only where something can wait: a plan in which
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from typing import Any, cast
@@ -23,6 +24,7 @@ from stretto._ir import (
     Choose,
     Each,
     Input,
+    Instead,
     Join,
     Node,
     Pack,
@@ -88,8 +90,8 @@ async def visit(node: Node, columns: list[Column], backend: Backend, scope: Scop
     match node:
         case Call(step=Stage() as stage):
             return await backend.run(stage, tuple(columns), scope)
-        case Pack(names=names):
-            return Column.pack(names, columns, columns[0].size)
+        case Pack():
+            return _pack(node, columns, scope)
         case Join(inline=True):
             return await _join(node, columns, backend, scope)
         case Input():
@@ -130,6 +132,39 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
             return columns[0]
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
+
+
+def _pack(node: Pack, columns: list[Column], scope: Scope) -> Column:
+    size = columns[0].size
+    whole = Column.pack(node.names, columns, size)
+    # There is no more to be had once time is up: an answer made of what was late would hide that.
+    if node.on_error == "raise" or not whole.errors or scope.expired:
+        return whole
+    refused: dict[int, StrettoError] = {}
+    failed: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    fine = whole.fine()
+    if fine:
+        failed[()] = list(fine)
+    for i in sorted(whole.errors):
+        errors = {name: each.errors[i] for name, each in zip(node.names, columns, strict=True) if i in each.errors}
+        bad = next((error for error in errors.values() if isinstance(error, InputError)), None)
+        if bad is not None:
+            refused[i] = bad
+        else:
+            failed[tuple(errors)].append(i)
+    return scatter(size, [(rows, _without(node, gone, columns, rows)) for gone, rows in failed.items()], refused)
+
+
+def _without(node: Pack, gone: tuple[str, ...], columns: list[Column], rows: list[int]) -> Column:
+    """Give the dicts of rows in which the same branches failed."""
+    there: dict[str, Column] = {}
+    for name, column in zip(node.names, columns, strict=True):
+        if name not in gone:
+            there[name] = column.take(rows)
+        elif isinstance(node.on_error, Instead):
+            # Each row its own, lest what one request does to it be seen by others.
+            there[name] = Column.of([copy.deepcopy(node.on_error.value) for _ in rows])
+    return Column.pack(tuple(there), list(there.values()), len(rows))
 
 
 async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:

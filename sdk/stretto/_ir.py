@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Literal, Protocol, Self, runtime_checkable
 
 from stretto.errors import PipelineError
 
@@ -128,14 +128,31 @@ class Call(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Instead:
+    """What a fan-out puts where a branch failed."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Pack(Node):
-    """Several values as one dict, keyed by `names`."""
+    """Several values as one dict, keyed by `names`.
+
+    `on_error` says what becomes of a row in which some of them failed: with ``"raise"`` it fails as the first of those
+    did, with ``"omit"`` its dict has no such keys, and with an `Instead` it has that value there. A row that one of them
+    refuses as bad input, and one whose time is up, fails in any case.
+    """
 
     names: tuple[str, ...] = field(kw_only=True)
+    on_error: Literal["raise", "omit"] | Instead = "raise"
 
     def label(self) -> str:
-        """The keys."""
-        return ", ".join(self.names)
+        """The keys, and what stands for those that failed."""
+        keys = ", ".join(self.names)
+        return keys if self.on_error == "raise" else f"{keys}; on error {self.on_error!r}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -128,8 +128,8 @@ def _branch(node: Node) -> Branch:
             how = how or ("takes a column" if step.vectorized else "takes a row")
             shown = repr(step.fn) if step.pure and step.vectorized else ""
             return Branch("step", step.name, f"{shown}, {how}" if shown and "<" not in shown else how)
-        case Pack(names=names):
-            return Branch("node", "dict of", ", ".join(names))
+        case Pack():
+            return Branch("node", "dict of", node.label())
         case _:
             parts = tuple(Branch("node", label, "", _branches(plan)) for label, plan in _parts(node))
             return Branch("node", getattr(node, "name", "") or type(node).__name__.lower(), node.label(), parts)

@@ -228,8 +228,15 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
 
 
 def features_of(step: Step) -> tuple[str, ...] | None:
-    """Give the names of a model's features in order; None if the step is no model or they have no names."""
-    return step.fn.features if isinstance(step.fn, ModelFunction) else None
+    """Give the names of the features a step reads, a model's in order; None where nobody knows them.
+
+    A function too may say them, as a tuple in its attribute `features`: what it does not read stays unknown to models.
+    """
+    match getattr(step.fn, "features", None):
+        case tuple() as names:
+            return cast("tuple[str, ...]", names)
+        case _:
+            return None
 
 
 def classes_of(step: Step) -> tuple[Any, ...] | None:

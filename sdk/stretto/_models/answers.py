@@ -1,0 +1,125 @@
+"""What is known of a node's answers before anything runs, and the node that answers otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from stretto._ir import Aside, Call, Choose, Node, Plan, Recover, Step, Within
+from stretto._models.estimators import Output, check_output, outputs
+from stretto._models.method import Method
+from stretto._models.step import ModelFunction
+from stretto.errors import ModelError
+
+Kind = Literal["", "classifier", "regressor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What is known of a node's answers before anything runs; of what is no model, nothing.
+
+    `output` is what a model answers with and `outputs` all that it can, in the words of ``model(..., output=)``. `kind`
+    is ``"classifier"``, ``"regressor"`` or empty. `classes` are what it tells apart, as its answers name them and in the
+    order of its probabilities, or None. `features` is how many numbers a row of its has, where that is known.
+    """
+
+    output: str = ""
+    outputs: tuple[str, ...] = ()
+    kind: Kind = ""
+    classes: tuple[Any, ...] | None = None
+    features: int | None = None
+
+
+def answers_of(node: Node) -> Answers:
+    """Say what is known of a node's answers before anything runs.
+
+    Composers that pass a part's answer on, such as `timeout` and `fallback`, are seen through: it is what all the parts
+    that can answer have in common, and nothing where they differ.
+
+    >>> from stretto import Input
+    >>> answers_of(Input())
+    Answers(output='', outputs=(), kind='', classes=None, features=None)
+    """
+    match node:
+        case Call(step=Step(fn=ModelFunction() as fn)):
+            return _answers(fn)
+        case Within() | Recover() | Choose():
+            known = [answers_of(plan.output) for plan in node.plans]
+            return known[0] if known and all(each == known[0] for each in known) else Answers()
+        case Aside(inputs=(main, *_)):
+            return answers_of(main)
+        case _:
+            return Answers()
+
+
+def _answers(fn: ModelFunction) -> Answers:
+    count = getattr(fn.estimator, "n_features_in_", None)
+    return Answers(fn.output, outputs(fn.estimator), _kind(fn.estimator), fn.classes, count)
+
+
+def _kind(estimator: Any) -> Kind:
+    if hasattr(estimator, "__sklearn_tags__"):
+        from sklearn.base import is_classifier, is_regressor
+
+        return "classifier" if is_classifier(estimator) else "regressor" if is_regressor(estimator) else ""
+    return "classifier" if hasattr(estimator, "classes_") else ""
+
+
+def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
+    """Give the node whose model answers with `output` instead; None where it is no model, or one that can't.
+
+    Composers that pass a part's answer on are seen through, as by `answers_of`. Without `named` the labels that the
+    user gave the classes are left out, and the answers are the estimator's own.
+    """
+    match node:
+        case Call(step=Step(fn=ModelFunction() as fn) as step):
+            made = _function(fn, output, named)
+            return None if made is None else replace(node, step=replace(step, fn=made, key=made.key))
+        case Within() | Recover() | Choose():
+            plans = [_plan_answering(plan, output, named) for plan in node.plans]
+            return None if None in plans else node.rebuild(node.inputs, cast("tuple[Plan, ...]", tuple(plans)))
+        case Aside(inputs=(main, *rest)):
+            changed = answering(main, output, named=named)
+            return None if changed is None else node.rebuild((changed, *rest), node.plans)
+        case _:
+            return None
+
+
+def _plan_answering(plan: Plan, output: Output, named: bool) -> Plan | None:
+    changed = answering(plan.output, output, named=named)
+    return None if changed is None else Plan(plan.inputs, changed)
+
+
+def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction | None:
+    try:
+        method = Method(fn.estimator, check_output(fn.estimator, output))
+    except ModelError:
+        return None
+    return replace(fn, method=method, labels=fn.labels if named else None)
+
+
+def rows_read(node: Node) -> Node | None:
+    """Give the node of the rows that a model's node is given, as the model reads them; None where it is no model.
+
+    They are an array of shape (n_rows, n_features), in the order of its features.
+    """
+    match node:
+        case Call(step=Step(fn=ModelFunction() as fn) as step):
+            made = replace(fn, method=cast("Method", AsRead(fn.estimator)), labels=None)
+            return replace(node, step=Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False))
+        case _:
+            return None
+
+
+class AsRead:
+    """Stands for a model's method and answers with the rows themselves."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+        self.output = "rows"
+
+    def __call__(self, table: np.ndarray, *, tame: bool) -> np.ndarray:
+        """Give the rows."""
+        return table
