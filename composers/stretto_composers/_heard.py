@@ -47,7 +47,7 @@ class Heard:
         elif on_error == "omit":
             self.omitted[name] = answer
         else:
-            self.said[name] = cast("Instead", on_error).value
+            self.said[name] = on_error.value
 
     def labels(self) -> None:
         """Count what is no label as a failure."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from stretto import UNDECIDED
 from stretto.errors import BadRows
+from stretto_composers._columns import rows_of
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._ties import InOrder, Tie, settled
 from stretto_composers._weights import Weights
@@ -38,7 +39,8 @@ class Majority:
         early_stop: bool = True,
     ) -> None:
         self.weights, self.tie, self.names, self.classes = weights, tie, names, classes
-        self.on_error, self.early_stop = on_error, early_stop
+        self.on_error: OnError = on_error
+        self.early_stop = early_stop
         self._weigh = self.weigh(names) if names else None
 
     def weigh(self, names: Sequence[str]) -> dict[str, float]:
@@ -145,7 +147,9 @@ class OfColumns(Majority):
         return of_columns(arrived, super().__call__, self.many)
 
 
-def of_columns(arrived: Any, one: Any, many: Any) -> Any:
+def of_columns(
+    arrived: Any, one: Callable[[Any], Any], many: Callable[[Any], tuple[Any, Any] | None] | None = None
+) -> Any:
     """Give the answer of each row of a fan-out's columns: in one go by `many` if it can tell, else by `one` each.
 
     Raises:
@@ -153,7 +157,7 @@ def of_columns(arrived: Any, one: Any, many: Any) -> Any:
     """
     if arrived == {}:
         raise ValueError("no branch of the fan-out has answered")
-    found = many(arrived) if isinstance(arrived, dict) else None
+    found = many(arrived) if many is not None and isinstance(arrived, dict) else None
     if found is not None:
         return found[0]
     answers: list[Any] = []
@@ -166,18 +170,6 @@ def of_columns(arrived: Any, one: Any, many: Any) -> Any:
     if errors:
         raise BadRows(errors)
     return answers
-
-
-def rows_of(column: Any) -> list[Any]:
-    """Give the rows of a column as Python objects; those of a dict of columns are dicts."""
-    match column:
-        case dict():
-            columns = cast("dict[str, Any]", column)
-            return [dict(zip(columns, row, strict=True)) for row in zip(*map(rows_of, columns.values()), strict=True)]
-        case np.ndarray() if column.ndim == 1:
-            return cast("list[Any]", column.tolist())
-        case _:
-            return list(column)
 
 
 def undecided(said: Mapping[str, Any]) -> tuple[Any, Any]:

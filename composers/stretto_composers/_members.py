@@ -23,6 +23,13 @@ def fan_out(x: Node, members: Sequence[Any]) -> Node:
     return Pack(tuple(part(x) for part in parts), names=labels_of(parts))
 
 
+def own_name(name: str, taken: Sequence[str]) -> str:
+    """Give a name that none of the members has."""
+    while name in taken:
+        name += "'"
+    return name
+
+
 def known(x: Pack) -> dict[str, Answers]:
     """Give what is known of the answers of each branch."""
     return {name: answers_of(node) for name, node in zip(x.names, x.inputs, strict=True)}
@@ -39,7 +46,7 @@ def source_of(x: Pack) -> Node | None:
     It is the last of the nodes that all branches are made from. A single branch of several parts does not say where the
     fan-out began.
     """
-    first, *others = (_up_to(node) for node in x.inputs)
+    first, *others = (up_to(node) for node in x.inputs)
     if not others:
         above = x.inputs[0].inputs
         return above[0] if len(above) == 1 and isinstance(above[0], Input) else None
@@ -47,7 +54,7 @@ def source_of(x: Pack) -> Node | None:
     return next((node for node in reversed(first) if node in shared), None)
 
 
-def _up_to(node: Node) -> list[Node]:
+def up_to(node: Node) -> list[Node]:
     """Give the nodes that `node` is made from and itself, each after those it is made from."""
     order: dict[Node, None] = {}
     left: list[tuple[Node, bool]] = [(node, False)]

@@ -20,8 +20,8 @@ ROUNDING = 1e-6
 class Likeliest:
     """Adds up probabilities: of a dict of answers, or of those that have arrived while others are out.
 
-    `columns` are the labels of a member's probabilities where it answers an array, and `classes` those of all; where they
-    are not known, a member answers a dict of them. The sum is taken in the order written, as scikit-learn does.
+    `columns` are the labels of a member's probabilities where it answers an array, and `classes` those of all; where
+    they are not known, a member answers a dict of them. The sum is taken in the order written, as scikit-learn does.
     """
 
     def __init__(
@@ -38,7 +38,8 @@ class Likeliest:
         self.weights, self.tie, self.names = weights, tie, names
         self.labels = None if classes is None else tie.ranked(classes)
         self.columns = dict(columns or {})
-        self.on_error, self.early_stop = on_error, early_stop
+        self.on_error: OnError = on_error
+        self.early_stop = early_stop
         self._weigh = self.weigh(names) if names else None
 
     def weigh(self, names: Sequence[str]) -> dict[str, float]:
@@ -77,7 +78,7 @@ class Likeliest:
         if isinstance(said, Mapping):
             by_label = cast("Mapping[Any, Any]", said)
             # A model's own keys are text, whatever its classes are.
-            keys = labels if by_label.keys() == set(labels) else list(map(str, labels))
+            keys = labels if set(by_label) == set(labels) else list(map(str, labels))
             if len(by_label) != len(labels) or not by_label.keys() >= set(keys):
                 raise ValueError(f"{name!r} gives probabilities of {list(by_label)}, and others of {labels}")
             return np.array([[by_label[key] for key in keys]])
@@ -119,7 +120,7 @@ class Likeliest:
         if isinstance(column, np.ndarray):
             return self._in_order(name, column, labels)
         columns = cast("dict[Any, Any]", column)
-        keys = labels if columns.keys() == set(labels) else list(map(str, labels))
+        keys = labels if set(columns) == set(labels) else list(map(str, labels))
         if len(columns) != len(labels) or not all(isinstance(columns[key], np.ndarray) for key in keys):
             raise TypeError(name)
         return np.column_stack([columns[key] for key in keys])
@@ -147,7 +148,7 @@ class Likeliest:
         return most > sums.max(axis=1) + out * (1 + 2 * ROUNDING) + slack
 
     def _winners(self, means: np.ndarray, tables: Mapping[str, np.ndarray], labels: list[Any]) -> np.ndarray:
-        """Give the winners' places; where the tie's rule is more than an order, a member says what it finds likeliest."""
+        """Give the winners' places; to a rule by members, each says which of the tied it finds likeliest."""
         best = means.argmax(axis=1)
         if settled(self.tie):
             return best

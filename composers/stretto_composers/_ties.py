@@ -93,7 +93,9 @@ def checked_tie(composer: str, tie: Any, names: tuple[str, ...] | None, classes:
         case list() | tuple():
             return InOrder(_in_full(where, tuple(cast("Sequence[Any]", tie)), classes))
         case Pipeline() as part:
-            raise PipelineError(f"{composer}(tie={part!r}): a tie is settled by a function of the labels, not by a part")
+            raise PipelineError(
+                f"{composer}(tie={part!r}): a tie is settled by a function of the labels, not by a part"
+            )
         case _ if iscoroutinefunction(tie):
             raise PipelineError(f"{where}: an 'async def' function can't settle a tie; give a plain one")
         case _ if callable(tie):

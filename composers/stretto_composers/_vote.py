@@ -41,7 +41,8 @@ def vote(
     after ``parallel(..., on_error="omit")`` it has no vote.
 
     Raises:
-        PipelineError: a weight is negative, not finite or belongs to no member, there are not as many as members, or all
+        PipelineError: a weight is negative, not finite or belongs to no member, there are not as many as members, or
+        all
             are zero; members tell different classes apart; or one is a model that has no label or no probabilities.
 
     >>> import asyncio
@@ -63,13 +64,19 @@ def vote(
         x = each_branch(x, _probabilities)
     else:
         for name, answers in known(x).items():
-            _check_label(name, answers)
+            check_label("vote", name, answers)
     classes = agreed("vote", x)
     rule = checked_tie("vote", tie, x.names, classes)
     weighing = checked("vote", weights, x.names)
     if voting == "soft":
         until: Any = _soft.Likeliest(
-            weighing, rule, names=x.names, classes=classes, columns=orders(x), on_error=x.on_error, early_stop=early_stop
+            weighing,
+            rule,
+            names=x.names,
+            classes=classes,
+            columns=orders(x),
+            on_error=x.on_error,
+            early_stop=early_stop,
         )
     else:
         # What a function may say nobody knows.
@@ -80,13 +87,20 @@ def vote(
     return Join.over(replace(x, on_error="raise"), until)
 
 
-def _check_label(name: str, answers: Answers) -> None:
+def check_label(composer: str, name: str, answers: Answers) -> None:
+    """Refuse a member whose answers surely are no labels.
+
+    Raises:
+        PipelineError: it is a regressor, or a model that answers otherwise.
+    """
     if answers.kind == "regressor":
-        raise PipelineError(f"vote(): {name!r} is a regressor, whose numbers are no labels: use average() or median()")
+        raise PipelineError(
+            f"{composer}(): {name!r} is a regressor, whose numbers are no labels: use average() or median()"
+        )
     if answers.output not in ("", "predict"):
         raise PipelineError(
-            f"vote(): {name!r} answers with output={answers.output!r}, and votes are counted by labels: leave output= "
-            "out, or write vote(..., voting='soft')"
+            f"{composer}(): {name!r} answers with output={answers.output!r}, and votes are counted by labels: leave "
+            "output= out, or write vote(..., voting='soft')"
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, TypeAlias, cast
 
 from stretto.errors import PipelineError
+from stretto_composers._numbers import number
 
 Given: TypeAlias = Mapping[str, float] | Sequence[float] | None
 """Weights as users give them: by branch name, or in the order of members."""
@@ -89,9 +89,8 @@ def _numbers(where: str, weights: Any) -> list[float]:
     numbers: list[float] = []
     for key, weight in pairs:
         whose = f"the weight of {key!r}" if isinstance(weights, dict) else f"weight {cast('int', key) + 1}"
-        if isinstance(weight, bool) or not isinstance(weight, Real):
-            raise PipelineError(f"{where}: {whose} is {weight!r}; give a number, zero or more")
-        if not 0 <= weight < MOST:
+        made = number(weight)
+        if made is None or not 0 <= made < MOST:
             raise PipelineError(f"{where}: {whose} is {weight!r}; give a finite number, zero or more")
-        numbers.append(float(weight))
+        numbers.append(made)
     return numbers

@@ -142,8 +142,8 @@ class Pack(Node):
     """Several values as one dict, keyed by `names`.
 
     `on_error` says what becomes of a row in which some of them failed: with ``"raise"`` it fails as the first of those
-    did, with ``"omit"`` its dict has no such keys, and with an `Instead` it has that value there. A row that one of them
-    refuses as bad input, and one whose time is up, fails in any case.
+    did, with ``"omit"`` its dict has no such keys, and with an `Instead` it has that value there. A row that one of
+    them refuses as bad input, and one whose time is up, fails in any case.
     """
 
     names: tuple[str, ...] = field(kw_only=True)

@@ -404,7 +404,7 @@ def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any
 def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
     if isinstance(on_error, Pipeline) or callable(on_error) or is_estimator(on_error):
         raise PipelineError(
-            f"parallel(on_error={_shown(on_error)}): it says what becomes of a branch that fails: 'raise', 'omit', or a "
+            f"parallel(on_error={_shown(on_error)}): it says what becomes of a failed branch: 'raise', 'omit', or a "
             "value to put there; a branch of that name goes first, as in parallel(step(fn, name='on_error'))"
         )
     return on_error if isinstance(on_error, str) and on_error in ("raise", "omit") else Instead(on_error)

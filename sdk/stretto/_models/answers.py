@@ -21,8 +21,8 @@ class Answers:
     """What is known of a node's answers before anything runs; of what is no model, nothing.
 
     `output` is what a model answers with and `outputs` all that it can, in the words of ``model(..., output=)``. `kind`
-    is ``"classifier"``, ``"regressor"`` or empty. `classes` are what it tells apart, as its answers name them and in the
-    order of its probabilities, or None. `features` is how many numbers a row of its has, where that is known.
+    is ``"classifier"``, ``"regressor"`` or empty. `classes` are what it tells apart, as its answers name them and in
+    the order of its probabilities, or None. `features` is how many numbers a row of its has, where that is known.
     """
 
     output: str = ""
@@ -42,8 +42,9 @@ def answers_of(node: Node) -> Answers:
     >>> answers_of(Input())
     Answers(output='', outputs=(), kind='', classes=None, features=None)
     """
+    fn = _model(node)
     match node:
-        case Call(step=Step(fn=ModelFunction() as fn)):
+        case Call() if fn is not None:
             return _answers(fn)
         case Within() | Recover() | Choose():
             known = [answers_of(plan.output) for plan in node.plans]
@@ -52,6 +53,11 @@ def answers_of(node: Node) -> Answers:
             return answers_of(main)
         case _:
             return Answers()
+
+
+def _model(node: Node) -> ModelFunction | None:
+    step = node.step if isinstance(node, Call) else None
+    return step.fn if isinstance(step, Step) and isinstance(step.fn, ModelFunction) else None
 
 
 def _answers(fn: ModelFunction) -> Answers:
@@ -73,8 +79,9 @@ def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
     Composers that pass a part's answer on are seen through, as by `answers_of`. Without `named` the labels that the
     user gave the classes are left out, and the answers are the estimator's own.
     """
+    fn = _model(node)
     match node:
-        case Call(step=Step(fn=ModelFunction() as fn) as step):
+        case Call(step=Step() as step) if fn is not None:
             made = _function(fn, output, named)
             return None if made is None else replace(node, step=replace(step, fn=made, key=made.key))
         case Within() | Recover() | Choose():
@@ -105,12 +112,11 @@ def rows_read(node: Node) -> Node | None:
 
     They are an array of shape (n_rows, n_features), in the order of its features.
     """
-    match node:
-        case Call(step=Step(fn=ModelFunction() as fn) as step):
-            made = replace(fn, method=cast("Method", AsRead(fn.estimator)), labels=None)
-            return replace(node, step=Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False))
-        case _:
-            return None
+    fn = _model(node)
+    if fn is None:
+        return None
+    made = replace(fn, method=cast("Method", AsRead(fn.estimator)), labels=None, shown=f"as {fn.shown} takes them")
+    return Call(node.inputs, step=Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False))
 
 
 class AsRead:
