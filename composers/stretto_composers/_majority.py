@@ -95,13 +95,14 @@ class Majority:
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
         """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
-        if waiting and not self.early_stop:
+        weigh = self._weigh or self.weigh(list(said))
+        out = sum(weigh[name] for name in waiting)
+        if waiting and (not self.early_stop or sum(weigh[name] for name in said) < out):
             return undecided(said)
         found = coded(list(said.values()), self.tie, self.classes)
         if found is None:
             return None
         labels, codes = found
-        weigh = self._weigh or self.weigh(list(said))
         rows = np.arange(codes.shape[1])
         votes = np.zeros((len(rows), len(labels)))
         for name, code in zip(said, codes, strict=True):
@@ -110,7 +111,7 @@ class Majority:
         if not waiting:
             self._settle(votes, best, labels, said)
             return labels[best], np.ones(len(rows), dtype=bool)
-        return labels[best], self._decided(votes, best, sum(weigh[name] for name in waiting), weigh)
+        return labels[best], self._decided(votes, best, out, weigh)
 
     def _settle(self, votes: np.ndarray, best: np.ndarray, labels: np.ndarray, said: Mapping[str, np.ndarray]) -> None:
         """Let the tie's rule have its say where it is more than an order."""

@@ -20,7 +20,10 @@ def fan_out(x: Node, members: Sequence[Any]) -> Node:
     if not members:
         return x
     parts = [Pipeline(member) for member in members]
-    return Pack(tuple(part(x) for part in parts), names=labels_of(parts))
+    nodes: list[Node] = []
+    for part in parts:  # one frame less than in a comprehension: composers nest
+        nodes.append(part(x))  # noqa: PERF401
+    return Pack(tuple(nodes), names=labels_of(parts))
 
 
 def own_name(name: str, taken: Sequence[str]) -> str:

@@ -98,18 +98,18 @@ class Likeliest:
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
         """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
-        if waiting and not self.early_stop:
+        weigh = self._weigh or self.weigh(list(said))
+        out = sum(weigh[name] for name in waiting)
+        if waiting and (not self.early_stop or sum(weigh[name] for name in said) <= out):
             return undecided(said)
         labels = self.labels or self._labels_of(said)
         try:
             tables = {name: _checked(self._table(name, column, labels)) for name, column in said.items()}
         except (TypeError, ValueError, KeyError):
             return None
-        weigh = self._weigh or self.weigh(list(said))
         means = self._means(tables, weigh)
         if not waiting:
             return _array(labels)[self._winners(means, tables, labels)], np.ones(len(means), dtype=bool)
-        out = sum(weigh[name] for name in waiting)
         return _array(labels)[means.argmax(axis=1)], self._certain(means, tables, weigh, out, True)
 
     def _labels_of(self, said: Mapping[str, Any]) -> list[Any]:
@@ -139,13 +139,10 @@ class Likeliest:
     ) -> np.ndarray:
         """Say which rows' leads win whatever those who weigh `out` between them say."""
         # What is still out adds to a rival, and takes from the lead, no more than its weight; and sums are rounded.
-        rows, best = np.arange(len(means)), means.argmax(axis=1)
-        sums = means * sum(weigh[name] for name in tables)
-        most = sums[rows, best]
-        sums[rows, best] = -np.inf
+        most, second = _largest_two(means * sum(weigh[name] for name in tables))
         share = max(SLACK, 64 * float(np.finfo(means.dtype).eps))
         slack = share * (1 + early) * sum(weigh.values())
-        return most > sums.max(axis=1) + out * (1 + 2 * ROUNDING) + slack
+        return most > second + out * (1 + 2 * ROUNDING) + slack
 
     def _winners(self, means: np.ndarray, tables: Mapping[str, np.ndarray], labels: list[Any]) -> np.ndarray:
         """Give the winners' places; to a rule by members, each says which of the tied it finds likeliest."""
@@ -175,6 +172,16 @@ def _checked(table: np.ndarray) -> np.ndarray:
     if table.size and not (table.min() >= -ROUNDING and table.max() <= 1 + ROUNDING):
         raise ValueError("probabilities are numbers from 0 to 1")
     return table
+
+
+def _largest_two(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give the largest and the second number of each row."""
+    # Column by column: numpy takes its time over short rows.
+    most, second = table[:, 0], np.full(len(table), -np.inf)
+    for column in table.T[1:]:
+        second = np.maximum(second, np.minimum(most, column))
+        most = np.maximum(most, column)
+    return most, second
 
 
 def _array(labels: list[Any]) -> np.ndarray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import anyio
@@ -243,52 +243,75 @@ async def _each(node: Each, column: Column, backend: Backend, scope: Scope) -> C
     return Column(values, column.size, errors)
 
 
+class _Together:
+    """The rows of a `Join` while they are decided in one go: as long as members give arrays and none has failed."""
+
+    def __init__(self, node: Join, size: int) -> None:
+        self.node = node
+        self.open = np.arange(size)
+        self.answers = np.empty(size, dtype=object)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, result: Column) -> bool:
+        """Decide what can be with one more member's answers to the open rows, or say that rows must go apart."""
+        if not isinstance(result.values, np.ndarray) or result.errors:
+            return False
+        arrays = {**self.arrays, name: result.values}
+        waiting = tuple(each for each in self.node.names if each not in arrays)
+        try:
+            found = cast("UntilMany", self.node.until).many(arrays, waiting)
+        except Exception:
+            return False  # each row by itself says what is wrong with it
+        if found is None or not (waiting or found[1].all()):
+            return False
+        answers, decided = found
+        if not decided.any():
+            self.arrays = arrays
+            return True
+        self.answers[self.open[decided]] = answers[decided]
+        self.open = self.open[~decided]
+        self.arrays = {each: array[~decided] for each, array in arrays.items()}
+        return True
+
+
 class _Tally:
     """What has arrived at a `Join`, row by row, and which rows are still open."""
 
     def __init__(self, node: Join, size: int) -> None:
         self.node = node
-        self.answers: list[Any] = [None] * size
+        self.size = size
         self.errors: dict[int, StrettoError] = {}
-        self.arrived: list[dict[str, Any]] = [{} for _ in range(size)]
-        self.open = dict.fromkeys(range(size))
-        # The answers of the open rows as arrays, as long as they can be decided together.
-        self.arrays: dict[str, np.ndarray] | None = {} if isinstance(node.until, UntilMany) else None
+        self.together = _Together(node, size) if hasattr(node.until, "many") else None
+        if self.together is None:
+            self.apart(range(size), [None] * size, {})
+
+    def apart(self, rows: Iterable[int], answers: list[Any], arrays: dict[str, np.ndarray]) -> None:
+        """Go on row by row: those at `rows` are open, and have the answers in `arrays`."""
+        self.together = None
+        self.answers = answers
+        self.open: dict[int, dict[str, Any]] = {i: {} for i in rows}
+        for name, array in arrays.items():
+            for arrived, answer in zip(self.open.values(), array.tolist(), strict=True):
+                arrived[name] = answer
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The positions of the open rows."""
+        return list(self.open) if self.together is None else cast("Sequence[int]", self.together.open)
 
     def add(self, name: str, rows: Sequence[int], result: Column) -> None:
-        if self.arrays is not None and self.together(name, rows, result, self.arrays):
-            return
+        if self.together is not None:
+            if self.together.add(name, result):
+                return
+            self.apart(self.together.open.tolist(), self.together.answers.tolist(), self.together.arrays)
         for i, outcome in zip(rows, result.outcomes(), strict=True):
+            i = int(i)
             if i in self.open:
-                self.arrived[i][name] = outcome
+                self.open[i][name] = outcome
                 self.decide(i)
 
-    def together(self, name: str, rows: Sequence[int], result: Column, arrays: dict[str, np.ndarray]) -> bool:
-        """Decide the rows in one go; else note what has arrived row by row, and say so."""
-        self.arrays = None
-        values = result.values
-        if isinstance(values, np.ndarray) and not result.errors and len(rows) == len(self.open):
-            arrays = {**arrays, name: values}
-            waiting = tuple(each for each in self.node.names if each not in arrays)
-            try:
-                found = cast("UntilMany", self.node.until).many(arrays, waiting)
-            except Exception:
-                found = None  # each row by itself says what is wrong with it
-            if found is not None and (waiting or found[1].all()):
-                answers, decided = found
-                for at, answer in zip(np.flatnonzero(decided).tolist(), answers[decided].tolist(), strict=True):
-                    self.answers[rows[at]] = answer
-                    del self.open[rows[at]]
-                self.arrays = {each: array[~decided] for each, array in arrays.items()}
-                return True
-            del arrays[name]
-        for each, array in arrays.items():
-            for i, answer in zip(self.open, array.tolist(), strict=True):
-                self.arrived[i][each] = answer
-        return False
-
     def decide(self, i: int) -> None:
-        arrived = self.arrived[i]
+        arrived = self.open[i]
         waiting = tuple(name for name in self.node.names if name not in arrived)
         try:
             answer = self.node.until(arrived, waiting)
@@ -307,9 +330,11 @@ class _Tally:
         del self.open[i]
 
     def column(self) -> Column:
+        if self.together is not None:
+            self.apart(self.together.open.tolist(), self.together.answers.tolist(), {})
         for i in self.open:
             self.errors[i] = StepError(named(self.node), "Undecided", "the members ended before it could be decided")
-        return Column(self.answers, len(self.answers), self.errors)
+        return Column(self.answers, self.size, self.errors)
 
 
 async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scope) -> Column:
@@ -317,8 +342,8 @@ async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scop
     tally = _Tally(node, size)
 
     async def member(name: str, plan: Plan, column: Column) -> None:
-        rows = list(tally.open)
-        if rows:
+        rows = tally.rows
+        if len(rows):
             some = column if len(rows) == size else column.take(rows)
             tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
 
@@ -327,7 +352,8 @@ async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scop
         for each in members:
             await member(*each)
         return tally.column()
-    tally.arrays = None
+    # As they arrive, rows are not all open to the same members.
+    tally.apart(range(size), [None] * size, {})
 
     async def beside(name: str, plan: Plan, column: Column) -> None:
         await member(name, plan, column)
