@@ -35,8 +35,8 @@ class Answers:
 def answers_of(node: Node) -> Answers:
     """Say what is known of a node's answers before anything runs.
 
-    Composers that pass a part's answer on, such as `timeout` and `fallback`, are seen through: it is what all the parts
-    that can answer have in common, and nothing where they differ.
+    Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
+    that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
 
     >>> from stretto import Input
     >>> answers_of(Input())
@@ -47,12 +47,20 @@ def answers_of(node: Node) -> Answers:
         case Call() if fn is not None:
             return _answers(fn)
         case Within() | Recover() | Choose():
-            known = [answers_of(plan.output) for plan in node.plans]
-            return known[0] if known and all(each == known[0] for each in known) else Answers()
+            return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
             return answers_of(main)
         case _:
             return Answers()
+
+
+def _common(known: list[Answers]) -> Answers:
+    if len({(each.output, each.kind, repr(each.classes)) for each in known}) != 1:
+        return Answers()
+    first, *others = known
+    outputs = tuple(output for output in first.outputs if all(output in each.outputs for each in others))
+    same = all(each.features == first.features for each in others)
+    return replace(first, outputs=outputs, features=first.features if same else None)
 
 
 def _model(node: Node) -> ModelFunction | None:
