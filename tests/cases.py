@@ -13,14 +13,42 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from pandas import DataFrame
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Each, Node, Pipeline, Within, composer, model, parallel, step
+from stretto import Aside, Node, Pipeline, composer, from_sklearn, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
-from stretto_composers import average, fallback, race, switch, vote
+from stretto_composers import (
+    agreement,
+    average,
+    cache,
+    cascade,
+    confidence,
+    default,
+    each,
+    fallback,
+    flatten,
+    guard,
+    hedge,
+    limit,
+    loop,
+    race,
+    rename,
+    retry,
+    select,
+    shadow,
+    split,
+    switch,
+    tap,
+    timeout,
+    vote,
+)
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 SETOSA = dict(zip(FEATURES, [5.1, 3.5, 1.4, 0.2], strict=True))
@@ -67,6 +95,23 @@ def regressors() -> tuple[Pipeline[Any, Any], Pipeline[Any, Any], np.ndarray]:
     return model(ridge, name="ridge"), model(linear, name="linear"), data
 
 
+@functools.cache
+def people() -> tuple[Pipeline[Any, Any], list[Any]]:
+    """A model of numbers and strings, and rows of which some are bad."""
+    rows = [{"age": 30.0 + i, "colour": colour} for i, colour in enumerate(["red", "blue", "red", "green"] * 5)]
+    columns = ColumnTransformer([("age", StandardScaler(), ["age"]), ("colour", OneHotEncoder(), ["colour"])])
+    fitted = make_pipeline(columns, LogisticRegression())
+    fitted.fit(DataFrame(rows), [row["colour"] == "red" for row in rows])
+    bad = [{"age": 30.0, "colour": "pink"}, {"age": "old", "colour": "red"}, {"colour": "red"}, [30.0, None], "red"]
+    return model(fitted, name="people"), [rows[0], *bad, list(rows[1].values())]
+
+
+def ensemble() -> Pipeline[Any, Any]:
+    data, target = load_iris(return_X_y=True)
+    members = [("logistic", LogisticRegression(max_iter=1000)), ("svm", make_pipeline(StandardScaler(), SVC()))]
+    return from_sklearn(VotingClassifier(members).fit(data, target), features=FEATURES, labels=["a", "b", "c"])
+
+
 def longest(said: dict[str, str]) -> str:
     return max(said.values(), key=len)
 
@@ -109,20 +154,17 @@ def slow_double(x: float) -> float:
     return x * 2
 
 
+def chances(x: float) -> dict[str, float]:
+    return {"low": 1 - x, "high": x}
+
+
+async def later_chances(x: float) -> dict[str, float]:
+    await asyncio.sleep(0.001)
+    return chances(x)
+
+
 async def never(x: Any) -> Any:
     await asyncio.sleep(60)
-
-
-@composer
-def each(x: Node, part: Pipeline) -> Node:
-    """The part for every element of a list."""
-    return Each((x,), body=part.plan())
-
-
-@composer
-def timeout(x: Node, part: Pipeline, seconds: float) -> Node:
-    """The part, within so many seconds."""
-    return Within((x,), body=part.plan(), seconds=seconds)
 
 
 @composer
@@ -186,6 +228,8 @@ CASES = [
         "a model", lambda: iris_model("logistic"), [SETOSA, list(VIRGINICA.values()), *BAD_ROWS, VIRGINICA], split=True
     ),
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
+    Case("strings and numbers", lambda: people()[0], people()[1], split=True),
+    Case("taken apart", ensemble, [SETOSA, VIRGINICA, *BAD_ROWS], split=True),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
     Case(
@@ -218,8 +262,62 @@ CASES = [
     Case("vectorized, knows its culprits", lambda: step(roots, vectorized=True), [4.0, -1.0, 9.0, -2.0]),
     Case("vectorized, raises", lambda: step(inverses, vectorized=True), [4.0, 0.0, 2.0, 0.0, 1.0]),
     Case("each", lambda: each(invert), [[1, 2], [], [1, 0], 5]),
+    Case("each recovers", lambda: each(fallback(invert, lambda x: None)), [[1, 0, 4], "12", {"a": 1}]),
+    Case(
+        "switch by a field",
+        lambda: switch("kind", {"root": lambda row: row["x"] ** 0.5, "inverse": lambda row: 1 / row["x"]}),
+        [{"kind": "root", "x": 4}, {"kind": "inverse", "x": 0}, {"x": 4}, {"kind": "square", "x": 1}, [1]],
+    ),
+    Case(
+        "switch by a model",
+        lambda: switch(iris_model("logistic"), {"setosa": lambda row: "small"}, default=iris_model("svm")),
+        [SETOSA, VIRGINICA, BAD_ROWS[0]],
+        split=True,
+    ),
+    Case(
+        "split by a field",
+        lambda: split({"old": (lambda row: "old", 0.5), "new": (lambda row: 1 / row["x"], 0.5)}, key="user"),
+        [*({"user": user, "x": user % 3} for user in range(12)), {"x": 1}, {"user": None, "x": 1}],
+    ),
+    Case("split by rows", lambda: split({abs: 1, invert: 2}, salt="b"), [1, 0, -1, 0.5, [1, 2], "x", None]),
+    Case(
+        "cascade",
+        lambda: cascade(iris_model("proba"), iris_model("svm"), until=confidence(0.9)),
+        [SETOSA, VIRGINICA, [5.9, 3.0, 4.9, 1.7], *BAD_ROWS[:3]],
+        split=True,
+    ),
+    Case(
+        "cascade by agreement",
+        lambda: cascade(
+            parallel(a=iris_model("logistic"), b=iris_model("third")), iris_model("svm"), until=agreement(1)
+        ),
+        [SETOSA, VIRGINICA, [5.9, 3.0, 4.9, 1.7], 3],
+    ),
+    Case(
+        "cascade that waits",
+        lambda: cascade(chances, later_chances, add_one, until=[confidence(0.9), confidence(0.6)], answer="tier"),
+        [0.95, 0.7, 0.5, 13, "x"],
+    ),
+    Case("loop", lambda: loop(lambda x: x * 2, until=lambda x: x > 8, limit=4), [1, 3, 0, -1, "x", None]),
+    Case("loop that waits", lambda: loop(add_one, lambda x: x > 14, 3, on_limit=invert), [11, 12, 13, 20, -3]),
+    Case("tap", lambda: tap(invert) >> abs, [2, 0, -1]),
+    Case("tap keeps refusals", lambda: tap(refuse_negative) >> iris_model("svm"), [-1, 1]),
+    Case("select from a request", lambda: select("a", "b") >> select("b"), [{"b": 1, "a": 2}, {"a": 1}, 7]),
+    Case("names", lambda: _two() >> rename(svm="machine") >> select("machine", "logistic"), [SETOSA, {}]),
+    Case("flatten", lambda: parallel(x=iris_model("proba"), y=lambda row: {"n": {"a": 1}}) >> flatten(), [SETOSA, 1]),
     Case("within", lambda: timeout(add_one, 30.0), [1, 13]),
     Case("within, late", lambda: timeout(never, 0.05), [1], expect=[DeadlineExceeded("")]),
+    Case("retry", lambda: retry(invert, 3, backoff=0.001), [1, 0, 2]),
+    Case("retry keeps refusals", lambda: retry(refuse_negative, backoff=0.001) >> add_one, [1, -1, 13]),
+    Case("default", lambda: default(timeout(add_one, 30.0), {"none": True}), [1, 13]),
+    Case("default, late", lambda: default(timeout(never, 0.05), "late"), [1], expect=["late"]),
+    Case("hedge", lambda: hedge(add_one, after=0.0, budget=1.0), [1, 13, 2]),
+    Case("hedge of a model", lambda: hedge(iris_model("logistic")), [SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("shadow", lambda: shadow(invert, add_one), [1, 0, 4]),
+    Case("cache", lambda: cache(iris_model("logistic"), ttl=60), [SETOSA, SETOSA, BAD_ROWS[0], VIRGINICA], split=True),
+    Case("cache of functions", lambda: cache(add_one, size=1), [1, 13, 1, 2, 1.0]),
+    Case("limit", lambda: limit(add_one, 1) >> invert, [1, -1, 13, 2]),
+    Case("guard", lambda: guard(invert, errors=1000), [1, 0, 2]),
     Case("beside", lambda: beside(abs, invert), [1, 0]),
     Case("refuses", lambda: Pipeline(refuse_negative) >> invert, [1, 0, -1]),
     Case("a refusal further in is a failure", lambda: Pipeline(lambda x: -x) >> refuse_negative, [1, -1]),

@@ -20,7 +20,6 @@ from stretto import (
     Aside,
     Body,
     Call,
-    Each,
     Input,
     Join,
     Node,
@@ -33,7 +32,29 @@ from stretto import (
 )
 from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
-from stretto_composers import average, fallback, race, switch, vote
+from stretto_composers import (
+    average,
+    cache,
+    cascade,
+    confidence,
+    default,
+    each,
+    fallback,
+    flatten,
+    guard,
+    hedge,
+    limit,
+    loop,
+    race,
+    rename,
+    retry,
+    select,
+    shadow,
+    split,
+    switch,
+    tap,
+    vote,
+)
 
 ERRORS = {"value": ValueError, "input": InputError, "key": KeyError}
 
@@ -182,12 +203,6 @@ def gather(x: Node, *members: Pipeline, need: int) -> Node:
 
 
 @composer
-def each(x: Node, part: Pipeline) -> Node:
-    """The part for every element of a list."""
-    return Each((x,), body=part.plan())
-
-
-@composer
 def within(x: Node, part: Pipeline, seconds: float = 1000) -> Node:
     """The part, within so many seconds."""
     return Within((x,), body=part.plan(), seconds=seconds)
@@ -298,13 +313,42 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),
+        built(tap, p),
+        built(lambda a, b, salt: split({"a": (a, 1), "b": (b, 2)}, salt=salt), p, p, st.sampled_from("xyz")),
+        built(lambda a, limit, spare: loop(a, parity, limit, spare), p, st.integers(1, 4), st.none() | p),
+        built(cascaded, st.lists(p, min_size=2, max_size=3), st.sampled_from([0.5, 0.6, 0.9]), st.booleans()),
+        built(lambda a, b: parallel_of([a, b]) >> flatten(), p, p),
+        built(lambda a, b: parallel_of([a, b]) >> rename(b0="z") >> select(["b1", "z"]) >> select("z"), p, p),
         built(beside, p),
         built(twice, p),
+        built(lambda a: retry(a, 2, backoff=0.0), p),
+        built(lambda a: default(a, {"n": 1, "list": [2]}), p),
+        built(lambda a: cache(a, size=2), p),
+        built(lambda a, n: limit(a, n), p, st.integers(1, 3)),
+        built(lambda a: guard(a, errors=10**6), p),
+        built(lambda a: hedge(a, after=0.0, budget=1.0), p),
+        built(lambda a, b: shadow(a, b), p, p),
     )
 
 
 def ballot(members: list[Pipeline[Any, Any]], weights: list[float]) -> Pipeline[Any, Any]:
     return vote(*members, weights=weights[: len(members)])
+
+
+def chances(column: Any) -> Any:
+    """Make probabilities of numbers, as columns."""
+    high = np.array([n % 11 for n in numbers(column)]) / 10
+    return {"low": 1 - high, "high": high}
+
+
+def cascaded(tiers: list[Pipeline[Any, Any]], least: float, label: bool) -> Pipeline[Any, Any]:
+    probable = [tier >> step(chances, vectorized=True) for tier in tiers[:-1]]
+    return cascade(*probable, tiers[-1], until=confidence(least), answer="label" if label else "tier") >> spelled
+
+
+def spelled(value: Any) -> int:
+    """Make a number of a label, or of any other value."""
+    return len(value) if isinstance(value, str) else number(value)
 
 
 def parallel_of(some: list[Pipeline[Any, Any]]) -> Pipeline[Any, Any]:

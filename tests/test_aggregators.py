@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import warnings
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from stretto import Client, Pipeline, model, parallel, step
 from stretto.errors import DeadlineExceeded, InputError, PipelineError, StepError
-from stretto.testing import check_composer
+from stretto.testing import check_composer, virtual_clock
 from stretto_composers import average, fallback, median, quorum, stack, vote, weighted
 
 
@@ -537,6 +538,21 @@ class TestStack:
             build()
 
 
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def jumping(pipeline: Pipeline[Any, Any], work: Callable[[Client[Any, Any]], Awaitable[Any]]) -> Any:
+    """Give what comes of work with a client of the pipeline, on a clock that jumps to the next timer."""
+
+    async def main() -> Any:
+        async with Client(pipeline) as client:
+            return await work(client)
+
+    with virtual_clock() as clock:
+        return clock.run(main())
+
+
 class TestQuorum:
     async def test_the_others_are_cancelled_once_enough_agree(self) -> None:
         cancelled = asyncio.Event()
@@ -561,32 +577,60 @@ class TestQuorum:
             with pytest.raises(StepError, match="invert failed: step 'invert' failed: ZeroDivisionError"):
                 await client.predict(0)
 
-    async def test_by_a_time_it_is_the_best_of_what_has_arrived(self) -> None:
+    def test_by_a_time_it_is_the_best_of_what_has_arrived(self) -> None:
+        async def main(client: Client[Any, Any]) -> Any:
+            return await client.predict(1), await client.predict_many([1, 2]), now()
+
         members = (never, low, high, step(low, name="more"))
-        async with Client(quorum(3, *members, by=0.5, answer="report")) as client:
-            expected = {
-                "answer": "low",
-                "share": pytest.approx(2 / 3),
-                "agree": ["low", "more"],
-                "differ": ["high"],
-                "failed": [],
-                "missing": ["never"],
-            }
-            assert await client.predict(1) == expected
-            assert await client.predict_many([1, 2]) == [expected, expected]
+        expected = {
+            "answer": "low",
+            "share": pytest.approx(2 / 3),
+            "agree": ["low", "more"],
+            "differ": ["high"],
+            "failed": [],
+            "missing": ["never"],
+        }
+        told = jumping(quorum(3, *members, by=0.5, answer="report"), main)
+        assert told == (expected, [expected, expected], 1.0), "at the time, once for all rows of a batch"
 
-    async def test_where_nobody_has_answered_by_then_it_is_late(self) -> None:
-        async with Client(quorum(1, never, step(never, name="too"), by=0.01)) as client:
-            with pytest.raises(DeadlineExceeded, match=r"no member had answered by 0\.01 s; out were never, too"):
+    def test_where_nobody_has_answered_by_then_it_is_late(self) -> None:
+        async def main(client: Client[Any, Any]) -> float:
+            with pytest.raises(DeadlineExceeded, match="no member had answered by 20 s; out were never, too"):
                 await client.predict(1)
+            return now()
 
-    async def test_it_does_not_wait_for_a_time_once_all_are_in(self) -> None:
+        assert jumping(quorum(1, never, step(never, name="too"), by=20), main) == 20
+
+    def test_it_does_not_wait_for_a_time_once_all_are_in(self) -> None:
         """The timer is cancelled with the request, and leaves no task."""
-        before = asyncio.all_tasks()
-        async with Client(quorum(2, low, high, invert, by=3600)) as client:
-            assert await asyncio.wait_for(client.predict(0), 30) == "high"
-            assert await asyncio.wait_for(client.predict_many([0, 0]), 30) == ["high", "high"]
-        assert asyncio.all_tasks() == before
+
+        async def main(client: Client[Any, Any]) -> Any:
+            said = await client.predict(0), await client.predict_many([0, 0])
+            return *said, now(), len(asyncio.all_tasks())
+
+        assert jumping(quorum(2, low, high, invert, by=3600), main) == ("high", ["high", "high"], 0, 1)
+
+    def test_its_time_starts_with_the_members(self) -> None:
+        """What stands in front of the fan-out takes none of it, in either spelling."""
+
+        async def front(x: Any) -> Any:
+            await asyncio.sleep(100)
+            return x
+
+        async def main(client: Client[Any, Any]) -> Any:
+            return await client.predict(1), now()
+
+        members = (low, never, step(never, name="too"))
+        for rest in (quorum(2, *members, by=3), parallel(*members) >> quorum(2, by=3)):
+            assert jumping(Pipeline(front) >> rest, main) == ("low", 103)
+
+    def test_the_callers_own_deadline_holds(self) -> None:
+        async def main(client: Client[Any, Any]) -> float:
+            with pytest.raises(DeadlineExceeded):
+                await client.predict(1, timeout=2)
+            return now()
+
+        assert jumping(quorum(2, low, never, by=3600), main) == 2
 
     async def test_a_refused_request_stays_refused(self) -> None:
         def refuse(x: Any) -> Any:
@@ -608,18 +652,6 @@ class TestQuorum:
             with pytest.raises(InputError, match="e"):
                 await client.predict({"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 1.0})
 
-    async def test_its_time_starts_with_the_members(self) -> None:
-        """What stands in front of the fan-out takes none of it."""
-
-        async def front(x: Any) -> Any:
-            await asyncio.sleep(0.2)
-            return x
-
-        both = (quorum(1, low, by=0.1), parallel(low, high) >> quorum(1, by=0.1))
-        for pipeline in both:
-            async with Client(Pipeline(front) >> pipeline) as client:
-                assert await client.predict(1) in ("low", "high")
-
     @pytest.mark.parametrize(
         ("build", "says"),
         [
@@ -631,8 +663,8 @@ class TestQuorum:
             (lambda: quorum(True, low), "a whole number from 1 on"),
             (lambda: quorum(low, high), r"members go behind it, as in quorum\(2, a, b, c\)"),  # type: ignore[arg-type]
             (lambda: quorum(4, low, high, weights=[1, 2]), "there are 3 votes"),
-            (lambda: quorum(1, low, by=0), "a time in seconds, above zero"),
-            (lambda: quorum(1, low, by=math.inf), "a time in seconds, above zero"),
+            (lambda: quorum(1, low, by=0), "it takes seconds, more than 0"),
+            (lambda: quorum(1, low, by=math.inf), "it takes seconds, more than 0"),
             (lambda: quorum(1, low, answer="all"), "'label' or 'report'"),  # type: ignore[arg-type]
             (lambda: quorum(1, *iris_models("ridge")), "'ridge' is a regressor"),
             (lambda: (parallel(low) >> dict >> quorum(1, by=1)).plan(), "needs its members"),

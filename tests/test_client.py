@@ -222,16 +222,6 @@ class TestPredictMany:
             with pytest.raises(InputError, match=f"list of rows.*{type(rows).__name__}"):
                 await client.predict_many(rows)
 
-    async def test_a_data_frame_is_told_how_to_be_rows(self) -> None:
-        class Frame:
-            def to_numpy(self) -> Any: ...
-            def __iter__(self) -> Iterator[str]:
-                return iter(["column"])
-
-        async with Client(double) as client:
-            with pytest.raises(InputError, match=r"to_dict\('records'\).*got a Frame"):
-                await client.predict_many(Frame())  # type: ignore[arg-type]
-
     async def test_more_rows_than_fit_in_one_go_come_back_in_order(self) -> None:
         sizes: list[int] = []
 

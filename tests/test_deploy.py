@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from stretto.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     DeployError,
+    InputError,
     NotFound,
     PipelineError,
     StepError,
@@ -133,6 +135,13 @@ class TestAnswering:
         assert [each.sum() for each in answers[1:]] == [49.0] * 299
         assert alone.sum() == 49.0
 
+    async def test_the_log_says_what_could_be_faster(self, caplog):
+        caplog.set_level("INFO", logger="stretto")
+        async with deploy(double, name="faster", direct=False):
+            said = [record.getMessage() for record in caplog.records if record.name == "stretto"]
+        assert any("direct=True" in each for each in said)
+        assert any("RAY_SERVE_THROUGHPUT_OPTIMIZED=1" in each for each in said)
+
 
 class TestFailing:
     async def test_errors_are_the_same_as_in_process(self):
@@ -161,7 +170,30 @@ class TestFailing:
         assert (one, two) == (1, 2)
         assert isinstance(thirteen, StepError)
         assert "pickle" in thirteen.detail
-        assert many[0] == 1
+        assert (many[0], many[2]) == (1, 2)
+        assert isinstance(many[1], StepError)
+
+    @pytest.mark.parametrize("way", ["local", "hosted"])
+    async def test_a_row_that_can_not_travel_fails_alone(self, way):
+        async with deploy(hosted(str) if way == "hosted" else Pipeline(str), name="rows") as client:
+            asked = [asyncio.create_task(client.predict(x)) for x in (1, threading.Lock(), 2)]
+            one, lock, two = await asyncio.gather(*asked, return_exceptions=True)
+            many = await client.predict_many([1, threading.Lock(), 2], on_error="return")
+        assert (one, two) == ("1", "2")
+        assert isinstance(lock, InputError)
+        assert "pickle" in str(lock)
+        assert many[::2] == ["1", "2"]
+        assert isinstance(many[1], InputError)
+
+    async def test_what_a_step_makes_that_can_not_travel_on_fails_alone(self):
+        def lock(x: int) -> Any:
+            import threading
+
+            return threading.Lock() if x == 13 else x
+
+        async with deploy(Pipeline(lock) >> hosted(str), name="steps") as client:
+            many = await client.predict_many([1, 13, 2], on_error="return")
+        assert many[::2] == ["1", "2"]
         assert isinstance(many[1], StepError)
 
     async def test_a_deployment_that_no_node_can_hold_is_refused_in_seconds_with_what_is_missing(self):

@@ -19,13 +19,15 @@ COMPOSERS = Path(stretto_composers.__file__).parent
 # A module knows those on lines above its own. A package on a line of its own stands for all its modules.
 LAYERS = """
     errors
-    _ir _scope
+    _ir _scope _frames
+    _virtual
     _column _coalesce
     backends.base
     _apply _evaluate
     _models
     _compile
     _pipeline
+    _from_sklearn
     backends.lane
     backends.inline
     transports.base
@@ -46,11 +48,13 @@ LAYERS = """
     backends.replica
     transports.handle
     client
+    _as_estimator
     _measure _rollout
     _application
     _deploy
     _profile
     stretto
+    _probe
     testing _demo
     cli
     __main__

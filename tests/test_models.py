@@ -1,5 +1,6 @@
 """Estimators as steps: the same answers as asked directly, and errors when built wrong."""
 
+import asyncio
 import json
 import pickle
 from dataclasses import replace
@@ -375,7 +376,7 @@ def test_a_model_that_was_loaded_is_a_target_too():
         (LogisticRegression, r"give a fitted instance, such as LogisticRegression\(\)\.fit"),
         (LogisticRegression(), r"LogisticRegression is not fitted: call \.fit"),
         (make_pipeline(StandardScaler(), SVC()), "not fitted"),
-        (len, r"for a function write step\(fn\)"),
+        (asyncio.sleep, r"write step\(fn\)"),
         (7, "7 is no model"),
         (DBSCAN().fit(X), r"neither predict\(\) nor transform\(\)"),
     ],

@@ -30,7 +30,8 @@ def agreed(composer: str, x: Pack) -> tuple[Any, ...] | None:
         if set(own) != set(classes):
             raise PipelineError(
                 f"{composer}(): {first!r} tells {_list(classes)} apart and {name!r} {_list(own)}: fit them on the same "
-                "classes, or name these alike with model(..., labels=[...])"
+                "classes, or name these alike with model(..., labels=[...]); where it is meant so, put a function "
+                "behind one of them"
             )
     if all(own == classes for _, own in others):
         return classes

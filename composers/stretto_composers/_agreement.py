@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stretto import UNDECIDED
-from stretto.errors import DeadlineExceeded, InputError
+from stretto.errors import DeadlineExceeded, InputError, StrettoError
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._majority import coded, of_columns, whole
 from stretto_composers._ties import Tie
@@ -52,11 +52,13 @@ class Agreement:
         most = max(votes.values(), default=0.0)
         slack = 0.0 if whole(weigh) else 1e-9 * self.k
         missing = [name for name in waiting if name != self.timer]
+        # One that failed, as any step may, says nothing of the time.
+        over = self.timer in arrived and not isinstance(arrived[self.timer], StrettoError)
         best = [label for label, count in votes.items() if count == most]
-        if most >= self.k - slack or (best and self.timer and (not missing or self.timer in arrived)):
+        if most >= self.k - slack or (best and self.timer and (over or not missing)):
             winner = best[0] if len(best) == 1 else self.tie.pick(best, heard.said)
             return self._reported(winner, heard, weigh) if self.report else winner
-        if missing and self.timer not in arrived:
+        if missing and not over:
             return UNDECIDED
         raise self._why(heard, missing)
 

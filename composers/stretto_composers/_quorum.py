@@ -11,6 +11,7 @@ from stretto_composers._agree import agreed
 from stretto_composers._agreement import Agreement, OfRows, Timer
 from stretto_composers._members import fan_out, known, own_name, source_of
 from stretto_composers._numbers import number
+from stretto_composers._settings import positive
 from stretto_composers._ties import Rule, checked_tie
 from stretto_composers._vote import check_label
 from stretto_composers._weights import Weights, checked
@@ -57,7 +58,7 @@ def quorum(
     """
     if answer not in get_args(Answer):
         raise PipelineError(f"quorum(answer={answer!r}): it is 'label' or 'report'")
-    seconds = None if by is None else _seconds(by)
+    seconds = None if by is None else positive("by", by)
     given, x = x, fan_out(x, members)
     if not isinstance(x, Pack):
         weighing = checked("quorum", weights, None)
@@ -107,13 +108,6 @@ def _check_reachable(k: float, needed: float, weights: Weights, names: tuple[str
     if needed > votes:
         what = f"{len(names)} members" if weights.even else f"{votes:g} votes"
         raise PipelineError(f"quorum({k!r}): there are {what}, {list(names)}, so it could never be reached")
-
-
-def _seconds(by: Any) -> float:
-    seconds = number(by)
-    if seconds is None or seconds <= 0:
-        raise PipelineError(f"quorum(by={by!r}): give a time in seconds, above zero, such as by=0.05 for 50 ms")
-    return seconds
 
 
 def _first(x: Node) -> Node:

@@ -7,19 +7,23 @@ from typing import Any, cast
 
 from stretto import Choose, Node, Part, Pipeline, composer
 from stretto.errors import PipelineError
+from stretto_composers._known import classifier
+from stretto_composers._select import picked
 
 
 @composer
 def switch(
-    x: Node, key: Part[Any, Any], cases: Mapping[Any, Part[Any, Any]], default: Part[Any, Any] | None = None
+    x: Node, key: Part[Any, Any] | str, cases: Mapping[Any, Part[Any, Any]], default: Part[Any, Any] | None = None
 ) -> Node:
     """Answer with the case that `key` picks for the row, or with `default` where it picks none; the others never start.
 
-    In a batch the rows part, each case gets its own in one go, and they come together in order. A key without a case
-    and without `default` fails the row.
+    `key` is a function of the row, a model, or the name of a field. In a batch the rows part, each case gets its own in
+    one go, and they come together in order. A key without a case and without `default` fails the row; a row that lacks
+    the field is refused.
 
     Raises:
-        PipelineError: there are no cases.
+        PipelineError: there are no cases, one is for a key that never equals itself, or `key` is a model, and one is
+            for what it never answers, or it answers what has no case and there is no default.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -35,4 +39,27 @@ def switch(
     if not cases:
         raise PipelineError("switch() needs at least one case")
     plans = tuple((case, Pipeline(part).plan()) for case, part in cases.items())
-    return Choose((x, Pipeline(key)(x)), cases=plans, default=None if default is None else Pipeline(default).plan())
+    choice = keyed(x, key)
+    _check(choice, tuple(cases), default is not None)
+    return Choose((x, choice), cases=plans, default=None if default is None else Pipeline(default).plan())
+
+
+def keyed(x: Node, key: Part[Any, Any] | str) -> Node:
+    """Give the node of a key: what a part answers, or a field."""
+    return picked(x, key) if isinstance(key, str) else Pipeline(key)(x)
+
+
+def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:
+    odd = [case for case in cases if case != case]
+    if odd:
+        raise PipelineError(f"switch() has a case for {odd[0]!r}, which equals no key, not even itself")
+    model = classifier(choice)
+    if model is None or model.classes is None or model.output != "predict":
+        return
+    never = [case for case in cases if case not in model.classes]
+    absent = [label for label in model.classes if label not in cases]
+    known = ", ".join(map(repr, model.classes))
+    if never:
+        raise PipelineError(f"switch() has a case for {never[0]!r}, which the model never answers; it answers {known}")
+    if absent and not default:
+        raise PipelineError(f"switch() has no case for {absent[0]!r}, and no default; the model answers {known}")

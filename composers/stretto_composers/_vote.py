@@ -26,7 +26,7 @@ def vote(
     voting: Voting = "hard",
     early_stop: bool = True,
 ) -> Node:
-    """Answer with the label that most members give, or with ``voting="soft"`` the one they find likeliest together.
+    """Answer with the label that most members give, or the one they find likeliest together.
 
     ``vote(a, b, c)`` and ``parallel(a, b, c) >> vote()`` mean the same: members are asked side by side, and as soon as
     the label is certain the others are cancelled or never started, row by row; ``early_stop=False`` asks all. The label
@@ -36,14 +36,13 @@ def vote(
     `tie` says who wins of labels with equal votes: the ``"first"`` in the order of the models' classes, or else in sort
     order; the one that the member of this name gave; the first of a list of labels; or what a function gives of them.
 
-    In a soft vote models are asked for their probabilities, whatever their `output`; another member answers a dict of
-    label to probability. A member that fails fails the row, unless the label is certain whatever it could have said;
-    after ``parallel(..., on_error="omit")`` it has no vote.
+    With ``voting="soft"`` probabilities are added up: models are asked for them, whatever their `output`; another
+    member answers a dict of label to probability. A member that fails fails the row, unless the label is certain
+    whatever it could have said; after ``parallel(..., on_error="omit")`` it has no vote.
 
     Raises:
-        PipelineError: a weight is negative, not finite or belongs to no member, there are not as many as members, or
-        all
-            are zero; members tell different classes apart; or one is a model that has no label or no probabilities.
+        PipelineError: weights are not finite numbers from zero up, all zero, not as many as members or not theirs;
+            members tell different classes apart; or one is a model that has no label or no probabilities.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -111,7 +110,11 @@ def _probabilities(name: str, node: Node) -> Node:
     if not answers.output or answers.output == "proba":
         return node
     asked = answering(node, "proba")
+    if asked is None and answers.output == "label_proba":
+        return node
     if answers.output not in ("predict", "label_proba") or asked is None or answers.classes is None:
+        if not answers.outputs:
+            raise PipelineError(f"vote(voting='soft'): give {name!r} output='label_proba': it can't be asked otherwise")
         what = f"answers with output={answers.output!r}" if "proba" in answers.outputs else "has no predict_proba"
         raise PipelineError(
             f"vote(voting='soft'): {name!r} {what}: leave it out, write voting='hard', or fit it so that it gives "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from stretto import errors
 from stretto._compile import Explanation, Profile
+from stretto._from_sklearn import from_sklearn
 from stretto._ir import (
     UNDECIDED,
     Around,
@@ -34,6 +35,7 @@ from stretto.client import Client, Submission
 from stretto.transports.base import Metadata, Trace
 
 if TYPE_CHECKING:
+    from stretto._as_estimator import as_estimator
     from stretto._deploy import application, deploy
     from stretto._ray import local_ray
     from stretto.server import asgi
@@ -71,10 +73,12 @@ __all__ = [
     "answering",
     "answers_of",
     "application",
+    "as_estimator",
     "asgi",
     "composer",
     "deploy",
     "errors",
+    "from_sklearn",
     "load_model",
     "local_ray",
     "model",
@@ -85,8 +89,14 @@ __all__ = [
     "step",
 ]
 
-_LATER = {"application": "_deploy", "asgi": "server", "deploy": "_deploy", "local_ray": "_ray"}
-"""Names whose modules import ray or starlette: they are loaded when they are first asked for."""
+_LATER = {
+    "application": "_deploy",
+    "as_estimator": "_as_estimator",
+    "asgi": "server",
+    "deploy": "_deploy",
+    "local_ray": "_ray",
+}
+"""Names whose modules import ray, scikit-learn or starlette: they are loaded when they are first asked for."""
 
 
 def __getattr__(name: str) -> Any:
@@ -97,5 +107,5 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"stretto.{_LATER[name]}"), name)
     except ModuleNotFoundError as error:
-        extra = "server" if name == "asgi" else "serve"
+        extra = {"as_estimator": "models", "asgi": "server"}.get(name, "serve")
         raise ImportError(f"stretto.{name} needs {error.name}: pip install 'stretto[{extra}]'") from error

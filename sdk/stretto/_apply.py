@@ -226,7 +226,8 @@ async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any
         rows = left.pop()
         part = column if len(rows) == column.size else column.take(rows)
         try:
-            result = _shaped(await call(part.data()), len(rows))
+            given = part.data() if step.reading is None else part.read(step.reading)
+            result = _shaped(await call(given), len(rows))
         except BadRows as bad:
             culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from stretto._frames import Frame
+from stretto._ir import Reading
 from stretto.errors import StrettoError
 
 type_of_rows = (list, np.ndarray)
@@ -23,7 +25,7 @@ class Column:
     means nothing. `request` says that the values are the caller's own, so that a bad one is the caller's mistake.
     """
 
-    __slots__ = ("errors", "request", "size", "values")
+    __slots__ = ("_readings", "errors", "request", "size", "values")
 
     def __init__(
         self,
@@ -37,10 +39,17 @@ class Column:
         self.size = size
         self.errors: Mapping[int, StrettoError] = errors if errors is not None else {}
         self.request = request
+        self._readings: dict[Hashable, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.values, self.size, self.errors, self.request)
 
     @classmethod
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Column:
-        """Give the column of a list or array of rows."""
+        """Give the column of a list, an array or a frame of rows."""
+        if isinstance(rows, Frame):
+            members = {name: Column(each, rows.size, request=request) for name, each in rows.columns.items()}
+            return cls(members, rows.size, request=request)
         return cls(rows if isinstance(rows, type_of_rows) else list(rows), len(rows), request=request)
 
     @classmethod
@@ -174,6 +183,12 @@ class Column:
         assert not isinstance(values, tuple)
         return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
 
+    def read(self, reading: Reading) -> Any:
+        """Give what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
+        if reading.key not in self._readings:
+            self._readings[reading.key] = reading.given(self.data())
+        return self._readings[reading.key]
+
     def outcomes(self) -> list[Any]:
         """Give each row's value, or its error."""
         rows = self.rows()
@@ -187,6 +202,10 @@ class Column:
     def with_errors(self, errors: Mapping[int, StrettoError]) -> Column:
         """Give the same values with other errors."""
         return Column(self.values, self.size, errors, request=self.request)
+
+
+def _restored(values: Any, size: int, errors: Mapping[int, StrettoError], request: bool) -> Column:
+    return Column(values, size, errors, request=request)
 
 
 Part: TypeAlias = tuple[Sequence[int], Column]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import statistics
 import threading
@@ -18,7 +19,7 @@ from stretto._ir import Plan
 from stretto._pipeline import Part, Pipeline, as_pipeline
 from stretto._ray import DeploymentHandle, LocalRay, connect, in_thread, reserved, start_serve
 from stretto._rollout import applications, delete, submit, until_routed, until_running
-from stretto.backends.calls import call
+from stretto.backends.calls import by_value, call
 from stretto.backends.direct import Address
 from stretto.client import Client
 from stretto.errors import PipelineError, StrettoError
@@ -99,7 +100,8 @@ def deploy(
     times faster than through Serve's proxy, which by its side goes on answering at ``client.url``.
     `patience` is how many seconds a replica may wait for resources that others hold, and `timeout` how many all of it
     may take. With `logs`, what replicas print is shown, where this connects to Ray. `options` are Serve's for the
-    deployment that takes the requests, such as ``num_replicas=2``.
+    deployment that takes the requests, such as ``num_replicas=2``. The logger ``stretto`` says at level INFO what on
+    this cluster could be faster.
 
     Raises:
         PipelineError: the pipeline, the name or the route is wrong.
@@ -213,7 +215,7 @@ async def measure_hop() -> float:
     order = Order(compile_plan(as_pipeline(_same).plan(), "fused"), name, _default_route(name), name)
     deployed = await bring_up(order)
     try:
-        method, seconds = deployed.handle.options(method_name="lanes"), list[float]()
+        method, seconds = by_value(deployed.handle, "lanes"), list[float]()
         for _ in range(HOPS):
             start = time.perf_counter()
             await call(method, deadline=None)
@@ -225,6 +227,9 @@ async def measure_hop() -> float:
 
 def _same(x: Any) -> Any:
     return x
+
+
+_log = logging.getLogger("stretto")
 
 
 class _AbandonedError(StrettoError):
@@ -264,6 +269,8 @@ def _brought_up(order: Order, address: Address | None, gone: threading.Event) ->
             until_routed(root, order.route)
         handle = find(order.name)
         direct = handle.options(method_name="direct").remote(None).result() if address is not None else ""
+        for advice in handle.options(method_name="advice").remote(None).result():
+            _log.info("application %r: %s", order.name, advice)
         return Deployed(order.name, root and root + order.route, handle, _reachable(direct), started)
     except BaseException:
         if started is not None:

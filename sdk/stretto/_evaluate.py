@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import anyio
@@ -36,7 +36,7 @@ from stretto._ir import (
 )
 from stretto._scope import Scope
 from stretto.backends.base import Backend, step_error
-from stretto.errors import InputError, StepError, StrettoError
+from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
 
 
 async def evaluate(plan: Plan, columns: tuple[Column, ...], backend: Backend, scope: Scope) -> Column:
@@ -168,6 +168,8 @@ def _without(node: Pack, gone: tuple[str, ...], columns: list[Column], rows: lis
 
 
 async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:
+    if not node.cases and node.default is not None:
+        return under(node, await evaluate(node.default, (column,), backend, scope))
     plans = dict(reversed(node.cases))
     chosen: dict[Plan, list[int]] = {}
     errors: dict[int, StrettoError] = {}
@@ -184,9 +186,21 @@ async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, 
         else:
             chosen.setdefault(plan, []).append(i)
     branches = [(plan, column if len(rows) == column.size else column.take(rows)) for plan, rows in chosen.items()]
-    results = await _side_by_side(branches, backend, scope)
+    if scope.spans is None:
+        results = await _side_by_side(branches, backend, scope)
+    else:
+        with scope.span(f"{named(node)}/{_taken(node, chosen)}", "case", column.size):
+            results = await _side_by_side(branches, backend, scope)
     parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
     return scatter(column.size, parts, errors)
+
+
+def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
+    """Give the cases that rows took, in the order written."""
+    taken = set(chosen)
+    return ", ".join(
+        [*(f"{key}" for key, plan in node.cases if plan in taken), *(["default"] * (node.default in taken))]
+    )
 
 
 async def _side_by_side(branches: list[tuple[Plan, Column]], backend: Backend, scope: Scope) -> list[Column]:
@@ -227,20 +241,27 @@ async def _each(node: Each, column: Column, backend: Backend, scope: Scope) -> C
     lists: list[list[Any]] = []
     for i, row in enumerate(column.rows()):
         try:
-            lists.append(list(row))
+            lists.append(_elements(row))
         except TypeError:
             errors[i] = StepError(named(node), "TypeError", f"needs a list, got {type(row).__name__}")
             lists.append([])
     flat = [element for row in lists for element in row]
-    result = under(node, await evaluate(node.body, (Column.of(flat),), backend, scope)) if flat else Column.of([])
+    result = await evaluate(node.body, (Column.of(flat),), backend, scope) if flat else Column.of([])
     answers, start, values = result.rows(), 0, list[Any]()
     for i, row in enumerate(lists):
         values.append(answers[start : start + len(row)])
-        failed = next((result.errors[at] for at in range(start, start + len(row)) if at in result.errors), None)
+        failed = next((at for at in range(start, start + len(row)) if at in result.errors), None)
         if failed is not None:
-            errors[i] = failed
+            errors[i] = result.errors[failed].under(str(failed - start)).under(named(node))
         start += len(row)
     return Column(values, column.size, errors)
+
+
+def _elements(row: Any) -> list[Any]:
+    # Text and dicts can be iterated, and whoever gives one where a list belongs does not mean its letters or keys.
+    if isinstance(row, str | bytes | Mapping):
+        raise TypeError
+    return list(cast("Iterable[Any]", row))
 
 
 class _Together:
@@ -277,9 +298,10 @@ class _Together:
 class _Tally:
     """What has arrived at a `Join`, row by row, and which rows are still open."""
 
-    def __init__(self, node: Join, size: int) -> None:
+    def __init__(self, node: Join, size: int, scope: Scope) -> None:
         self.node = node
         self.size = size
+        self.scope = scope
         self.errors: dict[int, StrettoError] = {}
         self.together = _Together(node, size) if hasattr(node.until, "many") else None
         if self.together is None:
@@ -306,7 +328,13 @@ class _Tally:
             self.apart(self.together.open.tolist(), self.together.answers.tolist(), self.together.arrays)
         for i, outcome in zip(rows, result.outcomes(), strict=True):
             i = int(i)
-            if i in self.open:
+            if i not in self.open:
+                continue
+            if isinstance(outcome, DeadlineExceeded) and self.scope.expired:
+                # Once time is up there is no answer without the late: whoever decides would take it for a failure.
+                self.errors[i] = outcome
+                del self.open[i]
+            else:
                 self.open[i][name] = outcome
                 self.decide(i)
 
@@ -339,7 +367,7 @@ class _Tally:
 
 async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scope) -> Column:
     size = columns[0].size
-    tally = _Tally(node, size)
+    tally = _Tally(node, size, scope)
 
     async def member(name: str, plan: Plan, column: Column) -> None:
         rows = tally.rows

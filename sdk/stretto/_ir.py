@@ -22,6 +22,19 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
+class Reading(Protocol):
+    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for those that read alike."""
+        ...
+
+    def given(self, column: Any) -> Any:
+        """Give what the function takes instead of the column; what it raises is the function's."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
     """A function applied to a value.
@@ -29,7 +42,8 @@ class Step:
     `fn` takes one row's value, or with `vectorized` a column of them: a list or an array with a row each, or after
     a fan-out a dict of such columns; and gives as many. A `blocking` function runs in a thread of its own; an
     ``async def`` one is awaited. Equal `key`s of `pure` steps mean equal work, which is done once. `options` say where
-    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on).
+    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on). With a `reading`, `fn` takes a
+    column, or what that reading made of it: steps that read one column alike share the work.
     """
 
     fn: Callable[..., Any]
@@ -40,6 +54,7 @@ class Step:
     key: Hashable = None
     options: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
+    reading: Reading | None = None
     asynchronous: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -175,7 +190,9 @@ class Choose(Node):
         return replace(self, inputs=inputs, cases=cases, default=self.default and plans[-1])
 
     def label(self) -> str:
-        """The cases' keys."""
+        """The cases' keys, where there is a choice."""
+        if not self.cases:
+            return ""
         return ", ".join([*(repr(key) for key, _ in self.cases), *(["default"] if self.default else [])])
 
 
@@ -356,8 +373,10 @@ class Body(Protocol):
 class Policy(Protocol):
     """Decides when, how often and whether the body of an `Around` runs; never what it means.
 
-    It gives an outcome, a value or a `StrettoError`, for each of the body's rows. What it remembers between calls is
-    this process's own: it pickles without.
+    It gives an outcome, a value or a `StrettoError`, for each of the body's rows, and waits no longer than the body's
+    budget. What it remembers between calls is this process's own: it pickles without. Its `repr`, if it has one of its
+    own, stands in the printed plan; its attribute `attempts`, if it has one, is a pair: the fewest and the most times
+    that it runs the body for a row, which are 1 and 1 where it says nothing.
     """
 
     async def __call__(self, body: Body, /) -> Sequence[Any]: ...
@@ -365,7 +384,7 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Around(Node):
-    """The body's value; when and how often the body runs for it is up to the policy."""
+    """The body's answers, as a list; when and how often the body runs for them is up to the policy."""
 
     body: Plan = field(kw_only=True)
     policy: Policy = field(kw_only=True)
@@ -381,9 +400,18 @@ class Around(Node):
         """A policy may wait."""
         return True
 
+    @property
+    def attempts(self) -> tuple[int, int]:
+        """The fewest and the most times that the policy runs the body for a row."""
+        return getattr(self.policy, "attempts", (1, 1))
+
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
         """Give this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
+
+    def label(self) -> str:
+        """The policy, where it says something of itself."""
+        return "" if type(self.policy).__repr__ is object.__repr__ else repr(self.policy)
 
 
 class Plan:
@@ -449,7 +477,7 @@ class Plan:
     def __repr__(self) -> str:
         return self.text
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> Any:
         # A chain of nodes pickled by its links would recurse as deep as it is long: the nodes go as a flat list.
         place: dict[Node, int] = {node: index for index, node in enumerate(self.inputs)}
         rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]] = []
@@ -457,15 +485,15 @@ class Plan:
             rest = {each.name: getattr(node, each.name) for each in fields(node) if each.name != "inputs"}
             rows.append((type(node), tuple(place[each] for each in node.inputs), rest))
             place[node] = len(place)
-        return _restore, (len(self.inputs), rows, place[self.output])
+        return len(self.inputs), rows, place[self.output]
 
-
-def _restore(inputs: int, rows: list[tuple[type[Node], tuple[int, ...], dict[str, Any]]], output: int) -> Plan:
-    nodes: list[Node] = [Input() for _ in range(inputs)]
-    starts = tuple(node for node in nodes if isinstance(node, Input))
-    for kind, places, rest in rows:
-        nodes.append(kind(tuple(nodes[place] for place in places), **rest))
-    return Plan(starts, nodes[output])
+    def __setstate__(self, state: Any) -> None:
+        inputs, rows, output = state
+        nodes: list[Node] = [Input() for _ in range(inputs)]
+        starts = tuple(node for node in nodes if isinstance(node, Input))
+        for kind, places, rest in rows:
+            nodes.append(kind(tuple(nodes[place] for place in places), **rest))
+        Plan.__init__(self, starts, nodes[output])
 
 
 def _order(inputs: tuple[Input, ...], output: Node) -> tuple[Node, ...]:

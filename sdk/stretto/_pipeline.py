@@ -44,8 +44,8 @@ class Estimator(Protocol):
 class Pipeline(Generic[In, Out]):
     """A composition of parts: a function from a node to a node.
 
-    A part is a model, a bare fitted estimator, a function (plain or ``async def``) or another pipeline. ``a >> b``
-    gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+    A part is a model, a bare fitted estimator, a function (plain or ``async def``), another pipeline or its plan.
+    ``a >> b`` gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
 
     Raises:
         PipelineError: a part that is none of these.
@@ -80,7 +80,7 @@ class Pipeline(Generic[In, Out]):
         self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
         self._text = f"Pipeline({whole._inner()})"
         if whole._plan is not None:
-            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text)
+            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text, whole.label)
         self._label = whole.label
 
     @property
@@ -110,7 +110,7 @@ class Pipeline(Generic[In, Out]):
         if self._plan is None:
             start = Input()
             try:
-                self._plan = PipelinePlan(start, self(start), self.text)
+                self._plan = PipelinePlan(start, self(start), self.text, self.label)
             except RecursionError as error:
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
@@ -167,7 +167,8 @@ Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Cal
 """What can stand in a composition."""
 
 
-def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+    """Give the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
     pipeline = Pipeline[Any, Any].__new__(Pipeline)
     pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
     pipeline._text, pipeline._label = text, label
@@ -175,13 +176,13 @@ def _atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any,
 
 
 def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
-    pipeline = _atom(head, "", tail.label)
+    pipeline = atom(head, "", tail.label)
     pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
     return pipeline
 
 
 def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    return _atom(functools.partial(graft, plan), text, label)
+    return atom(functools.partial(graft, plan), text, label)
 
 
 def graft(plan: Plan, node: Node) -> Node:
@@ -196,6 +197,8 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
     """Take anything that can stand in a composition as a pipeline."""
     if isinstance(part, Pipeline):
         return cast("Pipeline[Any, Any]", part)
+    if isinstance(part, PipelinePlan):
+        return atom(functools.partial(graft, part), part.written, part.label)
     if is_estimator(part):
         return _of_step(model_step(part), default_name(part))
     if isinstance(part, type) and is_estimator_class(part):
@@ -220,7 +223,7 @@ def is_estimator_class(part: type) -> bool:
 
 
 def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
-    return _atom(lambda node: Call((node,), step=step), text, step.name)
+    return atom(lambda node: Call((node,), step=step), text, step.name)
 
 
 def _function_name(fn: Callable[..., Any]) -> str:
@@ -242,10 +245,13 @@ def model(
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
 
-    `target` is a fitted scikit-learn estimator, or a path that ends in ``.skops``, or with ``trusted=True`` in
-    ``.joblib`` or ``.pkl``. A row is a dict of named features in any order, a sequence or a 1-d array of shape
-    (n_features,), in the order of `features`; rows are a list of those or an array of shape (n_rows, n_features).
-    `features` are taken from the estimator where it was fitted with names. `labels`, a list, an array or the path of a
+    `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
+    shape (n_rows, n_features), or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib`` or ``.pkl``;
+    one path is read once in a process. A row is a dict of named features in any order, a pandas series, or a sequence
+    or a 1-d array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape
+    (n_rows, n_features) or a data frame. Of a model of texts a row is a text.
+    `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
+    says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
     ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
     ``ray_actor_options={"num_cpus": 1}``.
@@ -260,10 +266,12 @@ def model(
     >>> model(fitted, name="logistic", labels=iris.target_names)
     model(LogisticRegression(max_iter=1000), name='logistic')
     """
+    if isinstance(target, Pipeline):
+        raise PipelineError(f"{target!r} is a pipeline already: use it as it is")
     step = model_step(
         target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
     )
-    pipeline = _atom(lambda node: Call((node,), step=step), step.name, step.name)
+    pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
     return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
 
 
@@ -398,7 +406,7 @@ def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any
     shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
     shown += [f"{key}={branches[key]._inner()}" for key in named]
     shown += [] if policy == "raise" else [f"on_error={policy!r}"]
-    return _atom(lower, f"parallel({', '.join(shown)})", "parallel")
+    return atom(lower, f"parallel({', '.join(shown)})", "parallel")
 
 
 def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
@@ -443,7 +451,7 @@ def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipe
                 raise PipelineError(f"the composer {name}() must give a node, such as part(x), and gave {made!r}")
             return _named(made, name)
 
-        pipeline = _atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
+        pipeline = atom(apply, f"{name}({', '.join(_written(bound, set(kwargs)))})", name)
         pipeline.plan()
         return pipeline
 
@@ -482,5 +490,8 @@ def _shown(value: Any) -> str:
         return cast("Pipeline[Any, Any]", value)._inner()
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
-        return "{" + ", ".join(f"{key!r}: {_shown(each)}" for key, each in pairs) + "}"
-    return _function_name(value) if inspect.isroutine(value) else repr(value)
+        return "{" + ", ".join(f"{_shown(key)}: {_shown(each)}" for key, each in pairs) + "}"
+    if type(value) in (list, tuple):
+        inside = ", ".join(map(_shown, cast("list[Any]", value)))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside},)" if len(value) == 1 else f"({inside})"
+    return _function_name(value) if inspect.isroutine(value) or isinstance(value, type) else repr(value)

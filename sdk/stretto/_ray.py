@@ -29,6 +29,7 @@ with warnings.catch_warnings():
     from ray._private.utils import read_ray_address
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
+    from ray.serve._private import constants
     from ray.serve.context import _get_global_client, _set_global_client
     from ray.serve.handle import DeploymentHandle
 
@@ -45,6 +46,7 @@ __all__ = [
     "quietly",
     "ray",
     "ray_errors",
+    "separate_thread",
     "serve",
     "serve_errors",
     "start_serve",
@@ -57,6 +59,11 @@ _connecting = threading.Lock()
 
 declaring = threading.Lock()
 """To be held where a deployment is declared: Serve has its module pickled by value for that moment, in all threads."""
+
+
+def separate_thread() -> bool:
+    """Say whether this process, if it is a replica, runs what was deployed in a thread beside Serve's own."""
+    return bool(constants.RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
 
 
 class LocalRay:

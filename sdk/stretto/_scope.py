@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from typing import Final
 
 from stretto.errors import DeadlineExceeded
+
+CLOCK: Final[ContextVar[Callable[[], float]]] = ContextVar("stretto_clock", default=time.monotonic)
+"""What deadlines are read from, in seconds. Not the event loop's own time: uvloop's stands still while a step holds the
+loop, and a thread has none. Threads that work for a request are given its context, and with it a test's clock."""
+
+
+def now() -> float:
+    """Give the time that deadlines are measured in."""
+    return CLOCK.get()()
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +26,8 @@ class Span:
     """A stretch of work in one request: which step, where, when and over how many rows.
 
     `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
-    `kind` is ``"step"``, ``"stage"`` or ``"handle"`` (a call of a Serve deployment); `place` names the process.
+    `kind` is ``"step"``, ``"stage"``, ``"handle"`` (a call of a Serve deployment) or ``"case"`` (a choice, named by the
+    composer and the case the row took: ``split/candidate``); `place` names the process.
     """
 
     name: str
@@ -33,7 +45,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The deadline of the rows at hand, on the clock of `time.monotonic`, and the spans of a traced request.
+    """The deadline of the rows at hand, on the clock of `now`, and the spans of a traced request.
 
     `spans` is None where nobody asked for a trace.
     """
@@ -44,16 +56,16 @@ class Scope:
     @property
     def budget(self) -> float | None:
         """The seconds left, not below zero, or None where there is no deadline."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+        return None if self.deadline is None else max(0.0, self.deadline - now())
 
     @property
     def expired(self) -> bool:
         """Whether the deadline has passed."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
+        return self.deadline is not None and now() >= self.deadline
 
     def within(self, seconds: float) -> Scope:
         """Give the scope of a part that has at most `seconds`."""
-        deadline = time.monotonic() + seconds
+        deadline = now() + seconds
         return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
 
     @contextmanager
@@ -71,7 +83,7 @@ class Scope:
     @staticmethod
     def starting(timeout: float | None) -> Scope:
         """Give the scope of a request that has `timeout` seconds."""
-        return Scope() if timeout is None else Scope(deadline=time.monotonic() + timeout)
+        return Scope() if timeout is None else Scope(deadline=now() + timeout)
 
 
 def late(what: str) -> DeadlineExceeded:

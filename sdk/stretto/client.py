@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 import numpy as np
 
 from stretto._connect import connect
+from stretto._frames import Frame, as_row, as_rows, is_plain
 from stretto._pipeline import Estimator, Pipeline
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
@@ -24,6 +25,20 @@ class Handle(Protocol):
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the deployment."""
+        ...
+
+
+class DataFrame(Protocol):
+    """A frame of pandas, polars or pyarrow, as type checkers see it: none of them need be installed."""
+
+    @property
+    def columns(self) -> Any:
+        """Its columns, or their names."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns it has."""
         ...
 
 
@@ -95,17 +110,17 @@ class Client(Generic[In, Out]):
             Overloaded: the queue in front of the models is full.
             ConnectionFailed: the server is not there.
         """
-        return await self._open().predict(x, timeout)
+        return await self._open().predict(x if is_plain(x) else as_row(x), timeout)
 
     async def predict_many(
         self,
-        rows: Sequence[In] | np.ndarray,
+        rows: Sequence[In] | np.ndarray | DataFrame,
         *,
         timeout: float | None = None,
         on_error: OnError = "raise",
         step: str = "",
     ) -> list[Out]:
-        """Give the answers for a list of rows, or an array of shape (n_rows, n_features), in order.
+        """Give the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
 
         With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their
         answers would; with ``"skip"`` they are left out. `step` asks that named step alone.
@@ -139,7 +154,7 @@ class Client(Generic[In, Out]):
 
     async def map(
         self,
-        rows: Iterable[In] | AsyncIterable[In],
+        rows: Iterable[In] | AsyncIterable[In] | DataFrame,
         *,
         concurrency: int = 64,
         ordered: bool = True,
@@ -209,7 +224,7 @@ class Client(Generic[In, Out]):
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
-        return await self._open().trace(x, timeout)
+        return await self._open().trace(as_row(x), timeout)
 
     async def metadata(self) -> Metadata:
         """Say what is at the other end: its pipeline, its steps, the features a row must have."""
@@ -262,23 +277,19 @@ class Client(Generic[In, Out]):
 
 
 def _listed(rows: Any) -> Sequence[Any]:
-    if isinstance(rows, np.ndarray) and rows.ndim:
+    rows = as_rows(rows)
+    if isinstance(rows, Frame) or (isinstance(rows, np.ndarray) and rows.ndim):
         return cast("Sequence[Any]", rows)
-    if (
-        isinstance(rows, str | bytes | Mapping | np.ndarray)
-        or hasattr(rows, "to_numpy")
-        or not hasattr(rows, "__iter__")
-    ):
-        frame = "; for a data frame, its to_dict('records')" if hasattr(rows, "to_numpy") else ""
-        what = "a list of rows, or an array with a row each"
-        raise InputError(f"predict_many() takes {what}{frame}, and got a {type(rows).__name__}", expected=what)
+    if isinstance(rows, str | bytes | Mapping | np.ndarray) or not hasattr(rows, "__iter__"):
+        what = "a list of rows, an array with a row each, or a data frame"
+        raise InputError(f"predict_many() takes {what}, and got a {type(rows).__name__}", expected=what)
     return cast("list[Any]", rows) if isinstance(rows, list) else list(rows)
 
 
-async def _stream(rows: Iterable[X] | AsyncIterable[X]) -> AsyncIterator[X]:
+async def _stream(rows: Any) -> AsyncIterator[Any]:
     if isinstance(rows, AsyncIterable):
-        async for row in rows:
+        async for row in cast("AsyncIterable[Any]", rows):
             yield row
         return
-    for row in rows:
+    for row in as_rows(rows):
         yield row

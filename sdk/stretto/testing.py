@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, cast
 
+import anyio.to_thread
 import cloudpickle
 import numpy as np
 
@@ -35,6 +35,9 @@ from stretto._ir import (
     Within,
 )
 from stretto._pipeline import Pipeline
+from stretto._probe import probe
+from stretto._scope import now
+from stretto._virtual import virtual_clock
 from stretto.client import Client
 from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
 
@@ -113,7 +116,7 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
             case Each():
                 return await _each(node, inputs[0], request)
             case Around(body=body):
-                return await _plan(body, [inputs[0]], request)
+                return [_value(await _plan(body, [inputs[0]], request))]
             case Aside():
                 return inputs[0]
             case _:
@@ -190,19 +193,28 @@ async def _recover(node: Recover, cell: Any, request: Any) -> Any:
 
 
 async def _within(node: Within, cell: Any, request: Any) -> Any:
-    start = time.monotonic()
+    start = now()
     answer = await _plan(node.body, [cell], request)
-    if time.monotonic() - start >= node.seconds:
+    if now() - start >= node.seconds:
         raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
     return answer
 
 
 async def _each(node: Each, cell: Any, request: Any) -> Any:
     try:
-        elements = list(_value(cell))
+        value = _value(cell)
+        if isinstance(value, str | bytes | dict):
+            raise TypeError(f"not {value!r}")
+        elements = list(value)
     except TypeError as error:
         raise StepError("", "TypeError", f"needs a list: {error}") from error
-    return [[_value(await _plan(node.body, [[element]], request)) for element in elements]]
+    answers: list[Any] = []
+    for place, element in enumerate(elements):
+        try:
+            answers.append(_value(await _plan(node.body, [[element]], request)))
+        except StrettoError as error:
+            raise error.under(str(place)) from None
+    return [answers]
 
 
 async def _given(cell: Any) -> Any:
@@ -257,10 +269,14 @@ async def check_composer(
 ) -> None:
     """Prove that a composer means one thing however it runs, or raise AssertionError saying what differs.
 
-    `build` makes a pipeline that uses the composer; `inputs` are rows, some of which should fail. On each way of
-    running (``"local"``, ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must
-    equal the oracle row by row, alone and in a batch; fail with errors of Stretto's tree; and leave no task behind when
-    cancelled. The pipeline must pickle, and its plan must print.
+    `build` makes a new pipeline that uses the composer, of steps that need nothing from outside; `inputs` are rows,
+    some of which should fail. The pipeline must pickle, and its plan must print. On each way of running (``"local"``,
+    ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must equal the oracle row by
+    row, alone and in a batch, fail with errors of Stretto's tree, and leave no task behind when cancelled.
+
+    Then, in process and on a virtual clock, each step in turn is replaced by one that never answers: who cancels must
+    find it cancelled, and a deadline must be kept. One that always fails must come out as by the oracle, with the
+    path of the step, and keep the deadline too. No task may be left over.
 
     >>> import asyncio
     >>> from stretto_composers import fallback
@@ -274,11 +290,23 @@ async def check_composer(
         async with _connected(pipeline, way) as client:
             await _check_answers(client, way, inputs, expected)
             await _check_cancelling(client, way, inputs)
+    await anyio.to_thread.run_sync(probe, build, inputs, _agree_with_oracle)
+
+
+async def _agree_with_oracle(plan: Plan, rows: Sequence[Any], outcomes: Sequence[Any], where: str) -> None:
+    for row, outcome in zip(rows, outcomes, strict=True):
+        _agree(outcome, await oracle_outcome(plan, row), row, where)
 
 
 async def _check_passes(pipeline: Pipeline[Any, Any], inputs: Sequence[Any], expected: list[Any]) -> None:
-    assert repr(pipeline.plan()), "its plan must print"
-    copy: Pipeline[Any, Any] = pickle.loads(cloudpickle.dumps(pipeline))
+    try:
+        assert str(pipeline.plan().explain())
+    except Exception as error:
+        raise AssertionError(f"its plan must print: {error!r}") from error
+    try:
+        copy: Pipeline[Any, Any] = pickle.loads(cloudpickle.dumps(pipeline))
+    except Exception as error:
+        raise AssertionError(f"it must pickle: {error!r}") from error
     assert copy.plan().text == pipeline.plan().text, "it must pickle to the same plan"
     for placement in PLACEMENTS:
         compiled = compile_plan(pipeline.plan(), placement)
@@ -290,7 +318,7 @@ async def _check_answers(client: Client[Any, Any], way: str, inputs: Sequence[An
     for row, outcome in zip(inputs, expected, strict=True):
         try:
             answer = await client.predict(row)
-        except StrettoError as error:
+        except Exception as error:
             answer = error
         _agree(answer, outcome, row, f"{way}, alone")
     answers = await client.predict_many(list(inputs), on_error="return")
@@ -354,4 +382,4 @@ async def serving(pipeline: Pipeline[Any, Any]) -> AsyncGenerator[str]:
         await task
 
 
-__all__ = ["check_composer", "oracle", "oracle_outcome", "same", "serving"]
+__all__ = ["check_composer", "oracle", "oracle_outcome", "same", "serving", "virtual_clock"]

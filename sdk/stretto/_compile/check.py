@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stretto._ir import Call, Input, Node, Plan, Step
-from stretto._models import accepting, features_of
+from stretto._ir import Call, Input, Node, Pack, Plan, Step
+from stretto._models import accepting, check_after_fan_out, check_after_model, features_of
 from stretto.errors import PipelineError
 
 DEPTH = 100
@@ -16,7 +16,8 @@ def check(plan: Plan) -> Plan:
     """Give the plan with its models told which features of the request are other models', or refuse it.
 
     Raises:
-        PipelineError: two different steps have one name, or composers are nested too deep.
+        PipelineError: two different steps have one name, a model can't take what stands before it, or composers are
+            nested too deep.
     """
     _check_depth(plan)
     named: dict[str, Step] = {}
@@ -24,7 +25,19 @@ def check(plan: Plan) -> Plan:
         other = named.setdefault(step.name, step) if step.named else step
         if other is not step and (step.key is None or other.key != step.key):
             raise PipelineError(f"two steps are named {step.name!r}: give each a name of its own, with name=")
+    for node in plan.walk():
+        _check_fit(node)
     return _sharing_features(plan)
+
+
+def _check_fit(node: Node) -> None:
+    match node:
+        case Call(step=Step() as step, inputs=(Pack(names=names),)):
+            check_after_fan_out(step, names)
+        case Call(step=Step() as step, inputs=(Call(step=Step() as before),)):
+            check_after_model(step, before)
+        case _:
+            pass
 
 
 def _check_depth(plan: Plan) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto._ir import Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
+from stretto._ir import Around, Aside, Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,10 @@ def calls(plan: Plan) -> tuple[int, int]:
                 least, most = inner[0][0], inner[0][1] + inner[1][1]
             case Join():
                 least, most = min(each[0] for each in inner), sum(each[1] for each in inner)
+            case Around(attempts=(seldom, often)):
+                least, most = seldom * inner[0][0], often * inner[0][1]
+            case Aside():
+                least, most = 0, inner[0][1]
             case _:
                 least, most = sum(each[0] for each in inner), sum(each[1] for each in inner)
         low, high = low + least, high + most
@@ -109,7 +113,40 @@ def _stages(plan: Plan) -> Iterator[Stage]:
 
 
 def _branches(plan: Plan) -> tuple[Branch, ...]:
-    return tuple(_branch(node) for node in plan.order if not isinstance(node, Input))
+    nodes = [node for node in plan.order if not isinstance(node, Input)]
+    branches: list[Branch] = []
+    at = 0
+    while at < len(nodes):
+        length, times = _repeated(nodes, at)
+        run = [_branch(node) for node in nodes[at : at + length]]
+        if times > 1:
+            run = [Branch("node", f"{times} times", "", tuple(run))]
+        branches += run
+        at += length * times
+    return tuple(branches)
+
+
+def _repeated(nodes: list[Node], at: int) -> tuple[int, int]:
+    """Give how many nodes from here on are a group that comes again at once, and how often: loops are unrolled."""
+    for length in (1, 2):
+        group = [_shape(node) for node in nodes[at : at + length]]
+        times = 1
+        while [_shape(node) for node in nodes[at + length * times : at + length * (times + 1)]] == group:
+            times += 1
+        if times > 1 and any(nodes[at + i].plans for i in range(length)):
+            return length, times
+    return 1, 1
+
+
+def _shape(node: Node) -> object:
+    # What two nodes have in common that do the same, each to its own input.
+    match node:
+        case Call(step=Stage() as stage):
+            return stage.host, stage.plan.text
+        case Call(step=Step() as step):
+            return step.fn
+        case _:
+            return type(node), node.label(), node.plans
 
 
 def _branch(node: Node) -> Branch:
@@ -137,6 +174,8 @@ def _branch(node: Node) -> Branch:
 
 def _parts(node: Node) -> list[tuple[str, Plan]]:
     match node:
+        case Choose(cases=(), default=Plan() as default):
+            return [("inside", default)] if default.order else []
         case Choose(cases=cases, default=default):
             pairs = [(f"where the key is {key!r}", plan) for key, plan in cases]
             return pairs if default is None else [*pairs, ("else", default)]

@@ -36,11 +36,19 @@ class PipelinePlan(Plan):
     In a terminal it is a tree, which rich prints in color, and in a notebook a picture.
     """
 
-    __slots__ = ("written",)
+    __slots__ = ("label", "written")
 
-    def __init__(self, start: Input, output: Node, written: str) -> None:
+    def __init__(self, start: Input, output: Node, written: str, label: str) -> None:
         super().__init__((start,), output)
         self.written = written
+        self.label = label
+
+    def __getstate__(self) -> Any:
+        return super().__getstate__(), self.written, self.label
+
+    def __setstate__(self, state: Any) -> None:
+        graph, self.written, self.label = state
+        super().__setstate__(graph)
 
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
         """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.

@@ -1,5 +1,6 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
+from stretto._models.agree import check_after_fan_out, check_after_model
 from stretto._models.answers import Answers, answering, answers_of, rows_read
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
@@ -12,6 +13,8 @@ __all__ = [
     "accepting",
     "answering",
     "answers_of",
+    "check_after_fan_out",
+    "check_after_model",
     "classes_of",
     "default_name",
     "features_of",

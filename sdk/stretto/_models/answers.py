@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
-import numpy as np
-
 from stretto._ir import Aside, Call, Choose, Node, Plan, Recover, Step, Within
 from stretto._models.estimators import Output, check_output, outputs
 from stretto._models.method import Method
+from stretto._models.mixed import Mixed
+from stretto._models.parts import Saying
+from stretto._models.rows import Given
 from stretto._models.step import ModelFunction
 from stretto.errors import ModelError
 
@@ -46,6 +47,8 @@ def answers_of(node: Node) -> Answers:
     match node:
         case Call() if fn is not None:
             return _answers(fn)
+        case Call(step=Step() as step) if isinstance(step.fn, Saying):
+            return Answers(step.fn.output, (), "classifier", step.fn.classes)
         case Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
@@ -109,7 +112,7 @@ def _plan_answering(plan: Plan, output: Output, named: bool) -> Plan | None:
 
 def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction | None:
     try:
-        method = Method(fn.estimator, check_output(fn.estimator, output))
+        method = Method(fn.estimator, check_output(fn.estimator, output), named=isinstance(fn.schema, Mixed))
     except ModelError:
         return None
     return replace(fn, method=method, labels=fn.labels if named else None)
@@ -118,13 +121,15 @@ def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction |
 def rows_read(node: Node) -> Node | None:
     """Give the node of the rows that a model's node is given, as the model reads them; None where it is no model.
 
-    They are an array of shape (n_rows, n_features), in the order of its features.
+    They are an array of shape (n_rows, n_features), in the order of its features, or for a model of mixed columns a
+    dict of these.
     """
     fn = _model(node)
     if fn is None:
         return None
     made = replace(fn, method=cast("Method", AsRead(fn.estimator)), labels=None, shown=f"as {fn.shown} takes them")
-    return Call(node.inputs, step=Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False))
+    reader = Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False, reading=fn.schema)
+    return Call(node.inputs, step=reader)
 
 
 class AsRead:
@@ -134,6 +139,6 @@ class AsRead:
         self.estimator = estimator
         self.output = "rows"
 
-    def __call__(self, table: np.ndarray, *, tame: bool) -> np.ndarray:
+    def __call__(self, given: Given) -> Any:
         """Give the rows."""
-        return table
+        return given.data

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, get_args
+from inspect import iscoroutinefunction
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from stretto.errors import ModelError
+
+PREDICTS: Final = ("predict", "transform")
+"""What ``output="predict"`` asks, the first of these that there is; else the object itself, as a function."""
 
 Output: TypeAlias = Literal["predict", "proba", "label_proba", "decision", "transform"]
 
@@ -21,25 +25,34 @@ def has_method(x: Any, *names: str) -> bool:
 
 
 def default_name(estimator: Any) -> str:
-    """Give the name a step has where nobody gave one: the class in lower case, as in sklearn's `make_pipeline`."""
-    return type(estimator).__name__.lower()
+    """Give the name a step has where nobody gave one: the class in lower case, as in sklearn's `make_pipeline`.
+
+    A function has its own.
+    """
+    named = "lambda" if getattr(estimator, "__name__", "") == "<lambda>" else getattr(estimator, "__name__", "")
+    return named if isinstance(named, str) and named else type(estimator).__name__.lower()
 
 
 def check_usable(estimator: Any) -> None:
     """Refuse what is not a fitted estimator.
 
     Raises:
-        ModelError: it is a class, is not fitted, or has neither `predict` nor `transform`.
+        ModelError: it is a class, is not fitted, or is no function and has neither `predict` nor `transform`.
     """
     if isinstance(estimator, type):
         name = estimator.__name__
         raise ModelError(f"{name} is a class: give a fitted instance, such as {name}().fit(X, y)")
-    if not has_method(estimator, "predict", "transform"):
-        hint = "; for a function write step(fn), or put it in the pipeline as it is" if callable(estimator) else ""
+    if not has_method(estimator, "predict", "transform") and not callable(estimator):
         raise ModelError(
-            f"{_short(estimator)} is no model: it has neither predict() nor transform(). "
-            f"Give a fitted estimator or the path of a saved one{hint}"
+            f"{_short(estimator)} is no model: it has neither predict() nor transform(), and is no function. "
+            "Give a fitted estimator, a function of an array of rows, or the path of a saved model"
         )
+    if type(estimator).__module__ == "xgboost.core":
+        raise ModelError(
+            "a Booster of XGBoost takes no array: give the XGBClassifier or XGBRegressor, or its inplace_predict"
+        )
+    if iscoroutinefunction(estimator):
+        raise ModelError(f"{default_name(estimator)} is 'async def', and a model is asked at once: write step(fn)")
     if hasattr(estimator, "__sklearn_tags__") and not _is_fitted(estimator):
         name = type(estimator).__name__
         raise ModelError(f"{name} is not fitted: call .fit(X, y) before it becomes a step")
@@ -117,7 +130,7 @@ def classes_of_estimator(estimator: Any) -> np.ndarray | None:
 def outputs(estimator: Any) -> tuple[Output, ...]:
     """Give the kinds of output it supports."""
     methods: dict[Output, tuple[str, ...]] = {
-        "predict": ("predict", "transform"),
+        "predict": (*PREDICTS, "__call__"),
         "proba": ("predict_proba",),
         "label_proba": ("predict_proba",),
         "decision": ("decision_function",),

@@ -36,8 +36,11 @@ class Labels:
         counted = classes.dtype.kind in "iu" and np.array_equal(classes, np.arange(len(classes)))
         self._classes = None if counted else classes[order]
 
-    def __reduce__(self) -> tuple[type[Labels], tuple[Any, tuple[Any, ...]]]:
-        return Labels, (self.estimator, self.names)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"estimator": self.estimator, "names": self.names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     def of(self, answers: Any) -> np.ndarray:
         """Give the label of each predicted class."""

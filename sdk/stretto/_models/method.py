@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
-from stretto._models.estimators import Output, has_method
+from stretto._models.estimators import PREDICTS, Output, has_method
+from stretto._models.rows import Given
 from stretto.errors import ModelError
+
+_FLAT: Final = ("SparsePCA", "MiniBatchSparsePCA")
+"""What gives the components of one row alone, and not as a row, in scikit-learn 1.9."""
 
 
 def takes_missing(estimator: Any) -> bool | None:
@@ -64,6 +68,11 @@ def _counts_columns(estimator: Any) -> bool:
     return of_sklearn and kind.__name__ != "FunctionTransformer"
 
 
+def _of_sklearn(estimator: Any) -> bool:
+    """Say whether it takes its columns by position, and so does all that it holds."""
+    return _counts_columns(estimator) and all(map(_counts_columns, _parts(estimator)))
+
+
 def _without_names(thing: Any, done: dict[int, Any]) -> Any:
     """Give a copy in which no estimator takes or makes column names; what was fitted is shared with the original."""
     if type(thing) in (list, tuple):
@@ -90,13 +99,16 @@ class Method:
     LogisticRegression: 0.19 ms, with a frame 0.89 ms). Only those that select columns by name get a frame.
     """
 
-    __slots__ = ("_ask", "_columns", "_settings", "_sound", "estimator", "output")
+    __slots__ = ("_ask", "_columns", "_named", "_settings", "_shares", "_sound", "estimator", "output")
 
-    def __init__(self, estimator: Any, output: Output) -> None:
+    def __init__(self, estimator: Any, output: Output, *, named: bool = False) -> None:
         self.estimator = estimator
         self.output: Output = output
+        self._named = named
         names = getattr(estimator, "feature_names_in_", None)
-        by_position = names is None or all(map(_counts_columns, _parts(estimator)))
+        # What sklearn's own parts are given they don't write to; what others do is their affair.
+        self._shares = _of_sklearn(estimator)
+        by_position = names is None or (self._shares and not named)
         nameless = names is not None and by_position
         self._ask = getattr(_without_names(estimator, {}) if nameless else estimator, self._name())
         self._columns = None if by_position else names
@@ -104,13 +116,16 @@ class Method:
         # What a part of a meta-estimator is given is not what was checked: there sklearn goes on checking.
         self._sound = _counts_columns(estimator) and not _has_parts(estimator)
 
-    def __reduce__(self) -> tuple[type[Method], tuple[Any, Output]]:
-        return Method, (self.estimator, self.output)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"estimator": self.estimator, "output": self.output, "named": self._named}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
 
     def _name(self) -> str:
         match self.output:
             case "predict":
-                return "predict" if has_method(self.estimator, "predict") else "transform"
+                return next((name for name in PREDICTS if has_method(self.estimator, name)), "__call__")
             case "proba" | "label_proba":
                 return "predict_proba"
             case "decision":
@@ -118,30 +133,41 @@ class Method:
             case "transform":
                 return "transform"
 
-    def __call__(self, table: np.ndarray, *, tame: bool) -> Any:
-        """Give what the estimator answers for an array of shape (n_rows, n_features), an entry a row.
-
-        `tame` says that the numbers are known to be finite, in float32 too.
-        """
-        given = table if self._columns is None else _frame(table, self._columns)
+    def __call__(self, given: Given) -> Any:
+        """Give what the estimator answers for rows that a schema has read, an entry a row."""
         settings = self._settings
-        if tame and self._sound:  # then sklearn's own search for NaN, 20 µs a call, can be left out
+        if given.tame and self._sound:  # then sklearn's own search for NaN, 20 µs a call, can be left out
             settings = {**settings, "assume_finite": True, "skip_parameter_validation": True}
         if not settings:
-            return _entries(self._ask(given))
+            return self._answered(self._ask(self._taken(given.data)), given.size)
         from sklearn import config_context
 
         with config_context(**settings):  # holds for this thread alone
-            return _entries(self._ask(given))
+            return self._answered(self._ask(self._taken(given.data)), given.size)
+
+    def _answered(self, answers: Any, size: int) -> Any:
+        found = _entries(answers)
+        if size == 1 and type(self.estimator).__name__ in _FLAT and found.ndim == 1:
+            return found.reshape(1, -1)
+        return found
+
+    def _taken(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            return _frame(cast("dict[str, np.ndarray]", data))
+        if not self._shares and isinstance(data, np.ndarray):
+            data = data.copy()
+        return data if self._columns is None else _frame(dict(zip(self._columns, data.T, strict=True)))
 
 
-def check_frames(estimator: Any) -> None:
+def check_frames(estimator: Any, *, named: bool = False) -> None:
     """Refuse an estimator that selects columns by name where there is no pandas to give it frames.
 
     Raises:
         ModelError: pandas is not installed.
     """
-    if getattr(estimator, "feature_names_in_", None) is None or all(map(_counts_columns, _parts(estimator))):
+    if getattr(estimator, "feature_names_in_", None) is None:
+        return
+    if not named and _of_sklearn(estimator):
         return
     try:
         import_module("pandas")
@@ -150,8 +176,12 @@ def check_frames(estimator: Any) -> None:
         raise ModelError(f"{name} selects columns by name, which needs pandas: pip install pandas") from error
 
 
-def _frame(table: np.ndarray, columns: Any) -> Any:
-    return import_module("pandas").DataFrame(table, columns=columns, copy=False)
+def _frame(columns: dict[str, np.ndarray]) -> Any:
+    pandas = import_module("pandas")
+    # As objects: of the type that pandas finds for strings, a gap would be another value beside strings than alone.
+    return pandas.DataFrame(
+        {name: pandas.Series(each, dtype=each.dtype, copy=False) for name, each in columns.items()}, copy=False
+    )
 
 
 def _entries(answers: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -17,15 +17,30 @@ from itertools import chain
 from numbers import Real
 from operator import itemgetter
 from types import NoneType
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
+from stretto._frames import as_row, is_plain
 from stretto.errors import BadRows, InputError
 
 _NUMBERS: Final = frozenset({float, int, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.uint8})
 _SEQUENCES: Final = frozenset({list, tuple, np.ndarray})
 _NONE: Final[frozenset[str]] = frozenset()
+
+
+class Given(NamedTuple):
+    """Rows as a model takes them: an array, or named columns. `tame` says that all are finite, in float32 too."""
+
+    data: Any
+    size: int
+    tame: bool = False
+
+    def only(self, row: int) -> Given:
+        """Give one row of them."""
+        one = slice(row, row + 1)
+        data = {key: each[one] for key, each in self.data.items()} if isinstance(self.data, dict) else self.data[one]
+        return Given(data, 1, self.tame)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,42 @@ class Schema:
     extra: frozenset[str] | None = _NONE
     missing: bool | None = False
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for schemas that read rows alike."""
+        return ("numbers", self.features, self.count, self.extra)
+
+    def given(self, column: Any) -> Given:
+        """Give the rows of a column for the model; the array can't be written to, since other models may have it too.
+
+        Numbers that are not finite may be left in it, for `admit`.
+
+        Raises:
+            BadRows: some rows are not what the model takes; it names every one of them.
+        """
+        table = self.table(column).view()
+        table.flags.writeable = False
+        return Given(table, len(table), is_tame(table))
+
+    def admit(self, given: Given) -> None:
+        """Refuse rows that others may take that read alike: those with gaps.
+
+        Raises:
+            BadRows: there are such rows; it names every one of them.
+        """
+        if not given.tame:
+            self.refuse(given.data)
+
+    def sample(self) -> Given | None:
+        """Give a row that may be nonsense but has the right form, or None where nobody knows that."""
+        return None if self.count is None else Given(np.zeros((1, self.count)), 1, tame=True)
+
+    def suspects(self, given: Given) -> list[int]:
+        """Give the rows that the model may have refused for their missing values, which it alone knows to take."""
+        if given.tame or self.missing is not None:
+            return []
+        return np.flatnonzero(np.isnan(given.data).any(axis=1)).tolist()
+
     def table(self, column: Any) -> np.ndarray:
         """Give the array of shape (n_rows, n_features) of a column: a list of rows, an array, or a dict of columns.
 
@@ -56,21 +107,22 @@ class Schema:
         if table is None and isinstance(column, dict):
             table = self._stacked(cast("dict[Any, Any]", column))
         if table is None:
-            rows = _rows(column)
+            rows = one_by_one(column)
             table = self._quickly(rows)
             table = self._carefully(rows) if table is None else table
         return table
 
     def _stacked(self, columns: dict[Any, Any]) -> np.ndarray | None:
         names = self.features
-        if names is None or not self._knows(columns) or not columns.keys() >= set(names):
+        if names is None or not self.knows(columns) or not columns.keys() >= set(names):
             return None
         parts = [columns[name] for name in names]
         if all(isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in "fiub" for part in parts):
             return _as_float(np.column_stack(parts))
         return None
 
-    def _knows(self, names: Iterable[Any]) -> bool:
+    def knows(self, names: Iterable[Any]) -> bool:
+        """Say whether a row may have all of these features."""
         return self.extra is None or self._known().issuperset(names)
 
     def _known(self) -> frozenset[str]:
@@ -89,8 +141,8 @@ class Schema:
                 flat = list(chain.from_iterable(rows))
             else:
                 return None
-            numbers = None if flat is None else _numbers(flat)
-            return None if numbers is None else np.array(numbers, dtype=np.float64).reshape(len(rows), width)
+            found = None if flat is None else numbers(flat)
+            return None if found is None else np.array(found, dtype=np.float64).reshape(len(rows), width)
         except (KeyError, TypeError, ValueError, OverflowError):  # whatever it is, reading row by row says it better
             return None
 
@@ -125,9 +177,16 @@ class Schema:
         Raises:
             InputError: it is not a row of this model; the message says why.
         """
-        named = isinstance(row, Mapping)
-        values = self._named(cast("Mapping[Any, Any]", row)) if named else self._ordered(row)
-        return [self._number(value, at) for at, value in enumerate(values)]
+        return [self.number(value, at) for at, value in enumerate(self.values(row))]
+
+    def values(self, row: Any) -> Sequence[Any]:
+        """Give the values of one row in the order of the features, whatever they are.
+
+        Raises:
+            InputError: it does not have these features; the message says why.
+        """
+        row = row if is_plain(row) else as_row(row)
+        return self._named(cast("Mapping[Any, Any]", row)) if isinstance(row, Mapping) else self._ordered(row)
 
     def _named(self, row: Mapping[Any, Any]) -> list[Any]:
         names = self.features
@@ -135,7 +194,7 @@ class Schema:
             raise self._error(
                 "the row names its features, but the model was fitted without names; "
                 "pass features=[...] to model(), or give the values in order",
-                expected=self._wanted(),
+                expected=self.wanted(),
             )
         absent = [name for name in names if name not in row]
         known = self._known()
@@ -143,13 +202,13 @@ class Schema:
         if others and self.extra is not None:
             hint = _hint(others[0], absent or names)
             raise self._error(
-                f"unknown feature {reprlib.repr(others[0])}{hint}; it takes {_listed(names)}",
+                f"unknown feature {reprlib.repr(others[0])}{hint}; it takes {listed(names)}",
                 field=others[0][:100],
-                expected=self._wanted(),
+                expected=self.wanted(),
             )
         if absent:
             raise self._error(
-                f"the row lacks {_listed(absent)}{_meant(absent[0], others)}; it takes {_listed(names)}",
+                f"the row lacks {listed(absent)}{_meant(absent[0], others)}; it takes {listed(names)}",
                 field=absent[0],
                 expected="a finite number",
             )
@@ -159,21 +218,26 @@ class Schema:
         if isinstance(row, np.ndarray) and row.ndim == 1:
             row = row.tolist()  # which gives None for what a masked array masks
         if isinstance(row, np.ndarray) or not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray):
-            raise self._error(f"{_kind(row)} is not a row; a row is {self._wanted()}", expected=self._wanted())
+            raise self._error(f"{_kind(row)} is not a row; a row is {self.wanted()}", expected=self.wanted())
         values = cast("Sequence[Any]", row)
         if any(isinstance(value, list | tuple | np.ndarray | Mapping) for value in values):
             raise self._error(
-                f"the row holds rows or lists; a row is {self._wanted()}, and many rows go to predict_many()",
-                expected=self._wanted(),
+                f"the row holds rows or lists; a row is {self.wanted()}, and many rows go to predict_many()",
+                expected=self.wanted(),
             )
         if self.count is not None and len(values) != self.count:
-            named = f": {_listed(self.features)}" if self.features else ""
+            named = f": {listed(self.features)}" if self.features else ""
             raise self._error(
-                f"the row has {_counted(len(values), 'value')}, it takes {self.count}{named}", expected=self._wanted()
+                f"the row has {_counted(len(values), 'value')}, it takes {self.count}{named}", expected=self.wanted()
             )
         return values
 
-    def _number(self, value: Any, at: int) -> float:
+    def number(self, value: Any, at: int) -> float:
+        """Give the value of the feature at this place as a number.
+
+        Raises:
+            InputError: it is none, or the model does not take it.
+        """
         if value is None:
             number = math.nan
         elif isinstance(value, Real | Decimal | np.bool_):
@@ -183,7 +247,7 @@ class Schema:
                 number = math.inf
         else:
             hint = "; write it without quotes" if isinstance(value, str) and _reads_as_number(value) else ""
-            raise self._unfit(at, f"is {reprlib.repr(value)}, which is {_kind(value, short=True)} and no number{hint}")
+            raise self.unfit(at, f"is {reprlib.repr(value)}, which is {_kind(value, short=True)} and no number{hint}")
         if not self._fits(number):
             raise self._not_finite(number, at)
         return number
@@ -207,24 +271,29 @@ class Schema:
 
     def _not_finite(self, number: float, at: int) -> InputError:
         if math.isnan(number):
-            return self._unfit(at, "is missing (NaN or null), and the model takes no missing values")
-        return self._unfit(at, "is infinite, or too large for a 64-bit float")
+            return self.unfit(at, "is missing (NaN or null), and the model takes no missing values")
+        return self.unfit(at, "is infinite, or too large for a 64-bit float")
 
-    def refused_missing(self, values: np.ndarray, why: str) -> InputError:
-        """Give the error of a row with missing values that the model itself refused, saying `why`."""
-        at = int(np.isnan(values).argmax())
-        return self._unfit(at, f"is missing (NaN or null), and the model does not take it: {why}")
+    def refused(self, given: Given, why: str) -> InputError:
+        """Give the error of one row with missing values that the model itself refused, saying `why`."""
+        at = int(np.isnan(given.data[0]).argmax())
+        return self.unfit(at, f"is missing (NaN or null), and the model does not take it: {why}")
 
-    def _unfit(self, at: int, what: str) -> InputError:
-        expected = "a finite number" if self.missing is False else "a finite number or null"
-        if self.features is None:
-            return self._error(f"the value at position {at} {what}", field=str(at), expected=expected)
-        return self._error(f"feature {self.features[at]!r} {what}", field=self.features[at], expected=expected)
+    def unfit(self, at: int, what: str, expected: str = "") -> InputError:
+        """Give the error of a row whose value at this place is not what the model takes."""
+        expected = expected or ("a finite number" if self.missing is False else "a finite number or null")
+        field = str(at) if self.features is None else self.features[at]
+        return self._error(f"{self.feature(at)} {what}", field=field, expected=expected)
 
-    def _wanted(self) -> str:
-        numbers = "numbers" if self.count is None else _counted(self.count, "number")
+    def feature(self, at: int) -> str:
+        """Name the feature at this place, as errors do."""
+        return f"the value at position {at}" if self.features is None else f"feature {self.features[at]!r}"
+
+    def wanted(self) -> str:
+        """Say what a row is."""
+        values = "numbers" if self.count is None else _counted(self.count, "number")
         named = "a dict of named features, or " if self.features else ""
-        return f"{named}a list or 1-d array of {numbers}"
+        return f"{named}a list or 1-d array of {values}"
 
     def _error(self, what: str, field: str = "", expected: str = "") -> InputError:
         return InputError(f"model {self.model!r}: {what}", field, expected)
@@ -253,7 +322,7 @@ def _as_float(array: Any) -> Any:
     return array if array.dtype.kind == "f" else array.astype(np.float64)
 
 
-def _numbers(flat: list[Any]) -> list[Any] | None:
+def numbers(flat: list[Any]) -> list[Any] | None:
     """Give the values with NaN for None if all are numbers; numpy by itself would read strings as numbers."""
     kinds = set(map(type, flat))
     if NoneType in kinds:
@@ -262,11 +331,11 @@ def _numbers(flat: list[Any]) -> list[Any] | None:
     return flat if kinds <= _NUMBERS else None
 
 
-def _rows(column: Any) -> list[Any]:
+def one_by_one(column: Any) -> list[Any]:
     """Give a column's rows one by one; those of a dict of columns are dicts."""
     if isinstance(column, dict):
         columns = cast("dict[Any, Any]", column)
-        members = [_rows(each) for each in columns.values()]
+        members = [one_by_one(each) for each in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*members, strict=True)]
     if isinstance(column, np.ndarray):
         return column.tolist() if column.ndim == 1 else list(column)
@@ -290,7 +359,8 @@ def _close(name: str, among: tuple[str, ...]) -> str | None:
     return found[0] if found else None
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def listed(names: Sequence[Any], most: int = 12) -> str:
+    """Give the first of the names, and how many more there are."""
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 

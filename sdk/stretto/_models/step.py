@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from stretto._frames import is_frame
 from stretto._ir import Step
 from stretto._models.estimators import (
     Output,
@@ -20,21 +21,25 @@ from stretto._models.estimators import (
     describe,
     feature_names,
 )
-from stretto._models.files import SavedModel, Trust, load_model
-from stretto._models.labels import Labels, read_labels
+from stretto._models.files import SavedModel, Trust
+from stretto._models.intake import Intake, intake
+from stretto._models.labels import Labels, check_there, read_labels
+from stretto._models.loaded import loaded_once
 from stretto._models.method import Method, check_frames, takes_missing
-from stretto._models.rows import Schema, is_tame
+from stretto._models.mixed import Mixed
+from stretto._models.parts import Rows, Saying
+from stretto._models.rows import Given, Schema
 from stretto.errors import BadRows, ModelError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Object:
+class Identity:
     """An estimator as what it is: equal to itself alone, and kept alive, so that its id is nobody else's."""
 
     estimator: Any
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Object) and other.estimator is self.estimator
+        return isinstance(other, Identity) and other.estimator is self.estimator
 
     def __hash__(self) -> int:
         return id(self.estimator)
@@ -58,7 +63,7 @@ class ModelFunction:
     """
 
     method: Method
-    schema: Schema
+    schema: Intake
     labels: Labels | None
     source: Hashable
     shown: str
@@ -95,7 +100,7 @@ class ModelFunction:
     def key(self) -> Hashable:
         """Equal for models that give equal answers to equal rows."""
         # By repr, since the labels (1, 0) and (True, False) are equal and give different answers.
-        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.features, self.extra)
+        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.schema.key)
 
     def __repr__(self) -> str:
         return self.shown
@@ -103,41 +108,49 @@ class ModelFunction:
     def __call__(self, column: Any) -> Any:
         """Give an answer a row, as an array or a list; probabilities by label as a dict of such columns.
 
-        `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature.
+        `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature; or
+        what `schema` has read from one of these.
 
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
-        table = self.schema.table(column)
-        tame = is_tame(table)
-        if not tame:
-            self.schema.refuse(table)
-        if not len(table):
+        given = column if isinstance(column, Given) else self.schema.given(column)
+        self.schema.admit(given)
+        if not given.size:
             return self._nothing()
         try:
-            answers = self.method(table, tame=tame)
+            answers = self.method(given)
         except ValueError as error:
-            if self.schema.missing is None and not tame:
-                self._blame(table, error)
+            self._blame(given, error)
             raise
         return self._answers(answers)
 
-    def _blame(self, table: np.ndarray, error: ValueError) -> None:
+    def _blame(self, given: Given, error: ValueError) -> None:
         """Refuse the rows with missing values that the model, which alone knows which it takes, does not take."""
         culprits: dict[int, Exception] = {}
-        for i in np.flatnonzero(np.isnan(table).any(axis=1)).tolist():
+        for i in self.schema.suspects(given):
             try:
-                self.method(table[i : i + 1], tame=False)
+                self.method(given.only(i))
             except ValueError as why:
-                culprits[i] = self.schema.refused_missing(table[i], str(why).partition("\n")[0])
+                culprits[i] = self.schema.refused(given.only(i), str(why).partition("\n")[0])
         if culprits:
             raise BadRows(culprits) from error
 
     def _nothing(self) -> Any:
-        # Asked about no rows at all, scikit-learn raises.
-        if self.output == "label_proba":
-            return {str(label): np.empty(0) for label in self.classes or ()}
-        return np.empty((0, len(self.classes or ())) if self.output == "proba" else 0)
+        # Asked about no rows at all, scikit-learn raises: what an answer looks like is seen from one to a made-up row.
+        given = self.schema.sample()
+        try:
+            with np.errstate(all="ignore"):
+                answers = None if given is None else self._answers(self.method(given))
+        except Exception:
+            answers = None
+        match answers:
+            case dict():
+                return {key: each[:0] for key, each in cast("dict[str, Any]", answers).items()}
+            case None:
+                return np.empty(0)
+            case _:
+                return answers[:0]
 
     def _answers(self, answers: Any) -> Any:
         match self.output:
@@ -190,41 +203,52 @@ def model_step(
 def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
     if isinstance(target, str | os.PathLike):
         path = Path(cast("str", target)).expanduser().resolve()
-        saved = load_model(cast("str", target), trusted=trusted)
+        check_there(path)
         status = path.stat()
-        return saved, _File(str(path), status.st_mtime_ns, status.st_size), repr(os.fspath(cast("str", target)))
+        file = _File(str(path), status.st_mtime_ns, status.st_size)
+        return loaded_once(path, file, trusted), file, repr(os.fspath(cast("str", target)))
     saved = target if isinstance(target, SavedModel) else SavedModel(target)
-    return saved, _Object(saved.estimator), describe(saved.estimator)
+    return saved, Identity(saved.estimator), describe(saved.estimator)
 
 
 def _function(
     saved: SavedModel, name: str, features: Any, labels: Any, output: str, source: Hashable, shown: str
 ) -> ModelFunction:
     estimator = saved.estimator
+    columns = features if is_frame(features) else None
+    features = features if columns is None else list(columns.columns)
     names, count = feature_names(estimator, saved.features if features is None else features)
     known = saved.labels if labels is None else read_labels(labels)
     named = None if known is None else Labels(estimator, known)
-    method = Method(estimator, check_output(estimator, output))
-    check_frames(estimator)
+    schema = intake(estimator, Schema(name, names, count, missing=takes_missing(estimator)), columns)
+    by_name = isinstance(schema, Mixed)
+    method = Method(estimator, check_output(estimator, output), named=by_name)
+    check_frames(estimator, named=by_name)
     if known is not None and output == "label_proba" and len(set(map(str, known))) < len(known):
         raise ModelError(
             f"labels= has one name for two classes in {list(known)}: output='label_proba' needs different ones"
         )
-    schema = Schema(name, names, count, missing=takes_missing(estimator))
     return ModelFunction(method, schema, named, source, shown)
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
-    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options)
+    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=fn.schema)
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     """Give a model's step that tolerates the features `extra` beyond its own, or any with None; others as they are."""
     fn = step.fn
-    if not isinstance(fn, ModelFunction) or fn.extra == extra:
+    if not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
         return step
-    fn = replace(fn, schema=replace(fn.schema, extra=extra))
-    return replace(step, fn=fn, key=fn.key)
+    schema = fn.schema
+    wider = (
+        replace(schema, schema=replace(schema.schema, extra=extra))
+        if isinstance(schema, Mixed)
+        else replace(schema, extra=extra)
+    )
+    fn = replace(fn, schema=wider)
+    key = fn.key if isinstance(fn, ModelFunction) else ("rows", repr(wider))
+    return replace(step, fn=fn, key=key, reading=wider)
 
 
 def features_of(step: Step) -> tuple[str, ...] | None:
@@ -232,7 +256,7 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 
     A function too may say them, as a tuple in its attribute `features`: what it does not read stays unknown to models.
     """
-    match getattr(step.fn, "features", None):
+    match getattr(step.fn.schema if isinstance(step.fn, Rows) else step.fn, "features", None):
         case tuple() as names:
             return cast("tuple[str, ...]", names)
         case _:
@@ -241,4 +265,4 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
-    return step.fn.classes if isinstance(step.fn, ModelFunction) else None
+    return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None

@@ -14,10 +14,10 @@ from stretto._column import Column
 from stretto._compile.fuse import fuse
 from stretto._evaluate import evaluate
 from stretto._ir import Call, Input, Pack, Plan, Stage
-from stretto._ray import cloudpickled, ray, serve, serve_errors
+from stretto._ray import ray, separate_thread, serve, serve_errors
 from stretto._scope import Scope, Span, late
 from stretto.backends.base import step_error
-from stretto.backends.calls import Handle
+from stretto.backends.calls import Handle, unsendable
 from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned, pack
@@ -29,6 +29,13 @@ from stretto.transports.local import LocalTransport
 
 PING = 5.0
 """Seconds in which every deployment must answer for the application to call itself ready."""
+
+
+PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
+SEPARATE = (
+    "replicas run its code in a second thread, which a handle call pays for twice; where no step blocks the event loop "
+    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
+)
 
 
 class Host:
@@ -100,6 +107,11 @@ class Ingress:
         """Give the address at which the replica answers HTTP itself, or the empty string."""
         return self._address.url if self._address is not None and self._direct is not None else ""
 
+    async def advice(self, budget: float | None) -> tuple[str, ...]:
+        """Say what could be faster, of what is settled when a cluster comes up or an application is deployed."""
+        proxied = () if await self.direct(budget) else (PROXIED,)
+        return (*proxied, SEPARATE) if separate_thread() else proxied
+
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
         """Give an outcome for each row, or the error of the whole call.
 
@@ -160,14 +172,8 @@ def _is_even(plan: Plan) -> bool:
 
 
 def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
-    def portable(outcome: Any) -> Any:
-        try:
-            cloudpickled(outcome)
-        except Exception as error:
-            return step_error(where, error)
-        return outcome
-
-    return [portable(each) for each in outcomes]
+    failures = unsendable(outcomes)
+    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:

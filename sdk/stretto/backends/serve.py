@@ -13,7 +13,8 @@ from stretto._coalesce import Coalescer
 from stretto._column import Column, scatter
 from stretto._ir import Stage, Step
 from stretto._scope import Scope, Span, late
-from stretto.backends.calls import TRIES, UNSENT, Handle, call, translated
+from stretto.backends.base import step_error
+from stretto.backends.calls import TRIES, Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned
 from stretto.backends.quarantine import Quarantine
@@ -66,8 +67,8 @@ class Hosted:
 
     def __init__(self, name: str, handle: Handle, lanes: int | None) -> None:
         self._name = name
-        self._run = handle.options(method_name="run")
-        self._ping = handle.options(method_name="ping")
+        self._run = by_value(handle, "run")
+        self._ping = by_value(handle, "ping")
         self._quarantine = Quarantine[Column]()
         self._queue: Coalescer[Sent, Column] | None = None
         if lanes is not None:
@@ -148,9 +149,16 @@ class Hosted:
     ) -> tuple[Column, list[Span]]:
         try:
             answer, spans = await call(self._run, column, traced, False, deadline=deadline, tries=tries)
-        except UNSENT:
-            answer, spans = await call(self._run, column, traced, True, deadline=deadline, tries=tries)
-        return owned(answer), spans
+            return owned(answer), spans
+        except Exception as error:
+            if not is_unsent(error):
+                raise
+        errors = {i: step_error(self._name, each) for i, each in unsendable(column.rows()).items()}
+        fine = [i for i in range(column.size) if i not in errors]
+        if not fine:
+            return Column.failed(errors.values()), []
+        answer, spans = await call(self._run, column.take(fine), traced, True, deadline=deadline, tries=tries)
+        return scatter(column.size, [(fine, owned(answer))], errors), spans
 
     def _failed(self, size: int, error: Exception) -> Column:
         return Column.failed(translated(error, self._name) for _ in range(size))

@@ -11,11 +11,11 @@ import numpy as np
 from stretto._coalesce import Coalescer
 from stretto._ray import DeploymentHandle, connect, controller, in_thread, quietly, ray
 from stretto._scope import Scope, late
-from stretto.backends.calls import UNSENT, Handle, call, translated
+from stretto.backends.calls import Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.backends.parcel import pack, unpack
 from stretto.backends.quarantine import Quarantine
 from stretto.backends.serve import MAX_BATCH, latest
-from stretto.errors import NotFound, StrettoError
+from stretto.errors import InputError, NotFound, StrettoError
 from stretto.transports.base import Metadata, Trace, Transport
 
 CHUNK = 16_384
@@ -130,16 +130,8 @@ class HandleTransport(Transport):
 
     async def _answers(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
         async def ask(at: range) -> list[Any]:
-            sent = pack(rows[at.start : at.stop])
-            try:
-                answer = await call(method, sent, step, False, deadline=deadline, tries=1)
-            except UNSENT:
-                answer = await call(method, sent, step, True, deadline=deadline, tries=1)
-            if isinstance(answer, StrettoError):
-                raise answer
-            return unpack(answer)
+            return await self._once(rows[at.start : at.stop], step, deadline)
 
-        method = self._methods["outcomes"]
         try:
             found = await self._quarantine.answers(len(rows), ask)
         except StrettoError:
@@ -150,6 +142,25 @@ class HandleTransport(Transport):
         for at, each in found:
             answers += [translated(each, self._app)] * len(at) if isinstance(each, Exception) else each
         return answers
+
+    async def _once(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
+        try:
+            return await self._outcomes(rows, step, False, deadline)
+        except Exception as error:
+            if not is_unsent(error):
+                raise
+        bad = {i: InputError(f"the row can't be sent: {error}") for i, error in unsendable(rows).items()}
+        fine = [row for i, row in enumerate(rows) if i not in bad]
+        answers = iter(await self._outcomes(fine, step, True, deadline) if fine else [])
+        return [bad[i] if i in bad else next(answers) for i in range(len(rows))]
+
+    async def _outcomes(
+        self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, deadline: float | None
+    ) -> list[Any]:
+        answer = await call(self._methods["outcomes"], pack(rows), step, careful, deadline=deadline, tries=1)
+        if isinstance(answer, StrettoError):
+            raise answer
+        return unpack(answer)
 
     async def _ask(self, method: str, *args: Any, deadline: float | None) -> Any:
         if not self._methods:
@@ -201,4 +212,4 @@ def routed(handle: Handle) -> Handle:
 
 
 def _methods(handle: Handle) -> dict[str, Handle]:
-    return {name: routed(handle).options(method_name=name) for name in METHODS}
+    return {name: by_value(routed(handle), name) for name in METHODS}

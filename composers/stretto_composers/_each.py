@@ -1,0 +1,26 @@
+"""A part for every element of a list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stretto import Each, Node, Part, Pipeline, composer
+
+
+@composer
+def each(x: Node, body: Part[Any, Any]) -> Node:
+    """Answer with a list: what `body` answers to every element of the list it is given.
+
+    The elements of all rows of a batch go through `body` together. Where it fails on an element the row fails, with
+    the element's position in the error's path: ``each/2/logistic``. To answer the others, let `body` recover, as in
+    ``each(fallback(body, lambda x: None))``. What is no list (text, a dict, a number) fails the row.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(each(abs)) as client:
+    ...         return await client.predict_many([[1, -2], []])
+    >>> asyncio.run(main())
+    [[1, 2], []]
+    """
+    return Each((x,), body=Pipeline(body).plan())

@@ -1,0 +1,64 @@
+"""Which failures a composer is about: kinds, classes of exceptions, or what a function says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
+
+from stretto.errors import InputError, PipelineError, StepError, StrettoError
+
+Failure: TypeAlias = str | type[Exception] | Callable[[StrettoError], bool]
+"""A kind such as ``"ConnectionError"``, an exception's class, or a function that is given the error."""
+
+Failures: TypeAlias = Failure | Sequence[Failure]
+
+
+def checked(on: Any) -> Any:
+    """Give `on`, which is about some failures, or about all if it is None.
+
+    Raises:
+        PipelineError: it is no kind, no class of exceptions and no function, nor a list of these.
+    """
+    if on is None or _is_one(on):
+        return on
+    if isinstance(on, list | tuple) and on and all(map(_is_one, cast("list[Any]", on))):
+        return tuple(cast("list[Any]", on))
+    raise PipelineError(
+        f"on={on!r}: it takes the name of an exception's class, such as 'ConnectionError', the class itself, "
+        "a function that is given the error, or a list of these"
+    )
+
+
+def _is_one(on: Any) -> bool:
+    if isinstance(on, type):
+        return issubclass(on, Exception)
+    return on.isidentifier() if isinstance(on, str) else callable(on)
+
+
+def concerns(on: Failures | None, outcome: Any) -> bool:
+    """Say whether a row's outcome is a failure that `on` is about; None is about all. Refused input is no failure."""
+    if not isinstance(outcome, StrettoError) or isinstance(outcome, InputError):
+        return False
+    match on:
+        case None:
+            return True
+        case str():
+            return kind(outcome) == on
+        case type():
+            # A failure from another process has nothing of its cause but the name.
+            return isinstance(outcome, on) or isinstance(outcome.__cause__, on) or kind(outcome) in set(_names(on))
+        case list() | tuple():
+            return any(concerns(each, outcome) for each in cast("Sequence[Failure]", on))
+        case _:
+            return bool(cast("Callable[[StrettoError], bool]", on)(outcome))
+
+
+def kind(error: StrettoError) -> str:
+    """Give the class name of what failed: the step's own exception where a step failed."""
+    return error.kind if isinstance(error, StepError) else type(error).__name__
+
+
+def _names(cls: type) -> Iterator[str]:
+    yield cls.__name__
+    for each in type.__subclasses__(cls):
+        yield from _names(each)

@@ -1,0 +1,113 @@
+"""So many at once, and no more."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+from anyio.lowlevel import RunVar
+
+from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto.errors import DeadlineExceeded, Overloaded
+from stretto_composers._settings import Forgetful, whole
+
+
+@composer
+def limit(x: Node, part: Part[Any, Any], n: int, *, queue: int = 1000) -> Node:
+    """Answer with the part, of which at most `n` rows are under way at once in a process.
+
+    The others wait, in the order in which they came and no longer than their deadlines: a bulkhead (Nygard, "Release
+    It!", 2007), so that one slow part does not take all that a process has. A batch goes through in portions of what is
+    free. At most `queue` rows wait; a request that finds the queue full is `Overloaded` at once, whole, while one that
+    nobody stands before is let in whatever its size.
+
+    Raises:
+        PipelineError: `n` is below 1, or `queue` below 0.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> under_way = [0]
+    >>> async def busy(x):
+    ...     under_way.append(under_way[-1] + 1)
+    ...     await asyncio.sleep(0.001)
+    ...     under_way.append(under_way[-1] - 1)
+    >>> async def main():
+    ...     async with Client(limit(busy, 2)) as client:
+    ...         await client.predict_many(range(10))
+    >>> asyncio.run(main()), max(under_way)
+    (None, 2)
+    """
+    policy = Bulkhead(whole("n", n, 1), whole("queue", queue, 0))
+    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+
+
+class _Gate:
+    """The places of one event loop, and how many rows wait for them."""
+
+    def __init__(self, n: int) -> None:
+        self.places = anyio.Semaphore(n, max_value=n, fast_acquire=True)
+        self.waiting = 0
+
+
+@dataclass(eq=False, repr=False)
+class Bulkhead(Forgetful):
+    """Runs rows as places for them come free."""
+
+    n: int
+    queue: int
+    gates: RunVar[_Gate] = field(init=False, repr=False)
+
+    attempts = (0, 1)
+
+    def __post_init__(self) -> None:
+        self.gates = RunVar("gate")
+
+    async def __call__(self, body: Body) -> Sequence[Any]:
+        """Give the outcomes of the rows that found a place in time; the others were too late, or too many."""
+        gate = self.gates.get(None)
+        if gate is None:
+            self.gates.set(gate := _Gate(self.n))
+        size = len(body.rows)
+        if (gate.waiting and gate.waiting + size > self.queue) or not (self.queue or gate.places.value):
+            full = f"{gate.waiting} rows wait in front of limit({self.n}); try again later"
+            return [Overloaded(full) for _ in range(size)]
+        outcomes: list[Any] = [None] * size
+        left = deque(range(size))
+        portion = await self._portion(gate, left, body.budget)
+        if not left:
+            await self._run(gate, body, portion, outcomes)
+            return outcomes
+        async with anyio.create_task_group() as tasks:
+            while portion:
+                tasks.start_soon(self._run, gate, body, portion, outcomes)
+                portion = await self._portion(gate, left, body.budget) if left else []
+        for i in left:
+            outcomes[i] = DeadlineExceeded(f"the time given was used up in front of limit({self.n}); allow more time")
+        return outcomes
+
+    async def _portion(self, gate: _Gate, left: deque[int], budget: float | None) -> list[int]:
+        """Wait for a place, and give the rows that there are places for; none where the time is up."""
+        gate.waiting += len(left)
+        try:
+            with anyio.move_on_after(budget) as waiting:
+                await gate.places.acquire()
+        finally:
+            gate.waiting -= len(left)
+        if waiting.cancelled_caught:
+            return []
+        portion = [left.popleft()]
+        while left and gate.places.value:
+            gate.places.acquire_nowait()
+            portion.append(left.popleft())
+        return portion
+
+    async def _run(self, gate: _Gate, body: Body, rows: list[int], outcomes: list[Any]) -> None:
+        try:
+            for i, outcome in zip(rows, await body.run(rows), strict=True):
+                outcomes[i] = outcome
+        finally:
+            for _ in rows:
+                gate.places.release()

@@ -1,0 +1,85 @@
+"""Again where it failed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+
+from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto.errors import Overloaded
+from stretto_composers._failures import Failures, checked, concerns
+from stretto_composers._settings import Forgetful, seconds, whole
+
+LONGEST = 30.0
+"""The longest pause that backing off comes to, in seconds."""
+
+
+@composer
+def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1, on: Failures | None = None) -> Node:
+    """Answer with the part, asked up to `times` times in all where it fails.
+
+    In a batch only the rows that failed go again. Before the second time it waits up to `backoff` seconds, and up to
+    twice as long each time after that, at most half a minute: exponential backoff with full jitter (Brooker,
+    "Exponential Backoff And Jitter", AWS Architecture Blog, 2015); after `Overloaded` as long as that asks for. `on`
+    says which failures are worth it: the name of an exception's class, as in `StepError.kind`, the class, a function
+    that is given the error, or a list of these; all where it is left out. Bad input is never asked again. A pause that
+    the request's deadline would cut short is not begun; then, and after the last time, the error is that of the latest
+    attempt.
+
+    Raises:
+        PipelineError: `times` is below 1, `backoff` below 0, or `on` none of these.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> asked = []
+    >>> def shaky(x):
+    ...     asked.append(x)
+    ...     if len(asked) < 3:
+    ...         raise ConnectionError("not yet")
+    ...     return 2 * x
+    >>> async def main():
+    ...     async with Client(retry(shaky, 3, backoff=0.01, on=ConnectionError)) as client:
+    ...         return await client.predict(21)
+    >>> asyncio.run(main()), asked
+    (42, [21, 21, 21])
+    """
+    policy = Again(whole("times", times, 1), seconds("backoff", backoff), checked(on))
+    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+
+
+@dataclass(eq=False, repr=False)
+class Again(Forgetful):
+    """Runs the rows that failed again, up to `times` times in all."""
+
+    times: int
+    backoff: float
+    on: Failures | None = None
+
+    @property
+    def attempts(self) -> tuple[int, int]:
+        """Once where all goes well."""
+        return 1, self.times
+
+    async def __call__(self, body: Body) -> Sequence[Any]:
+        """Give the outcomes of the latest attempt at each row."""
+        outcomes = list(await body.run())
+        for attempt in range(1, self.times):
+            failed = [i for i, outcome in enumerate(outcomes) if concerns(self.on, outcome)]
+            if not failed:
+                break
+            pause = self._pause(attempt, [outcomes[i] for i in failed])
+            left = body.budget
+            if left is not None and pause >= left:
+                break
+            await anyio.sleep(pause)
+            for i, outcome in zip(failed, await body.run(failed), strict=True):
+                outcomes[i] = outcome
+        return outcomes
+
+    def _pause(self, attempt: int, errors: Sequence[Any]) -> float:
+        asked = max((error.retry_after for error in errors if isinstance(error, Overloaded)), default=0.0)
+        return max(asked, random.uniform(0.0, min(LONGEST, self.backoff * 2.0 ** min(attempt - 1, 60))))

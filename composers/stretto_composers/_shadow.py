@@ -1,0 +1,169 @@
+"""A candidate beside the part that answers."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from stretto import Around, Aside, Body, Call, Input, Node, Pack, Part, Pipeline, Plan, Step, Within, composer
+from stretto.errors import PipelineError, StrettoError
+from stretto_composers._settings import Forgetful, positive, share
+
+LOG = logging.getLogger("stretto.shadow")
+
+AT_ONCE = 16
+"""How many requests a candidate looks at side by side in a process; more are dropped."""
+
+KEPT = 20
+"""How many of the latest disagreements are kept as examples."""
+
+ROW = Step(fn=itemgetter("row"), name="request", vectorized=True, pure=True, named=False)
+"""What the candidate is given: the row, of the row and the answer to it, in the form it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A row on which a candidate disagreed, with the answer that was given and the candidate's answer or error."""
+
+    row: Any
+    answer: Any
+    candidate: Any
+
+
+@dataclass(eq=False)
+class Report:
+    """What a `shadow` has seen in this process: a pickled one begins anew.
+
+    `rows` were given to the candidate; on `disagreed` of them it gave another answer, and on `failed` of them none.
+    `dropped` rows were to be looked at and were not, since the candidate could not keep up. `examples` are the latest
+    rows of disagreement or failure.
+
+    >>> Report()
+    Report(rows=0, disagreed=0, failed=0, dropped=0)
+    """
+
+    rows: int = 0
+    disagreed: int = 0
+    failed: int = 0
+    dropped: int = 0
+    examples: deque[Example] = field(default_factory=lambda: deque(maxlen=KEPT), repr=False)
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of its answers in which the candidate agreed; None where it gave none."""
+        answered = self.rows - self.failed
+        return 1 - self.disagreed / answered if answered else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Report, ()
+
+
+@composer
+def shadow(
+    x: Node,
+    part: Part[Any, Any],
+    candidate: Part[Any, Any],
+    *,
+    sample: float = 1.0,
+    compare: Callable[[Any, Any], bool] | None = None,
+    report: Report | None = None,
+    timeout: float = 10.0,
+) -> Node:
+    """Answer with the part; the candidate gets the same row afterwards, and what it says is compared and thrown away.
+
+    It neither delays nor fails the request. It sees the share `sample` of the rows that the part answered, has
+    `timeout` seconds for them, and under load it is what goes first. `compare` is given both answers and says whether
+    they agree; without it they are to be equal. `report` is where counts and examples of disagreement can be seen, in
+    the process that answers: on Ray Serve in each replica. The logger ``stretto.shadow`` tells of the first
+    disagreement, the second, the fourth and so on.
+
+    Raises:
+        PipelineError: `sample` is not between 0 and 1, `timeout` not above 0, or `compare` no function.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> report = Report()
+    >>> async def main():
+    ...     async with Client(shadow(abs, lambda x: x, report=report)) as client:
+    ...         answers = await client.predict_many([1, -2])
+    ...         while report.rows < 2:
+    ...             await asyncio.sleep(0.001)
+    ...         return answers
+    >>> asyncio.run(main()), report
+    ([1, 2], Report(rows=2, disagreed=1, failed=0, dropped=0))
+    >>> report.examples[0]
+    Example(row=-2, answer=2, candidate=-2)
+    """
+    if compare is not None and not callable(compare):
+        raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")
+    other = Pipeline(candidate)
+    both = Input()
+    row = Call((both,), step=ROW)
+    asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
+    policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
+    answer = Pipeline(part)(x)
+    start = Input()
+    beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")
+    return Aside((answer, Pack((x, answer), names=("row", "answer"))), body=Plan((start,), beside))
+
+
+@dataclass(eq=False, repr=False)
+class Watch(Forgetful):
+    """Runs the candidate on a sample of the rows, and notes where it differs. Nobody waits for what it gives."""
+
+    candidate: str
+    sample: float
+    compare: Callable[[Any, Any], bool] | None
+    report: Report = field(repr=False)
+    under_way: int = field(init=False, repr=False, default=0)
+
+    attempts = (0, 1)
+
+    async def __call__(self, body: Body) -> Sequence[Any]:
+        """Give None for each row."""
+        rows = body.rows
+        chosen = [i for i in range(len(rows)) if random.random() < self.sample]
+        if chosen and self.under_way >= AT_ONCE:
+            self.report.dropped += len(chosen)
+        elif chosen:
+            self.under_way += 1
+            try:
+                said = await body.run(chosen)
+            finally:
+                self.under_way -= 1
+            for i, outcome in zip(chosen, said, strict=True):
+                self._note(rows[i]["row"], rows[i]["answer"], outcome)
+        return [None] * len(rows)
+
+    def _note(self, row: Any, answer: Any, outcome: Any) -> None:
+        report = self.report
+        report.rows += 1
+        try:
+            if not isinstance(outcome, StrettoError) and (self.compare or equal)(answer, outcome):
+                return
+        except Exception as error:
+            # A comparison that fails is told like a candidate that does.
+            outcome = error
+        if isinstance(outcome, Exception):
+            report.failed += 1
+        else:
+            report.disagreed += 1
+        report.examples.append(Example(row, answer, outcome))
+        count = report.failed + report.disagreed
+        if not count & (count - 1):
+            says = "shadow: of %d rows %r disagreed on %d and failed on %d"
+            LOG.warning(says, report.rows, self.candidate, report.disagreed, report.failed)
+
+
+def equal(answer: Any, other: Any) -> bool:
+    """Say whether two answers are equal, arrays by what is in them."""
+    if isinstance(answer, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(answer, other)
+    return bool(answer == other)

@@ -1,0 +1,127 @@
+"""Parts of the traffic for parts of a pipeline: A/B tests and canaries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import log
+from typing import Any, ClassVar, cast
+
+from stretto import Call, Choose, Node, Part, Pipeline, Step, composer
+from stretto.errors import PipelineError
+from stretto_composers._canonical import canonical
+from stretto_composers._members import labels_of
+from stretto_composers._numbers import number
+from stretto_composers._switch import keyed
+
+
+@composer
+def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = None, *, salt: str = "") -> Node:
+    """Answer with one of several parts, each for its share of the keys: A/B tests and canaries.
+
+    `parts` is a dict from each part to its weight, ``{current: 0.9, candidate: 0.1}``, or from a name to both,
+    ``{"current": (current, 0.9), "candidate": (candidate, 0.1)}``. `key` is a function of the row or the name of a
+    field; without it the whole row is the key. Equal keys go to one part always: on every replica, in every process,
+    after a restart. Raising a part's weight moves keys to that part and none between the others. Splits with other
+    names or another `salt` are independent of each other. A key that is None fails the row.
+
+    Raises:
+        PipelineError: there are no parts, a weight is no number or negative, all are zero, or two parts have one name.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> canary = split({"current": (lambda row: "v1", 0.9), "candidate": (lambda row: "v2", 0.1)}, key="user")
+    >>> async def main():
+    ...     async with Client(canary) as client:
+    ...         answers = await client.predict_many([{"user": user} for user in range(1000)])
+    ...         return answers.count("v2"), (await client.trace({"user": 8})).spans[-2].name
+    >>> asyncio.run(main())
+    (97, 'split/candidate')
+    """
+    arms = _arms(parts)
+    weights = tuple(weight for _, weight in arms.values())
+    names = tuple(arms)
+    step = Step(fn=Arms(names, weights, salt), name="split", named=False)
+    source = x if key is None else keyed(x, key)
+    plans = tuple((name, Pipeline(part).plan()) for name, (part, _) in arms.items())
+    return Choose((x, Call((source,), step=step)), cases=plans)
+
+
+def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float]]:
+    """Give each part with its weight, by name."""
+    if not isinstance(cast("object", parts), Mapping):
+        raise PipelineError(
+            f"split() takes a dict from each part to its weight, such as {{a: 0.9, b: 0.1}}, not {parts!r}"
+        )
+    if not parts:
+        raise PipelineError("split() needs at least one part")
+    given = [_arm(*item) for item in parts.items()]
+    labels = iter(labels_of([part for name, part, _ in given if name is None]))
+    arms: dict[str, tuple[Pipeline[Any, Any], float]] = {}
+    for name, part, weight in given:
+        name = next(labels) if name is None else name
+        if name in arms:
+            raise PipelineError(f"split() has two parts named {name!r}: name one otherwise")
+        arms[name] = (part, _weight(name, weight))
+    if not any(weight for _, weight in arms.values()):
+        raise PipelineError("split() has only weights of zero: give one part a share at least")
+    return arms
+
+
+def _arm(key: Any, value: Any) -> tuple[str | None, Pipeline[Any, Any], Any]:
+    if not isinstance(key, str):
+        return None, Pipeline(key), value
+    match value:
+        case (part, weight):
+            return key, Pipeline(part), weight
+        case _:
+            raise PipelineError(f"split(): for a named part give both, {{{key!r}: (part, weight)}}, not {value!r}")
+
+
+def _weight(name: str, weight: Any) -> float:
+    share = number(weight)
+    if share is None or share < 0:
+        raise PipelineError(f"split() gives {name!r} the weight {weight!r}: a weight is a number, zero or more")
+    return share
+
+
+@dataclass(frozen=True)
+class Arms:
+    """Picks a name for a key, each for its share of all keys.
+
+    By weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005): of
+    independent draws for each name, seeded by name and key, the best wins, and a larger weight only betters one's own.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    salt: str = ""
+    # It reads no feature by name: models behind it go on to refuse those they don't know.
+    features: ClassVar[tuple[str, ...]] = ()
+    _seeds: tuple[bytes, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        seeds = tuple(blake2b(canonical((self.salt, name))).digest() for name in self.names)
+        object.__setattr__(self, "_seeds", seeds)
+
+    def __call__(self, key: Any) -> str:
+        """Give the name for a key.
+
+        Raises:
+            TypeError: the key is None, or holds what has no canonical form.
+        """
+        if key is None:
+            raise TypeError("the key is None, and all rows without a key would go one way: give each a key of its own")
+        content = canonical(key)
+        scores = [
+            -weight / log(_draw(content, seed)) if weight else 0.0
+            for seed, weight in zip(self._seeds, self.weights, strict=True)
+        ]
+        return self.names[scores.index(max(scores))]
+
+
+def _draw(content: bytes, seed: bytes) -> float:
+    """Give a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
+    digest = blake2b(content, digest_size=8, key=seed).digest()
+    return ((int.from_bytes(digest, "big") >> 12) + 0.5) * 2.0**-52

@@ -1,0 +1,28 @@
+"""A look at a value on its way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stretto import Choose, Node, Part, Pipeline, composer
+from stretto_composers._inside import inside, unchanged
+
+
+@composer
+def tap(x: Node, part: Part[Any, Any]) -> Node:
+    """Give the value to `part`, wait for it, and answer with the value itself: for logs, counters and checks.
+
+    Where `part` fails the row fails, so that a check can refuse a row; to go on all the same, write
+    ``tap(fallback(part, lambda x: None))``.
+
+    >>> import asyncio
+    >>> from stretto import Client, Pipeline
+    >>> seen = []
+    >>> async def main():
+    ...     async with Client(Pipeline(abs) >> tap(seen.append) >> float) as client:
+    ...         return await client.predict(-2)
+    >>> asyncio.run(main()), seen
+    (2.0, [2])
+    """
+    # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
+    return Choose((x, inside(x, Pipeline(part).plan(), "tap")), cases=(), default=unchanged())

@@ -1,0 +1,33 @@
+"""A deadline for a part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stretto import Node, Part, Pipeline, Within, composer
+from stretto_composers._settings import positive
+
+
+@composer
+def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
+    """Answer with the part, which has at most so many seconds for it; a row it does not answer by then fails.
+
+    What is left of the request's own time still counts: the earlier deadline is kept. Work that waits is cancelled at
+    that moment; a function that does not wait can't be interrupted, and its answer is late all the same.
+
+    Raises:
+        PipelineError: `seconds` is not above 0.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def slow(x):
+    ...     await asyncio.sleep(60)
+    >>> async def main():
+    ...     async with Client(timeout(slow, 0.01)) as client:
+    ...         return await client.predict(1)
+    >>> asyncio.run(main())
+    Traceback (most recent call last):
+        ...
+    stretto.errors.DeadlineExceeded: the time given was used up in step 'slow'; allow more with timeout=
+    """
+    return Within((x,), body=Pipeline(part).plan(), seconds=positive("seconds", seconds))

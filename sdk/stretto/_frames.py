@@ -1,0 +1,179 @@
+"""Data frames and series, of pandas, polars or any library that narwhals knows, as rows.
+
+A frame is recognised by what it has, so that nothing is imported for those who use none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any, Final, cast, overload
+
+import numpy as np
+
+from stretto.errors import InputError, PipelineError
+
+_PLAIN: Final = frozenset({dict, list, tuple, str, int, float, bool, type(None), np.ndarray})
+
+
+class Frame(Sequence[dict[str, Any]]):
+    """Named columns of one length: a sequence of rows, each a dict by column name. Slices share the columns' memory.
+
+    >>> frame = Frame({"length": np.array([1.0, 2.0]), "kind": np.array(["a", "b"], dtype=object)}, 2)
+    >>> frame[1]
+    {'length': 2.0, 'kind': 'b'}
+    """
+
+    __slots__ = ("columns", "size")
+
+    def __init__(self, columns: Mapping[str, np.ndarray], size: int) -> None:
+        self.columns = dict(columns)
+        self.size = size
+
+    def __len__(self) -> int:
+        return self.size
+
+    @overload
+    def __getitem__(self, at: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Frame: ...
+    def __getitem__(self, at: int | slice) -> dict[str, Any] | Frame:
+        if isinstance(at, slice):
+            return Frame({name: column[at] for name, column in self.columns.items()}, len(range(self.size)[at]))
+        position = range(self.size)[at]
+        return next(iter(self[position : position + 1]))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        values = [column.tolist() for column in self.columns.values()]
+        return (dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Frame, (self.columns, self.size)
+
+
+def is_plain(x: Any) -> bool:
+    """Say whether `x` is of a type that is certainly neither a frame nor a series."""
+    return type(x) in _PLAIN
+
+
+def is_frame(x: Any) -> bool:
+    """Say whether `x` is a data frame."""
+    # Asked of the class: a lazy frame of polars warns when its columns are looked up.
+    kind = type(x)
+    return (
+        not is_plain(x)
+        and hasattr(kind, "columns")
+        and any(hasattr(kind, name) for name in ("to_numpy", "to_pandas", "collect_schema"))
+    )
+
+
+def is_series(x: Any) -> bool:
+    """Say whether `x` is a series: a column of a data frame, or in pandas also a row."""
+    kind = type(x)
+    return not is_plain(x) and hasattr(kind, "to_numpy") and hasattr(kind, "__len__") and not hasattr(kind, "columns")
+
+
+def as_rows(x: Any) -> Any:
+    """Give a frame as a `Frame`, an array where its columns are only counted, a series as its values, others as is.
+
+    Raises:
+        InputError: it is lazy, has no columns, or two of one name.
+    """
+    if is_frame(x):
+        return _of_frame(x)
+    if is_series(x):
+        return _values(x)
+    if isinstance(x, list) and not all(map(is_plain, _one_of_each_type(cast("list[Any]", x)))):
+        return [as_row(row) for row in cast("list[Any]", x)]
+    return x
+
+
+def as_row(x: Any) -> Any:
+    """Give a series or a frame of one row as a dict by its names, or as a list where they are counted; others as is.
+
+    Raises:
+        InputError: the frame has more rows than one, or none; or two values have one name.
+    """
+    if is_plain(x):
+        return x
+    if is_frame(x):
+        rows = _of_frame(x)
+        if len(rows) != 1:
+            raise InputError(
+                f"predict() takes one row, and the data frame has {len(rows)}: give it to predict_many()",
+                expected="a row, or a data frame of one",
+            )
+        return rows[0]
+    if is_series(x):
+        index = getattr(x, "index", None)
+        names = None if index is None or not hasattr(index, "tolist") else index.tolist()
+        if names is None or _counted(names):
+            return _values(x)
+        return dict(zip(_checked(names), _values(x), strict=True))
+    return x
+
+
+def _one_of_each_type(rows: list[Any]) -> list[Any]:
+    return list(dict(zip(map(type, rows), rows, strict=True)).values())
+
+
+def _of_frame(x: Any) -> Frame | np.ndarray | list[Any]:
+    if not hasattr(type(x), "__len__") and not hasattr(type(x), "num_rows"):
+        raise InputError(f"a {type(x).__name__} is lazy: collect() it first", expected="a data frame")
+    names = list(getattr(x, "column_names", None) or x.columns)
+    if _counted(names) and names:
+        table = x.to_numpy()
+        return table.tolist() if table.dtype == object else table
+    _checked(names)
+    if not names:
+        raise InputError("the data frame has no columns", expected="a column for each feature")
+    frame = _narwhals().from_native(x, eager_only=True)
+    return Frame({name: _array(column) for name, column in zip(names, frame.iter_columns(), strict=True)}, len(frame))
+
+
+def _counted(names: list[Any]) -> bool:
+    return all(type(name) is int for name in names) and names == list(range(len(names)))
+
+
+def _checked(names: list[Any]) -> list[str]:
+    odd = next((name for name in names if not isinstance(name, str)), None)
+    if odd is not None:
+        raise InputError(
+            f"a column is named {odd!r}, of type {type(odd).__name__}: features have strings as names",
+            field=str(odd)[:100],
+            expected="strings as column names",
+        )
+    twice = next((name for name in dict.fromkeys(names) if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"two columns are named {twice!r}", field=twice, expected="each feature once")
+    return names
+
+
+def _array(column: Any) -> np.ndarray:
+    """Give a column as numbers, NaN for those missing, or else as Python values."""
+    if column.dtype.is_numeric() or (column.dtype == _narwhals().Boolean and not column.null_count()):
+        array = np.asarray(column.to_numpy())
+        if array.dtype.kind in "fiub":
+            return array
+    values = column.to_list()
+    array = np.empty(len(values), dtype=object)
+    array[:] = [None if _is_missing(value) else value for value in values]
+    return array
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or (type(value) is float and value != value)
+
+
+def _values(series: Any) -> list[Any]:
+    values = series.to_list() if hasattr(series, "to_list") else list(series)
+    # A pandas series of mixed values, such as a row of a frame, holds NumPy's scalars.
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return [None if _is_missing(value) else value for value in plain]
+
+
+def _narwhals() -> Any:
+    try:
+        return import_module("narwhals.stable.v2")
+    except ImportError as error:
+        raise PipelineError("a data frame needs narwhals 2 or newer: pip install 'stretto[frames]'") from error
