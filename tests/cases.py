@@ -18,6 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
@@ -38,16 +39,20 @@ from stretto_composers import (
     hedge,
     limit,
     loop,
+    median,
+    quorum,
     race,
     rename,
     retry,
     select,
     shadow,
     split,
+    stack,
     switch,
     tap,
     timeout,
     vote,
+    weighted,
 )
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
@@ -78,6 +83,8 @@ def iris_model(kind: str) -> Pipeline[Any, Any]:
             fitted: Any = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
         case "svm":
             fitted = SVC().fit(iris.data, iris.target)
+        case "bayes":
+            fitted = GaussianNB().fit(iris.data, iris.target)
         case "scaler":
             return model(StandardScaler().fit(iris.data), name="scaler", features=FEATURES)
         case "proba":
@@ -219,6 +226,10 @@ class Case:
     expect: list[Any] | None = None
 
 
+def _three() -> Pipeline[Any, Any]:
+    return parallel(iris_model("logistic"), iris_model("third"), iris_model("bayes"))
+
+
 def _two() -> Pipeline[Any, Any]:
     return parallel(iris_model("logistic"), iris_model("svm"))
 
@@ -244,6 +255,17 @@ CASES = [
     ),
     Case("a fan-out votes", lambda: _two() >> vote(), [SETOSA, VIRGINICA, BAD_ROWS[0]], split=True),
     Case("weighted votes", lambda: vote(abs, float, weights={"abs": 1, "float": 2}), [-1, 1, "x"]),
+    Case("votes for what is likeliest", lambda: _three() >> vote(voting="soft"), [SETOSA, VIRGINICA, "x"], split=True),
+    Case("votes of a quorum", lambda: _three() >> quorum(2, by=60), [SETOSA, VIRGINICA, 3], split=True),
+    Case("a quorum by a time", lambda: quorum(2, never, add_one, by=0.5), [1, 13], expect=[2, DeadlineExceeded("")]),
+    Case("a meta-model", lambda: stack(sum, *regressors()[:2], passthrough=True), [*regressors()[2][:3], [1.0]]),
+    Case("a median", lambda: median(abs, float, invert), [2, -1, 0, "x"]),
+    Case("weighted numbers", lambda: weighted(abs, float, weights={"abs": 3}), [2, -1, "x"]),
+    Case(
+        "a fan-out that omits", lambda: parallel(invert, add_one, refuse_negative, on_error="omit"), [2, 0, 13, -1, 4]
+    ),
+    Case("a fan-out with a value", lambda: parallel(abs, invert, on_error=[None]) >> len, [2, 0]),
+    Case("a mean of what is left", lambda: parallel(invert, float, on_error="omit") >> average(), [2, 0, "x", 4]),
     Case("probabilities", lambda: average(iris_model("proba"), iris_model("proba")), [SETOSA, VIRGINICA, "x"]),
     Case("regressors", lambda: average(*regressors()[:2]), [*regressors()[2][:3], [1.0]]),
     Case(

@@ -45,15 +45,19 @@ from stretto_composers import (
     hedge,
     limit,
     loop,
+    median,
+    quorum,
     race,
     rename,
     retry,
     select,
     shadow,
     split,
+    stack,
     switch,
     tap,
     vote,
+    weighted,
 )
 
 ERRORS = {"value": ValueError, "input": InputError, "key": KeyError}
@@ -310,6 +314,13 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(ballot, st.lists(columns(), min_size=2, max_size=4), weights),
         built(lambda some: parallel_of(some) >> vote(), st.lists(p | columns(), min_size=1, max_size=3)),
         built(lambda some: parallel_of(some) >> average(), st.lists(p | columns(), min_size=1, max_size=3)),
+        built(soft, st.lists(p | columns(), min_size=1, max_size=3), weights, st.booleans()),
+        built(lambda some: parallel_of(some) >> median(), st.lists(p | columns(), min_size=1, max_size=3)),
+        built(omitting, st.lists(p | columns(), min_size=1, max_size=3), st.sampled_from(["omit", 7, [1, 2]]), key),
+        built(omitting, st.lists(p, min_size=2, max_size=3), st.just("omit"), st.just(vote())),
+        built(omitting, st.lists(p, min_size=2, max_size=3), st.just("omit"), st.just(weighted(weights={"b0": 2}))),
+        built(lambda some: stack(number, *some), st.lists(p | columns(), min_size=1, max_size=3)),
+        built(agreed, st.lists(p, min_size=1, max_size=3), st.none() | st.just(1000)),
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),
@@ -341,6 +352,20 @@ def chances(column: Any) -> Any:
     return {"low": 1 - high, "high": high}
 
 
+def soft(members: list[Pipeline[Any, Any]], weights: list[float], early_stop: bool) -> Pipeline[Any, Any]:
+    probable = [member >> step(chances, vectorized=True) for member in members]
+    return vote(*probable, weights=weights[: len(members)], voting="soft", early_stop=early_stop) >> spelled
+
+
+def omitting(members: list[Pipeline[Any, Any]], on_error: Any, then: Any) -> Pipeline[Any, Any]:
+    return parallel_of(members, on_error=on_error) >> then
+
+
+def agreed(members: list[Pipeline[Any, Any]], by: float | None) -> Pipeline[Any, Any]:
+    # With more than half of them it does not matter who comes first.
+    return quorum(len(members) // 2 + 1, *(member >> parity for member in members), by=by)
+
+
 def cascaded(tiers: list[Pipeline[Any, Any]], least: float, label: bool) -> Pipeline[Any, Any]:
     probable = [tier >> step(chances, vectorized=True) for tier in tiers[:-1]]
     return cascade(*probable, tiers[-1], until=confidence(least), answer="label" if label else "tier") >> spelled
@@ -351,10 +376,10 @@ def spelled(value: Any) -> int:
     return len(value) if isinstance(value, str) else number(value)
 
 
-def parallel_of(some: list[Pipeline[Any, Any]]) -> Pipeline[Any, Any]:
+def parallel_of(some: list[Pipeline[Any, Any]], on_error: Any = "raise") -> Pipeline[Any, Any]:
     from stretto import parallel
 
-    return parallel(**{f"b{i}": part for i, part in enumerate(some)})
+    return parallel(**{f"b{i}": part for i, part in enumerate(some)}, on_error=on_error)
 
 
 def pipelines(leaves: int = 8) -> Pipelines:

@@ -12,9 +12,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from stretto import Answers, Client, Pipeline, model, parallel, step
+from stretto import Answers, Call, Client, Input, Node, Pack, Pipeline, answers_of, composer, model, parallel
 from stretto.errors import PipelineError
-from stretto_composers import average, vote
+from stretto_composers import average, fallback, timeout, vote
 
 X, y = load_iris(return_X_y=True)
 WORDS = np.array(["setosa", "versicolor", "virginica"])
@@ -61,33 +61,37 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "a vote of strangers": (
         lambda: vote(named(logistic, "numbers"), named(words, "words")),
-        r"vote\(\): 'numbers' tells \[0, 1, 2\] apart, and no other member does: .*'setosa'",
+        r"vote\(\): 'numbers' tells \[0, 1, 2\] apart and 'words' \['setosa'",
+    ),
+    "a vote of one that knows fewer": (
+        lambda: vote(named(logistic, "a"), named(two, "b"), named(logistic, "c")),
+        r"'a' tells \[0, 1, 2\] apart and 'b' \[False, True\]: fit them on the same classes",
     ),
     "a vote of strangers after a fan-out": (
         lambda: parallel(named(logistic, "numbers"), named(words, "words")) >> vote(),
-        "give them the same labels=",
+        "name these alike",
     ),
     "a vote of probabilities": (
         lambda: vote(named(logistic, "a"), named(logistic, "b", output="proba")),
-        r"'b' answers with output='proba': leave output= out, or use average\(\)",
+        r"'b' answers with output='proba', .*: leave output= out, or write .*voting='soft'",
     ),
     "a mean of labels": (
         lambda: average(named(words, "a"), named(words, "b")),
-        r"average\(\) takes numbers, and 'a' answers with labels: give it output='label_proba'",
+        r"average\(\) takes numbers, and 'a' answers with labels: .*output='label_proba'",
     ),
     "a mean of classes in another order": (
         lambda: average(named(logistic, "a", output="proba"), named(logistic, "b", output="proba", labels=[2, 1, 0])),
-        r"'a' gives probabilities of \[0, 1, 2\], 'b' of \[2, 1, 0\], in another order; use output='label_proba'",
+        "'a' and 'b' have the same classes in another order: give both output='label_proba'",
     ),
     "a mean of other classes": (
         lambda: (
             parallel(a=named(logistic, "a", output="label_proba"), b=named(two, "b", output="label_proba")) >> average()
         ),
-        "which are others",
+        r"'a' tells \[0, 1, 2\] apart and 'b' \[False, True\]",
     ),
     "a mean of kinds": (
         lambda: average(named(logistic, "a", output="proba"), named(logistic, "b", output="label_proba")),
-        "'a' answers with 'proba', 'b' with 'label_proba'",
+        "'a' answers with output='proba' and 'b' with 'label_proba'",
     ),
 }
 
@@ -103,7 +107,7 @@ RIGHT: dict[str, Any] = {
     "a scaler": lambda: named(StandardScaler().fit(X), "scale") >> named(logistic, "ask"),
     "a meta model": lambda: parallel(a=logistic, b=logistic) >> named(meta, "meta", features=["b", "a"]),
     "a vote of some labels": lambda: vote(
-        named(logistic, "a"), named(LogisticRegression().fit(X[:100], y[:100]), "b"), named(logistic, "c")
+        named(logistic, "a"), named(LogisticRegression().fit(X[:100], y[:100]), "b") >> int, named(logistic, "c")
     ),
     "a vote with a function": lambda: vote(named(words, "a"), lambda row: "rose"),
     "a mean by label": lambda: average(
@@ -120,17 +124,34 @@ async def test_what_fits_answers(name: str) -> None:
         assert len(await client.predict_many(X[:3])) == 3
 
 
-def test_a_function_of_ones_own_may_check_its_members() -> None:
-    asked: list[Any] = []
+def test_a_composer_of_ones_own_may_check_its_members() -> None:
+    """What is known of a node is known as the pipeline is built; of a function, nothing."""
+    asked: list[Answers] = []
 
-    class Strict:
-        def __call__(self, said: Any) -> Any:
-            return said["a"]
-
-        def check_members(self, members: Any) -> None:
-            asked.append(members)
+    @composer
+    def strict(x: Node) -> Node:
+        """Refuses every fan-out."""
+        if isinstance(x, Pack):
+            asked.extend(map(answers_of, x.inputs))
             raise PipelineError("not these")
+        return x
 
     with pytest.raises(PipelineError, match="not these"):
-        Client(parallel(a=words, b=len) >> step(Strict(), vectorized=True))
-    assert asked == [{"a": Answers("predict", tuple(WORDS.tolist())), "b": Answers()}]
+        Client(parallel(a=words, b=len) >> strict())
+    kinds = ("predict", "proba", "label_proba", "decision")
+    assert asked == [Answers("predict", kinds, "classifier", tuple(WORDS.tolist()), 4), Answers()]
+
+
+def test_what_passes_answers_on_is_seen_through() -> None:
+    """Where all that can answer agree; else nothing is known."""
+
+    def known(part: Pipeline[Any, Any]) -> Answers:
+        return answers_of(part.plan().output)
+
+    one, other = named(words, "one"), named(LogisticRegression(C=0.1).fit(X, WORDS[y]), "other")
+    assert known(fallback(one, other)) == known(one)
+    assert known(timeout(one, 1.0)) == known(one)
+    assert known(fallback(one, named(logistic, "numbers"))) == Answers()
+    assert known(fallback(one, len)) == Answers()
+    assert known(named(linear, "linear")) == Answers("predict", ("predict",), "regressor", None, 4)
+    assert answers_of(Call((Input(),), step=next(Pipeline(len).plan().steps()))) == Answers()

@@ -212,7 +212,7 @@ class TestVote:
         fan = parallel(a=lambda x: "yes", b=lambda x: "no", c=lambda x: "no")
         async with Client(fan >> vote(weights={"a": 3})) as client:
             assert await client.predict(1) == "yes"
-        with pytest.raises(PipelineError, match=r"no member is named \['z'\]; they are \['a', 'b', 'c'\]"):
+        with pytest.raises(PipelineError, match=r"no member is named 'z'; they are \['a', 'b', 'c'\]"):
             Client(fan >> vote(weights={"z": 3}))
         async with Client(fan >> (lambda said: said) >> vote(weights={"z": 3})) as client:
             with pytest.raises(StepError, match=r"weights for \['z'\]"):

@@ -13,17 +13,21 @@ from stretto_composers._guard import Circuit, guard
 from stretto_composers._hedge import hedge
 from stretto_composers._limit import limit
 from stretto_composers._loop import loop
+from stretto_composers._median import median
+from stretto_composers._quorum import quorum
 from stretto_composers._race import race
 from stretto_composers._rename import rename
 from stretto_composers._retry import retry
 from stretto_composers._select import select
 from stretto_composers._shadow import Example, Report, shadow
 from stretto_composers._split import split
+from stretto_composers._stack import stack
 from stretto_composers._sure import agreement, confidence
 from stretto_composers._switch import switch
 from stretto_composers._tap import tap
 from stretto_composers._timeout import timeout
 from stretto_composers._vote import vote
+from stretto_composers._weighted import weighted
 
 __all__ = [
     "Calibration",
@@ -44,14 +48,18 @@ __all__ = [
     "hedge",
     "limit",
     "loop",
+    "median",
+    "quorum",
     "race",
     "rename",
     "retry",
     "select",
     "shadow",
     "split",
+    "stack",
     "switch",
     "tap",
     "timeout",
     "vote",
+    "weighted",
 ]

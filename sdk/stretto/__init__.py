@@ -9,7 +9,6 @@ from stretto._compile import Explanation, Profile
 from stretto._from_sklearn import from_sklearn
 from stretto._ir import (
     UNDECIDED,
-    Answers,
     Around,
     Aside,
     Body,
@@ -17,6 +16,7 @@ from stretto._ir import (
     Choose,
     Each,
     Input,
+    Instead,
     Join,
     Node,
     Pack,
@@ -27,7 +27,7 @@ from stretto._ir import (
     Until,
     Within,
 )
-from stretto._models import SavedModel, load_model, save_model
+from stretto._models import Answers, SavedModel, answering, answers_of, load_model, rows_read, save_model
 from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
 from stretto._profile import profile
 from stretto._scope import Span
@@ -52,6 +52,7 @@ __all__ = [
     "Each",
     "Explanation",
     "Input",
+    "Instead",
     "Join",
     "Metadata",
     "Node",
@@ -69,6 +70,8 @@ __all__ = [
     "Trace",
     "Until",
     "Within",
+    "answering",
+    "answers_of",
     "application",
     "as_estimator",
     "asgi",
@@ -81,6 +84,7 @@ __all__ = [
     "model",
     "parallel",
     "profile",
+    "rows_read",
     "save_model",
     "step",
 ]

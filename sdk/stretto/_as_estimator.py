@@ -13,7 +13,6 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 
 from stretto._frames import as_rows
-from stretto._ir import Call, Step
 from stretto._models import answers_of, classes_of, features_of
 from stretto._pipeline import Pipeline, as_pipeline
 from stretto.client import Client
@@ -48,8 +47,7 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     pipeline = as_pipeline(part)
     plan = pipeline.plan()
     steps = list(plan.steps())
-    last = plan.output.step if isinstance(plan.output, Call) else None
-    output = output or answers_of(last if isinstance(last, Step) else None).output or "predict"
+    output = output or answers_of(plan.output).output or "predict"
     if output not in ("predict", *PROBABILITIES):
         raise PipelineError(f"output={output!r}: an estimator predicts, or gives 'proba' or 'label_proba'")
     if classes is None:

@@ -7,6 +7,7 @@ its neighbours. Tasks are started only where something can wait: a plan in which
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -24,6 +25,7 @@ from stretto._ir import (
     Choose,
     Each,
     Input,
+    Instead,
     Join,
     Node,
     Pack,
@@ -36,7 +38,7 @@ from stretto._ir import (
 )
 from stretto._scope import Scope
 from stretto.backends.base import Backend, step_error
-from stretto.errors import InputError, StepError, StrettoError
+from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
 
 
 async def evaluate(plan: Plan, columns: tuple[Column, ...], backend: Backend, scope: Scope) -> Column:
@@ -90,8 +92,8 @@ async def visit(node: Node, columns: list[Column], backend: Backend, scope: Scop
     match node:
         case Call(step=Stage() as stage):
             return await backend.run(stage, tuple(columns), scope)
-        case Pack(names=names):
-            return Column.pack(names, columns, columns[0].size)
+        case Pack():
+            return _pack(node, columns, scope)
         case Join(inline=True):
             return await _join(node, columns, backend, scope)
         case Input():
@@ -133,6 +135,39 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
             return columns[0]
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
+
+
+def _pack(node: Pack, columns: list[Column], scope: Scope) -> Column:
+    size = columns[0].size
+    whole = Column.pack(node.names, columns, size)
+    # There is no more to be had once time is up: an answer made of what was late would hide that.
+    if node.on_error == "raise" or not whole.errors or scope.expired:
+        return whole
+    refused: dict[int, StrettoError] = {}
+    failed: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    fine = whole.fine()
+    if fine:
+        failed[()] = list(fine)
+    for i in sorted(whole.errors):
+        errors = {name: each.errors[i] for name, each in zip(node.names, columns, strict=True) if i in each.errors}
+        bad = next((error for error in errors.values() if isinstance(error, InputError)), None)
+        if bad is not None:
+            refused[i] = bad
+        else:
+            failed[tuple(errors)].append(i)
+    return scatter(size, [(rows, _without(node, gone, columns, rows)) for gone, rows in failed.items()], refused)
+
+
+def _without(node: Pack, gone: tuple[str, ...], columns: list[Column], rows: list[int]) -> Column:
+    """Give the dicts of rows in which the same branches failed."""
+    there: dict[str, Column] = {}
+    for name, column in zip(node.names, columns, strict=True):
+        if name not in gone:
+            there[name] = column.take(rows)
+        elif isinstance(node.on_error, Instead):
+            # Each row its own, lest what one request does to it be seen by others.
+            there[name] = Column.of([copy.deepcopy(node.on_error.value) for _ in rows])
+    return Column.pack(tuple(there), list(there.values()), len(rows))
 
 
 async def _choose(node: Choose, column: Column, keys: Column, backend: Backend, scope: Scope) -> Column:
@@ -232,52 +267,82 @@ def _elements(row: Any) -> list[Any]:
     return list(cast("Iterable[Any]", row))
 
 
-class _Tally:
-    """What has arrived at a `Join`, row by row, and which rows are still open."""
+class _Together:
+    """The rows of a `Join` while they are decided in one go: as long as members give arrays and none has failed."""
 
     def __init__(self, node: Join, size: int) -> None:
         self.node = node
-        self.answers: list[Any] = [None] * size
+        self.open = np.arange(size)
+        self.answers = np.empty(size, dtype=object)
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, result: Column) -> bool:
+        """Decide what can be with one more member's answers to the open rows, or say that rows must go apart."""
+        if not isinstance(result.values, np.ndarray) or result.errors:
+            return False
+        arrays = {**self.arrays, name: result.values}
+        waiting = tuple(each for each in self.node.names if each not in arrays)
+        try:
+            found = cast("UntilMany", self.node.until).many(arrays, waiting)
+        except Exception:
+            return False  # each row by itself says what is wrong with it
+        if found is None or not (waiting or found[1].all()):
+            return False
+        answers, decided = found
+        if not decided.any():
+            self.arrays = arrays
+            return True
+        self.answers[self.open[decided]] = answers[decided]
+        self.open = self.open[~decided]
+        self.arrays = {each: array[~decided] for each, array in arrays.items()}
+        return True
+
+
+class _Tally:
+    """What has arrived at a `Join`, row by row, and which rows are still open."""
+
+    def __init__(self, node: Join, size: int, scope: Scope) -> None:
+        self.node = node
+        self.size = size
+        self.scope = scope
         self.errors: dict[int, StrettoError] = {}
-        self.arrived: list[dict[str, Any]] = [{} for _ in range(size)]
-        self.open = dict.fromkeys(range(size))
-        # The answers of the open rows as arrays, as long as they can be decided together.
-        self.arrays: dict[str, np.ndarray] | None = {} if isinstance(node.until, UntilMany) else None
+        self.together = _Together(node, size) if hasattr(node.until, "many") else None
+        if self.together is None:
+            self.apart(range(size), [None] * size, {})
+
+    def apart(self, rows: Iterable[int], answers: list[Any], arrays: dict[str, np.ndarray]) -> None:
+        """Go on row by row: those at `rows` are open, and have the answers in `arrays`."""
+        self.together = None
+        self.answers = answers
+        self.open: dict[int, dict[str, Any]] = {i: {} for i in rows}
+        for name, array in arrays.items():
+            for arrived, answer in zip(self.open.values(), array.tolist(), strict=True):
+                arrived[name] = answer
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The positions of the open rows."""
+        return list(self.open) if self.together is None else cast("Sequence[int]", self.together.open)
 
     def add(self, name: str, rows: Sequence[int], result: Column) -> None:
-        if self.arrays is not None and self.together(name, rows, result, self.arrays):
-            return
+        if self.together is not None:
+            if self.together.add(name, result):
+                return
+            self.apart(self.together.open.tolist(), self.together.answers.tolist(), self.together.arrays)
         for i, outcome in zip(rows, result.outcomes(), strict=True):
-            if i in self.open:
-                self.arrived[i][name] = outcome
+            i = int(i)
+            if i not in self.open:
+                continue
+            if isinstance(outcome, DeadlineExceeded) and self.scope.expired:
+                # Once time is up there is no answer without the late: whoever decides would take it for a failure.
+                self.errors[i] = outcome
+                del self.open[i]
+            else:
+                self.open[i][name] = outcome
                 self.decide(i)
 
-    def together(self, name: str, rows: Sequence[int], result: Column, arrays: dict[str, np.ndarray]) -> bool:
-        """Decide the rows in one go; else note what has arrived row by row, and say so."""
-        self.arrays = None
-        values = result.values
-        if isinstance(values, np.ndarray) and not result.errors and len(rows) == len(self.open):
-            arrays = {**arrays, name: values}
-            waiting = tuple(each for each in self.node.names if each not in arrays)
-            try:
-                found = cast("UntilMany", self.node.until).many(arrays, waiting)
-            except Exception:
-                found = None  # each row by itself says what is wrong with it
-            if found is not None and (waiting or found[1].all()):
-                answers, decided = found
-                for at, answer in zip(np.flatnonzero(decided).tolist(), answers[decided].tolist(), strict=True):
-                    self.answers[rows[at]] = answer
-                    del self.open[rows[at]]
-                self.arrays = {each: array[~decided] for each, array in arrays.items()}
-                return True
-            del arrays[name]
-        for each, array in arrays.items():
-            for i, answer in zip(self.open, array.tolist(), strict=True):
-                self.arrived[i][each] = answer
-        return False
-
     def decide(self, i: int) -> None:
-        arrived = self.arrived[i]
+        arrived = self.open[i]
         waiting = tuple(name for name in self.node.names if name not in arrived)
         try:
             answer = self.node.until(arrived, waiting)
@@ -296,18 +361,20 @@ class _Tally:
         del self.open[i]
 
     def column(self) -> Column:
+        if self.together is not None:
+            self.apart(self.together.open.tolist(), self.together.answers.tolist(), {})
         for i in self.open:
             self.errors[i] = StepError(named(self.node), "Undecided", "the members ended before it could be decided")
-        return Column(self.answers, len(self.answers), self.errors)
+        return Column(self.answers, self.size, self.errors)
 
 
 async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scope) -> Column:
     size = columns[0].size
-    tally = _Tally(node, size)
+    tally = _Tally(node, size, scope)
 
     async def member(name: str, plan: Plan, column: Column) -> None:
-        rows = list(tally.open)
-        if rows:
+        rows = tally.rows
+        if len(rows):
             some = column if len(rows) == size else column.take(rows)
             tally.add(name, rows, await evaluate(plan, (some,), backend, scope))
 
@@ -316,7 +383,8 @@ async def _join(node: Join, columns: list[Column], backend: Backend, scope: Scop
         for each in members:
             await member(*each)
         return tally.column()
-    tally.arrays = None
+    # As they arrive, rows are not all open to the same members.
+    tally.apart(range(size), [None] * size, {})
 
     async def beside(name: str, plan: Plan, column: Column) -> None:
         await member(name, plan, column)

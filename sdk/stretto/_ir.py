@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Final, Protocol, Self, runtime_checkable
+from typing import Any, Final, Literal, Protocol, Self, runtime_checkable
 
 from stretto.errors import PipelineError
 
@@ -145,14 +145,31 @@ class Call(Node):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Instead:
+    """What a fan-out puts where a branch failed."""
+
+    value: Any
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Pack(Node):
-    """Several values as one dict, keyed by `names`."""
+    """Several values as one dict, keyed by `names`.
+
+    `on_error` says what becomes of a row in which some of them failed: with ``"raise"`` it fails as the first of those
+    did, with ``"omit"`` its dict has no such keys, and with an `Instead` it has that value there. A row that one of
+    them refuses as bad input, and one whose time is up, fails in any case.
+    """
 
     names: tuple[str, ...] = field(kw_only=True)
+    on_error: Literal["raise", "omit"] | Instead = "raise"
 
     def label(self) -> str:
-        """The keys."""
-        return ", ".join(self.names)
+        """The keys, and what stands for those that failed."""
+        keys = ", ".join(self.names)
+        return keys if self.on_error == "raise" else f"{keys}; on error {self.on_error!r}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,32 +256,11 @@ class UntilMany(Protocol):
 class Plurality(Protocol):
     """An `until` that gives the label with the largest sum of weights, of several the one that sorts first.
 
-    `plurality` gives the weight of each of the members named: what a graph that computes them all counts by.
+    `plurality` gives the weight of each of the members named, by which a graph that computes them all counts; or None
+    where the answer is found in another way.
     """
 
-    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What is known of a member's answers before anything runs.
-
-    `output` is the kind of a model's, as in ``model(..., output=)``, or the empty string; `classes` are what it tells
-    apart, as its answers name them and in the order of its probabilities, or None.
-    """
-
-    output: str = ""
-    classes: tuple[Any, ...] | None = None
-
-
-@runtime_checkable
-class MemberCheck(Protocol):
-    """A step's function over a fan-out, or an `until`, that refuses members whose answers do not go together.
-
-    It is asked when the pipeline is compiled, and raises `PipelineError`.
-    """
-
-    def check_members(self, members: Mapping[str, Answers], /) -> None: ...
+    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float] | None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,10 +6,22 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeAlias, TypeVar, cast, overload, runtime_checkable
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+    runtime_checkable,
+)
 
 from stretto._compile import PipelinePlan, check, optimize
-from stretto._ir import Call, Input, Node, Pack, Plan, Step
+from stretto._ir import Call, Input, Instead, Node, Pack, Plan, Step
 from stretto._models import default_name, is_estimator, model_step
 from stretto.errors import PipelineError
 
@@ -384,17 +396,29 @@ def parallel(
 def parallel(*parts: Callable[[X], Y], **named: Callable[[X], Y]) -> Pipeline[X, dict[str, Y]]: ...
 @overload
 def parallel(*parts: Part[Any, Any], **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
-def parallel(*parts: Any, **named: Any) -> Pipeline[Any, dict[str, Any]]:
+@overload
+def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
     """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
 
-    A positional branch is keyed by the name of its last part.
+    A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
+    ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch
+    refuses as bad input stays refused.
 
     Raises:
-        PipelineError: there is no branch, or two have one name.
+        PipelineError: there is no branch, two have one name, or `on_error` is a part.
 
     >>> parallel(low=min, high=max)
     parallel(low=min, high=max)
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(parallel(half=lambda x: x / 2, inverse=lambda x: 1 / x, on_error=None)) as client:
+    ...         return await client.predict(0)
+    >>> asyncio.run(main())
+    {'half': 0.0, 'inverse': None}
     """
+    policy = _on_error(on_error)
     branches: dict[str, Pipeline[Any, Any]] = {}
     pairs: list[tuple[str | None, Any]] = [*((None, part) for part in parts), *named.items()]
     for key, part in pairs:
@@ -407,11 +431,22 @@ def parallel(*parts: Any, **named: Any) -> Pipeline[Any, dict[str, Any]]:
         raise PipelineError("parallel() needs at least one branch")
 
     def lower(node: Node) -> Node:
-        return Pack(tuple(branch(node) for branch in branches.values()), names=tuple(branches))
+        nodes = tuple(branch(node) for branch in branches.values())
+        return Pack(nodes, names=tuple(branches), on_error=policy)
 
     shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
     shown += [f"{key}={branches[key]._inner()}" for key in named]
+    shown += [] if policy == "raise" else [f"on_error={policy!r}"]
     return atom(lower, f"parallel({', '.join(shown)})", "parallel")
+
+
+def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
+    if isinstance(on_error, Pipeline) or callable(on_error) or is_estimator(on_error):
+        raise PipelineError(
+            f"parallel(on_error={_shown(on_error)}): it says what becomes of a failed branch: 'raise', 'omit', or a "
+            "value to put there; a branch of that name goes first, as in parallel(step(fn, name='on_error'))"
+        )
+    return on_error if isinstance(on_error, str) and on_error in ("raise", "omit") else Instead(on_error)
 
 
 def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipeline[Any, Any]]:

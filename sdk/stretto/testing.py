@@ -24,6 +24,7 @@ from stretto._ir import (
     Call,
     Choose,
     Each,
+    Instead,
     Join,
     Node,
     Pack,
@@ -95,6 +96,8 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
         return await _plan(node.step.plan, given, request)
     if isinstance(node, Join) and node.inline:
         return await _join(node, [partial(_node, each, memo, request) for each in node.inputs], request)
+    if isinstance(node, Pack) and node.on_error != "raise":
+        return _pack(node, [await _outcome(each, memo, request) for each in node.inputs])
     inputs = [await _node(each, memo, request) for each in node.inputs]
     try:
         match node:
@@ -157,6 +160,17 @@ def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     if isinstance(error, InputError) and own:
         return error
     return StepError(step.name, type(error).__name__, str(error))
+
+
+def _pack(node: Pack, outcomes: list[Any]) -> dict[str, Any]:
+    for outcome in outcomes:
+        if isinstance(outcome, InputError):
+            raise outcome
+    said = dict(zip(node.names, outcomes, strict=True))
+    fine = {name: outcome for name, outcome in said.items() if not isinstance(outcome, StrettoError)}
+    if isinstance(node.on_error, Instead):
+        return {name: fine.get(name, [node.on_error.value]) for name in node.names}
+    return fine
 
 
 async def _choose(node: Choose, inputs: list[Any], request: Any) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stretto._ir import Answers, Call, Input, Join, MemberCheck, Node, Pack, Plan, Step
-from stretto._models import accepting, answers_of, check_after_fan_out, check_after_model, features_of
+from stretto._ir import Call, Input, Node, Pack, Plan, Step
+from stretto._models import accepting, check_after_fan_out, check_after_model, features_of
 from stretto.errors import PipelineError
 
 DEPTH = 100
@@ -16,8 +16,8 @@ def check(plan: Plan) -> Plan:
     """Give the plan with its models told which features of the request are other models', or refuse it.
 
     Raises:
-        PipelineError: two different steps have one name, a model can't take what stands before it, the members of a
-            composer tell different things apart, or composers are nested too deep.
+        PipelineError: two different steps have one name, a model can't take what stands before it, or composers are
+            nested too deep.
     """
     _check_depth(plan)
     named: dict[str, Step] = {}
@@ -32,26 +32,12 @@ def check(plan: Plan) -> Plan:
 
 def _check_fit(node: Node) -> None:
     match node:
-        case Call(step=Step(fn=fn), inputs=(Pack(names=names, inputs=members),)) if isinstance(fn, MemberCheck):
-            fn.check_members({name: _answers(member) for name, member in zip(names, members, strict=True)})
-        case Join(until=until, names=names) if isinstance(until, MemberCheck):
-            until.check_members({name: _answers(_last(node, i)) for i, name in enumerate(names)})
         case Call(step=Step() as step, inputs=(Pack(names=names),)):
             check_after_fan_out(step, names)
         case Call(step=Step() as step, inputs=(Call(step=Step() as before),)):
             check_after_model(step, before)
         case _:
             pass
-
-
-def _last(node: Join, i: int) -> Node:
-    """Give what a member answers with: where the members are branches of a fan-out, what the branch ends in."""
-    plan = node.members[i]
-    return node.inputs[i] if node.inline and plan.output in plan.inputs else plan.output
-
-
-def _answers(node: Node) -> Answers:
-    return answers_of(node.step) if isinstance(node, Call) and isinstance(node.step, Step) else Answers()
 
 
 def _check_depth(plan: Plan) -> None:

@@ -167,8 +167,8 @@ def _branch(node: Node) -> Branch:
             shown = repr(step.fn) if step.pure and step.vectorized else ""
             note = f"{shown}, {how}" if shown and "<" not in shown else how
             return Branch("step", step.name, "; ".join(filter(None, [note, engine_of(step)])))
-        case Pack(names=names):
-            return Branch("node", "dict of", ", ".join(names))
+        case Pack():
+            return Branch("node", "dict of", node.label())
         case _:
             parts = tuple(Branch("node", label, "", _branches(plan)) for label, plan in _parts(node))
             return Branch("node", getattr(node, "name", "") or type(node).__name__.lower(), node.label(), parts)

@@ -130,7 +130,9 @@ class _Reader:
             self.members.append(Member(step.fn, source))
         return self._places[key]
 
-    def _vote(self, node: Join, weights: Mapping[str, float], env: Env) -> int:
+    def _vote(self, node: Join, weights: Mapping[str, float] | None, env: Env) -> int:
+        if weights is None:
+            raise _UnfitError
         places: list[int] = []
         for at, plan in enumerate(node.members):
             given = node.inputs[at if node.inline else 0]

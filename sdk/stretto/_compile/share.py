@@ -38,7 +38,7 @@ def _key(node: Node) -> Hashable:
         case Call(step=Step(pure=True) as step):
             # The name is part of it: an error must come from the step that was written there.
             return ("call", step.key if step.key is not None else id(step), step.name, node.inputs)
-        case Pack(names=names):
-            return ("pack", names, node.inputs)
+        case Pack(names=names, on_error=on_error):
+            return ("pack", names, on_error, node.inputs)
         case _:
             return None

@@ -1,6 +1,7 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
 from stretto._models.agree import check_after_fan_out, check_after_model
+from stretto._models.answers import Answers, answering, answers_of, rows_read
 from stretto._models.estimators import default_name, is_estimator
 from stretto._models.files import SavedModel, load_model, save_model
 from stretto._models.onnx.merged import Member, Merged, Votes, merged
@@ -8,7 +9,6 @@ from stretto._models.opened import File, Sent, digest, received
 from stretto._models.step import (
     ModelFunction,
     accepting,
-    answers_of,
     classes_of,
     engine_of,
     features_of,
@@ -19,6 +19,7 @@ from stretto._models.step import (
 )
 
 __all__ = [
+    "Answers",
     "File",
     "Member",
     "Merged",
@@ -27,6 +28,7 @@ __all__ = [
     "Sent",
     "Votes",
     "accepting",
+    "answering",
     "answers_of",
     "check_after_fan_out",
     "check_after_model",
@@ -43,5 +45,6 @@ __all__ = [
     "model_step",
     "optimized",
     "received",
+    "rows_read",
     "save_model",
 ]

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from stretto._frames import is_frame
-from stretto._ir import Answers, Step
+from stretto._ir import Step
 from stretto._models.estimators import (
     Output,
     check_output,
@@ -298,12 +298,6 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
     return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
-
-
-def answers_of(step: Step | None) -> Answers:
-    """Give what is known of a step's answers before anything runs: nothing, where it is no model."""
-    fn = None if step is None else step.fn
-    return Answers(fn.output, fn.classes) if isinstance(fn, ModelFunction | Saying) else Answers()
 
 
 def is_compiled(step: Step, *, inner: bool = False) -> bool:

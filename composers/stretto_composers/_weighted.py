@@ -1,0 +1,55 @@
+"""The weighted mean of the members' numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from stretto import Node, Pack, Part, composer
+from stretto.errors import PipelineError
+from stretto_composers._combined import combining
+from stretto_composers._members import fan_out
+from stretto_composers._weights import Weights, checked
+
+
+@composer
+def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Sequence[float]) -> Node:
+    """Answer with the weighted mean of the answers: numbers, arrays of one shape, or dicts of numbers.
+
+    `weights` go by branch name, or in the order of members; a member without one weighs 1. They need not add up to one:
+    as in scikit-learn's ``VotingRegressor(weights=...)`` the sum is divided by theirs. ``weighted(a, b, weights=[2,
+    1])`` and ``parallel(a, b) >> weighted(weights=[2, 1])`` mean the same. A member that fails fails the row; after
+    ``parallel(..., on_error="omit")`` the weights of the others count.
+
+    Raises:
+        PipelineError: a weight is negative, not finite or belongs to no member, there are not as many as members, or
+        all
+            are zero; or members are models that answer with labels, or with probabilities of different classes.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(weighted(abs, lambda x: 4 * x, weights=[2, 1])) as client:
+    ...         return await client.predict(2.0)
+    >>> asyncio.run(main())
+    4.0
+    """
+    if cast("object", weights) is None:
+        raise PipelineError("weighted(weights=None): give each member's weight, or use average()")
+    x = fan_out(x, members)
+    names = x.names if isinstance(x, Pack) else None
+    return combining("weighted", x, WeightedMean(checked("weighted", weights, names)))
+
+
+@dataclass(frozen=True)
+class WeightedMean:
+    """The weighted mean of arrays stacked along the first axis."""
+
+    weights: Weights
+
+    def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
+        """Give the mean; only the weights of the members that are there count."""
+        return np.average(numbers, axis=0, weights=self.weights.of(names))
