@@ -116,6 +116,10 @@ class Majority:
         decided = most > second + fsum(weigh[name] for name in waiting) if waiting else np.ones(len(rows), bool)
         return known[best], decided
 
+    def plurality(self, names: tuple[str, ...]) -> Mapping[str, float]:
+        """Give the weight of each member's label, by which compiled models count in one go."""
+        return self._weigh(names)
+
     def _place(self, name: str) -> int:
         return self.names.index(name) if name in self.names else 0
 

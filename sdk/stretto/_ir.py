@@ -74,13 +74,15 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the
-    request. `reason` says why it stands where it does.
+    request. `reason` says why it stands where it does. A `graph` gives the stage's outcomes for a column in one go, or
+    None where it can't: then the plan is evaluated, and says the same.
     """
 
     plan: Plan
     host: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    graph: Callable[[Any], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -231,6 +233,16 @@ class UntilMany(Protocol):
     """
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> tuple[Any, Any] | None: ...
+
+
+@runtime_checkable
+class Plurality(Protocol):
+    """An `until` that gives the label with the largest sum of weights, of several the one that sorts first.
+
+    `plurality` gives the weight of each of the members named: what a graph that computes them all counts by.
+    """
+
+    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float]: ...
 
 
 @dataclass(frozen=True, slots=True)
