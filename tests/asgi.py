@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from stretto import Metadata, Pipeline, Trace
+from stretto import Client, Metadata, Pipeline, Trace
 from stretto._wire import from_problem
 from stretto.server import asgi
 from stretto.transports.base import Transport
@@ -19,7 +19,9 @@ class AsgiTransport(Transport):
     """Asks the HTTP interface in JSON, as a program in another language would."""
 
     def __init__(self, pipeline: Pipeline[Any, Any]) -> None:
-        transport = httpx.ASGITransport(asgi(pipeline), raise_app_exceptions=True)
+        # The server's end of life, which closes the pipeline, is no request: it is brought about in `aclose`.
+        self.pipeline: Client[Any, Any] = Client(pipeline)
+        transport = httpx.ASGITransport(asgi(self.pipeline), raise_app_exceptions=True)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
 
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
@@ -47,8 +49,9 @@ class AsgiTransport(Transport):
         return (await self.client.get("/health/ready")).status_code == 200
 
     async def aclose(self) -> None:
-        """Close the client."""
+        """Close the client, then what answers it."""
         await self.client.aclose()
+        await self.pipeline.aclose()
 
 
 def _answer(response: httpx.Response) -> Any:
