@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Coroutine
 from importlib import import_module
-from importlib.metadata import entry_points, version
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -143,12 +143,23 @@ def build(target: str, output: Path | None, app_dir: str, installed: bool, **opt
 @cli.command()
 def composers() -> None:
     """List the composers that are installed, each with its one sentence."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group="stretto.composers"):
+        other = found.setdefault(entry.name, entry)
+        if other is not entry:
+            both = " and ".join(sorted(_package(each) or each.value for each in (other, entry)))
+            raise click.ClickException(
+                f"two packages give a composer named {entry.name!r}: {both}; uninstall one of them"
+            )
     table = Table("composer", "meaning", "from", box=None, header_style="bold")
-    for entry in sorted(entry_points(group="stretto.composers"), key=lambda entry: entry.name):
+    for _, entry in sorted(found.items()):
         sentence = (entry.load().__doc__ or "").strip().partition("\n\n")[0].replace("\n", " ")
-        source = "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
-        table.add_row(entry.name, " ".join(sentence.split()), source)
+        table.add_row(entry.name, " ".join(sentence.split()), _package(entry))
     Console().print(table)
+
+
+def _package(entry: EntryPoint) -> str:
+    return "" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
 def load(target: str) -> Pipeline[Any, Any]:

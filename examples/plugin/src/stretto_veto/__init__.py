@@ -1,0 +1,39 @@
+"""A composer for Stretto: a guard that may say no."""
+
+# --8<-- [start:composer]
+from __future__ import annotations
+
+from typing import Any
+
+from stretto import Choose, Node, Part, Pipeline, composer
+from stretto.errors import PipelineError
+
+__all__ = ["veto"]
+
+
+@composer
+def veto(x: Node, main: Part[Any, Any], guard: Part[Any, Any], instead: Part[Any, Any]) -> Node:
+    """Answer with the main part, or with `instead` where the guard says no.
+
+    All three are given the same value. The guard answers true or false; where it is false the main part never starts.
+
+    Raises:
+        PipelineError: one of them is no part, or `main` and `instead` are the same.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(veto(lambda x: 1 / x, guard=lambda x: x != 0, instead=lambda x: 0.0)) as client:
+    ...         return await client.predict_many([4, 0])
+    >>> asyncio.run(main())
+    [0.25, 0.0]
+    """
+    if main is instead:
+        raise PipelineError(
+            f"veto(instead={instead!r}): that is the main part; give what to answer with where it is vetoed"
+        )
+    plan = Pipeline(main).plan()
+    return Choose((x, Pipeline(guard)(x)), cases=((True, plan),), default=Pipeline(instead).plan())
+
+
+# --8<-- [end:composer]
