@@ -1,18 +1,30 @@
 """Saved models: what is written is read back, whole and safely, or refused with what to do."""
 
+import gc
 import pickle
+import sys
+import warnings
 
 import joblib
 import numpy as np
+import onnx
 import pytest
+import skl2onnx
 import skops.io
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 from sklearn.tree import DecisionTreeClassifier
 
-from stretto._models import model_step
+from stretto import Client, deploy, model, parallel
+from stretto._compile import compile_plan
+from stretto._models import model_step, opened
 from stretto._models.files import load_model, save_model
+from stretto.backends.plans import packed, reachable, unpacked
 from stretto.errors import ModelError
 
 iris = load_iris()
@@ -201,3 +213,161 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_beside_it(tmp_path):
 def test_a_saved_file_is_as_readable_as_any_other(tmp_path):
     (tmp_path / "other").touch()
     assert save_model(logistic, tmp_path / "m.skops").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+# Versions
+
+
+@pytest.mark.parametrize("suffix", [".skops", ".joblib"])
+def test_a_file_of_another_scikit_learn_is_warned_of_with_both_versions_or_refused(tmp_path, suffix, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("sklearn.base.__version__", "1.2.3")
+        path = save_model(logistic, tmp_path / f"old{suffix}")
+    says = rf"{path} was saved with scikit-learn 1\.2\.3, and \d+\.\d+.* is installed"
+    with pytest.warns(UserWarning, match=says):
+        assert load_model(path, trusted=suffix != ".skops").estimator.predict(X[:1]).tolist() == [0]
+    with pytest.raises(ModelError, match=rf"{says}: install scikit-learn==1\.2\.3"):
+        model(path, trusted=suffix != ".skops", strict=True)
+
+
+def test_a_file_of_this_scikit_learn_is_not_warned_of(tmp_path):
+    path = save_model(logistic, tmp_path / "new.skops")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_model(path, strict=True)
+
+
+# ONNX files
+
+
+def exported(path, estimator, types, **options):
+    made = skl2onnx.convert_sklearn(estimator, initial_types=types, target_opset=18, options=options or None)
+    path.write_bytes(made.SerializeToString())
+    return path
+
+
+def by_column():
+    return make_pipeline(ColumnTransformer([("all", "passthrough", [0, 1, 2, 3])]), LinearRegression())
+
+
+@pytest.mark.parametrize(
+    ("kind", "zipmap"), [(FloatTensorType, True), (FloatTensorType, False), (DoubleTensorType, False)]
+)
+def test_an_onnx_file_answers_with_labels_and_probabilities(tmp_path, kind, zipmap):
+    path = exported(tmp_path / "iris.onnx", logistic, [("rows", kind([None, 4]))], zipmap=zipmap)
+    rows = [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
+    assert model_step(path, features=NAMES, labels=LABELS).fn(rows).tolist() == LABELS[logistic.predict(X)].tolist()
+    proba = model_step(path, output="proba").fn
+    assert np.allclose(proba(X), logistic.predict_proba(X), atol=1e-6)
+    assert pickle.loads(pickle.dumps(proba))(X[:1]).tolist() == proba(X[:1]).tolist()
+
+
+def test_an_onnx_file_with_an_input_a_feature_takes_rows_by_name(tmp_path):
+    types = [(name, FloatTensorType([None, 1])) for name in "abcd"]
+    fitted = by_column().fit(X, y)
+    fn = model_step(exported(tmp_path / "m.onnx", fitted, types)).fn
+    assert fn.features == tuple("abcd")
+    assert np.allclose(fn([dict(zip("abcd", X[0].tolist(), strict=True))]), fitted.predict(X[:1]), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("types", "says"),
+    [
+        ([("rows", FloatTensorType([3, 4]))], "the number of rows is fixed"),
+        ([("a", FloatTensorType([None, 2])), ("b", FloatTensorType([None, 2]))], "or one a feature"),
+    ],
+)
+def test_an_onnx_file_that_takes_no_rows_of_numbers_is_refused(tmp_path, types, says):
+    path = exported(tmp_path / "m.onnx", (LinearRegression() if len(types) == 1 else by_column()).fit(X, y), types)
+    with pytest.raises(ModelError, match=f"{path}: its inputs are .*{says}"):
+        load_model(path)
+
+
+def test_an_onnx_file_that_takes_texts_is_refused(tmp_path):
+    words = np.array([["a"], ["b"]])
+    path = exported(tmp_path / "m.onnx", OneHotEncoder().fit(words), [("words", StringTensorType([None, 1]))])
+    with pytest.raises(ModelError, match="rows of numbers"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5, 0.95])
+def test_an_onnx_file_cut_short_is_refused(tmp_path, kept):
+    path = exported(tmp_path / "m.onnx", logistic, [("rows", FloatTensorType([None, 4]))])
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(ModelError, match=f"can't read {path}: it is"):
+        load_model(path)
+
+
+def test_without_onnxruntime_the_error_names_the_extra(tmp_path, monkeypatch):
+    path = exported(tmp_path / "m.onnx", LinearRegression().fit(X[:, :3], y), [("rows", FloatTensorType([None, 3]))])
+    assert onnx.load(path)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ModelError, match=r"needs onnxruntime: pip install 'stretto\[onnx\]'"):
+        load_model(path)
+
+
+# Once a process, and where models run
+
+
+def test_a_file_in_two_branches_and_pipelines_is_read_once(tmp_path, monkeypatch):
+    path = save_model(logistic, tmp_path / "iris.skops", labels=LABELS, features=NAMES)
+    first, second = model(path, name="first"), model(str(path), name="second", labels=["a", "b", "c"])
+    estimators = {id(step.fn.estimator) for step in parallel(first, second).plan().steps()}
+    assert len(estimators) == 1
+    save_model(LogisticRegression(C=0.1).fit(X, y), path)
+    (changed,) = model(path).plan().steps()
+    assert id(changed.fn.estimator) not in estimators
+
+
+def test_what_is_sent_of_a_file_is_its_path_and_the_file_is_read_once_there(tmp_path, monkeypatch):
+    path = save_model(KNeighborsClassifier().fit(np.tile(X, (50, 1)), np.tile(y, 50)), tmp_path / "near.skops")
+    trusted = skops.io.get_untrusted_types(file=path)
+    both = parallel(model(path, name="a", trusted=trusted), model(path, name="b", labels=LABELS, trusted=trusted))
+    plan = compile_plan(both.plan())
+    sent = packed(plan, {str(path)})
+    assert len(sent) < 10_000 < len(packed(plan))
+    del both, plan
+    gc.collect()
+    read = []
+    monkeypatch.setattr(opened, "load_model", lambda *args, **how: read.append(args) or load_model(*args, **how))
+    copies = [unpacked(sent), unpacked(sent)]
+    assert len({id(step.fn.estimator) for copy in copies for step in copy.steps()}) == 1
+    assert len(read) == 1
+
+
+def test_a_file_that_changed_or_went_is_not_read_elsewhere(tmp_path):
+    path = save_model(logistic, tmp_path / "iris.skops")
+    sent = packed(compile_plan(model(path).plan()), {str(path)})
+    save_model(LogisticRegression(C=0.1).fit(X, y), path)
+    with pytest.raises(ModelError, match=f"the model file {path} is another one now.*deploy it again"):
+        unpacked(sent)
+    path.unlink()
+    with pytest.raises(ModelError, match=f"the model file {path} is not there any more.*deploy it again"):
+        unpacked(sent)
+
+
+def test_without_a_ray_models_go_as_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr("stretto.backends.plans.connected", lambda: False)
+    assert reachable(model(save_model(logistic, tmp_path / "iris.skops")).plan()) == frozenset()
+
+
+def test_arrays_of_a_mapped_file_stay_in_it(tmp_path):
+    path = save_model(KNeighborsClassifier(algorithm="brute").fit(X, y), tmp_path / "near.joblib")
+    fn = model_step(path, trusted=True, mmap=True).fn
+    assert isinstance(fn.estimator._fit_X, np.memmap)
+    assert np.array_equal(fn(X), fn.estimator.predict(X))
+    with pytest.raises(ModelError, match=r"mmap=True is for \.joblib files"):
+        load_model(save_model(logistic, tmp_path / "iris.skops"), mmap=True)
+
+
+@pytest.mark.ray
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("there", [True, False], ids=["its file is there", "its file is removed"])
+async def test_a_model_of_a_file_runs_on_serve(tmp_path, ray_cluster, there):
+    path = save_model(logistic, tmp_path / "iris.skops", labels=LABELS)
+    pipeline = parallel(model(path, name="here"), model(path, name="apart", num_replicas=1))
+    if not there:
+        path.unlink()
+    assert reachable(pipeline.plan()) == ({str(path)} if there else set())
+    async with deploy(pipeline, name="of-a-file") as client, Client(pipeline) as local:
+        assert await client.predict_many(X) == await local.predict_many(X)

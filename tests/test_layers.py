@@ -23,7 +23,8 @@ LAYERS = """
     _virtual
     _column _coalesce
     backends.base
-    _apply _evaluate
+    _apply
+    _evaluate
     _models
     _compile
     _pipeline
@@ -40,7 +41,7 @@ LAYERS = """
     _guard
     _fate
     _ray
-    backends.parcel
+    backends.parcel backends.plans
     backends.calls
     backends.quarantine
     backends.serve
@@ -52,6 +53,7 @@ LAYERS = """
     _measure _rollout
     _application
     _deploy
+    serving
     _profile
     stretto
     _probe

@@ -528,6 +528,18 @@ class TestShadow:
         virtually(main)
         assert (report.rows, report.dropped) == (16, 14)
 
+    def test_rows_that_are_answered_all_at_once_are_looked_at_or_counted(self) -> None:
+        report = Report()
+
+        async def main() -> None:
+            async with Client(shadow(abs, Part(1.0), report=report, compare=lambda a, b: True)) as client:
+                await asyncio.gather(*[client.predict(i) for i in range(200)])
+                await anyio.sleep(5)
+
+        virtually(main)
+        assert report.rows + report.dropped == 200
+        assert report.rows >= 16
+
     def test_it_is_not_given_what_the_part_failed_on(self) -> None:
         report, candidate = Report(), Part()
 

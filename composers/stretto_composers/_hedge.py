@@ -17,6 +17,9 @@ from stretto_composers._settings import Forgetful, seconds, share, whole
 BURST = 10.0
 """The rows that may be asked again in a row after a quiet time."""
 
+SOONEST = 0.001
+"""Seconds, the least that a percentile stands for: uvloop's clock knows no less."""
+
 
 @composer
 def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: float = 0.1, times: int = 2) -> Node:
@@ -106,7 +109,10 @@ class Hedge(Forgetful):
         return outcomes
 
     def _delay(self) -> float | None:
-        return self.latencies.percentile(float(self.after[1:])) if isinstance(self.after, str) else self.after
+        if not isinstance(self.after, str):
+            return self.after
+        usual = self.latencies.percentile(float(self.after[1:]))
+        return None if usual is None else max(SOONEST, usual)
 
     def _learn(self, began: float, outcomes: Sequence[Any]) -> None:
         # What fails fast says nothing of how long an answer takes. Where another attempt won, the first would have

@@ -47,6 +47,14 @@ class Majority:
         """Give each member's weight."""
         return dict(zip(names, self.weights.of(names), strict=True))
 
+    def plurality(self, names: tuple[str, ...]) -> Mapping[str, float] | None:
+        """Give what each member's label weighs, if of equal labels the one that sorts first wins."""
+        try:
+            plain = settled(self.tie) and list(self.tie.order) == sorted(self.tie.order)
+        except TypeError:  # labels that can't be compared
+            return None
+        return self.weigh(names) if plain else None
+
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
         """Give the winner, or `UNDECIDED` while those still out could change it."""
         heard = Heard.of(arrived, self.names, self.on_error, "vote")

@@ -111,7 +111,9 @@ def shadow(
     answer = Pipeline(part)(x)
     start = Input()
     beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")
-    return Aside((answer, Pack((x, answer), names=("row", "answer"))), body=Plan((start,), beside))
+    return Aside(
+        (answer, Pack((x, answer), names=("row", "answer"))), body=Plan((start,), beside), dropped=policy.refused
+    )
 
 
 @dataclass(eq=False, repr=False)
@@ -141,6 +143,10 @@ class Watch(Forgetful):
             for i, outcome in zip(chosen, said, strict=True):
                 self._note(rows[i]["row"], rows[i]["answer"], outcome)
         return [None] * len(rows)
+
+    def refused(self, rows: int) -> None:
+        """Count those of the rows that would have been in the sample, had there been a place for them to wait."""
+        self.report.dropped += sum(random.random() < self.sample for _ in range(rows))
 
     def _note(self, row: Any, answer: Any, outcome: Any) -> None:
         report = self.report

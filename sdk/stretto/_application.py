@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from stretto._ir import Call, Node, Plan, Stage, Step
 from stretto._pipeline import as_pipeline
 from stretto._ray import cloudpickled, declaring, serve
 from stretto.backends.direct import Address
+from stretto.backends.plans import packed, reachable
 from stretto.backends.replica import Host, Ingress
 from stretto.backends.serve import LANES
 from stretto.errors import PipelineError
@@ -65,20 +66,23 @@ def build(
 ) -> serve.Application:
     """Give the application of a compiled plan; `text` is the pipeline as written.
 
-    At `address` the replicas that take the requests answer HTTP themselves, beside Serve's proxy.
+    At `address` the replicas that take the requests answer HTTP themselves, beside Serve's proxy. Models of files go as
+    paths where this process is connected to a Ray of which all nodes have the files, and as bytes elsewhere.
 
     Raises:
         PipelineError: a part of it can't be sent to another process, or Serve has no such option.
     """
+    there = reachable(plan)
     hosted = {stage.host: stage for stage in hosted_stages(plan)}
     handles = {
-        host: _deployment(Host, host, stage.options).bind(_pickled(stage.plan), host) for host, stage in hosted.items()
+        host: _deployment(Host, host, stage.options).bind(_pickled(stage.plan, there), host)
+        for host, stage in hosted.items()
     }
     lanes = {host: _lanes(stage) for host, stage in hosted.items()}
     metadata: Metadata = run_sync(LocalTransport(plan, name=name, text=text).metadata())
     ingress = "ingress" if "ingress" not in hosted else "ingress of " + name
     return _deployment(Ingress, ingress, options).bind(
-        _pickled(_without_hosted(plan)), handles, lanes, metadata, tuple(tokens), address
+        _pickled(_without_hosted(plan), there), handles, lanes, metadata, tuple(tokens), address
     )
 
 
@@ -143,9 +147,9 @@ def _lanes(stage: Stage) -> int | None:
     return LANES * replicas
 
 
-def _pickled(plan: Plan) -> bytes:
+def _pickled(plan: Plan, there: Collection[str]) -> bytes:
     try:
-        return cloudpickled(plan)
+        return packed(plan, there)
     except Exception as error:
         for step in plan.steps():
             try:

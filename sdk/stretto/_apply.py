@@ -227,7 +227,7 @@ async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any
         part = column if len(rows) == column.size else column.take(rows)
         try:
             given = part.data() if step.reading is None else part.read(step.reading)
-            result = _shaped(await call(given), len(rows))
+            result = shaped(await call(given), len(rows))
         except BadRows as bad:
             culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
@@ -252,11 +252,11 @@ async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any
     return scatter(column.size, done, errors)
 
 
-def _shaped(result: Any, size: int) -> Column:
+def shaped(result: Any, size: int) -> Column:
     """Take what a vectorised function gave as a column of `size` rows."""
     if isinstance(result, dict):
         members = cast("dict[str, Any]", result)
-        return Column.pack(tuple(members), [_shaped(each, size) for each in members.values()], size)
+        return Column.pack(tuple(members), [shaped(each, size) for each in members.values()], size)
     if isinstance(result, tuple):
         result = list(cast("tuple[Any, ...]", result))
     elif not isinstance(result, list | np.ndarray) and hasattr(result, "__array__"):

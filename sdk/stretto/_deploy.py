@@ -252,11 +252,12 @@ def _address(order: Order) -> Generator[Address | None]:
 
 
 def _brought_up(order: Order, address: Address | None, gone: threading.Event) -> Deployed:
-    app = build(order.plan, order.name, order.text, order.tokens, order.options or {}, address)
     started = connect(logs=order.logs)
     replaces, submitted = True, False
     try:
         _unless(gone)
+        # Once it is known which nodes there are, for these may have the models' files.
+        app = build(order.plan, order.name, order.text, order.tokens, order.options or {}, address)
         client = start_serve(order.host, order.port)
         replaces = order.name in applications()
         _unless(gone)

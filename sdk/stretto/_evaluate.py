@@ -15,6 +15,7 @@ from typing import Any, cast
 import anyio
 import numpy as np
 
+from stretto._apply import apply
 from stretto._column import Column, scatter
 from stretto._ir import (
     UNDECIDED,
@@ -31,6 +32,7 @@ from stretto._ir import (
     Plan,
     Recover,
     Stage,
+    Step,
     UntilMany,
     Within,
 )
@@ -128,7 +130,8 @@ async def _meaning(node: Node, columns: list[Column], backend: Backend, scope: S
             return await _around(node, columns[0], backend, scope)
         case Aside():
             given = columns[-1]
-            backend.aside(lambda: evaluate(node.body, (given,), backend, Scope()))
+            if not backend.aside(lambda: evaluate(node.body, (given,), backend, Scope())) and node.dropped is not None:
+                node.dropped(given.size)
             return columns[0]
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
@@ -436,3 +439,21 @@ def under(node: Node, column: Column) -> Column:
     if not column.errors:
         return column
     return column.with_errors({i: error.under(named(node)) for i, error in column.errors.items()})
+
+
+class Direct(Backend):
+    """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
+
+    async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+        """Apply a step, or evaluate a stage inside this one: by its graph, unless the work is to be seen."""
+        if isinstance(step, Step):
+            return await apply(step, columns[0], scope)
+        if step.graph is not None and scope.spans is None and not scope.expired and not columns[0].errors:
+            found = step.graph(columns[0])
+            if found is not None:
+                return found
+        return await evaluate(step.plan, columns, self, scope)
+
+    def aside(self, work: object) -> bool:
+        """Refuse: work on the side ends a stage."""
+        raise AssertionError("a stage holds nothing that waits")

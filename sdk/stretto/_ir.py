@@ -74,13 +74,15 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `host` is the deployment that runs it, with Ray Serve's `options`; the empty string is the process that took the
-    request. `reason` says why it stands where it does.
+    request. `reason` says why it stands where it does. A `graph` gives the stage's outcomes for a column in one go, or
+    None where it can't: then the plan is evaluated, and says the same.
     """
 
     plan: Plan
     host: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    graph: Callable[[Any], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -250,6 +252,17 @@ class UntilMany(Protocol):
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...], /) -> tuple[Any, Any] | None: ...
 
 
+@runtime_checkable
+class Plurality(Protocol):
+    """An `until` that gives the label with the largest sum of weights, of several the one that sorts first.
+
+    `plurality` gives the weight of each of the members named, by which a graph that computes them all counts; or None
+    where the answer is found in another way.
+    """
+
+    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float] | None: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Join(Node):
     """Members side by side, decided as soon as `until` can tell; the rest is cancelled or never started.
@@ -332,9 +345,13 @@ class Each(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aside(Node):
-    """The first input's value; the body is started on the last input, and neither delays nor fails the request."""
+    """The first input's value; the body is started on the last input, and neither delays nor fails the request.
+
+    Where too much of that is under way it is not started, and `dropped`, if given, is told how many rows.
+    """
 
     body: Plan = field(kw_only=True)
+    dropped: Callable[[int], object] | None = None
     name: str = ""
 
     @property

@@ -20,7 +20,7 @@ from typing import (
     runtime_checkable,
 )
 
-from stretto._compile import PipelinePlan
+from stretto._compile import PipelinePlan, check, optimize
 from stretto._ir import Call, Input, Instead, Node, Pack, Plan, Step
 from stretto._models import default_name, is_estimator, model_step
 from stretto.errors import PipelineError
@@ -114,6 +114,19 @@ class Pipeline(Generic[In, Out]):
             except RecursionError as error:
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
+
+    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
+        """Give the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+
+        `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
+        trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
+        largest. Without a sample rows are drawn. Functions are not run. `plan` says what became of each model.
+
+        Raises:
+            Disagreement: a compiled model answers otherwise; the error holds the rows.
+            ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
+        """
+        return _restored(optimize(check(self.plan()), sample), self.text, self.label)
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
@@ -241,15 +254,21 @@ def model(
     labels: Any = None,
     output: str = "predict",
     trusted: bool | list[str] = False,
+    strict: bool = False,
+    mmap: bool = False,
+    engine: str | None = None,
+    sample: Any = None,
     **options: Any,
 ) -> Pipeline[Any, Any]:
     """Give a fitted estimator, or the path of a saved one, as a step.
 
     `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
-    shape (n_rows, n_features), or a path that ends in ``.skops``, or with ``trusted=True`` in ``.joblib`` or ``.pkl``;
-    one path is read once in a process. A row is a dict of named features in any order, a pandas series, or a sequence
-    or a 1-d array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape
-    (n_rows, n_features) or a data frame. Of a model of texts a row is a text.
+    shape (n_rows, n_features), or a path that ends in ``.skops`` or ``.onnx``, or with ``trusted=True`` in ``.joblib``
+    or ``.pkl``, or of a folder that MLflow saved a model in; see `load_model` for `trusted`, `strict` and `mmap`. One
+    path is read once in a process. With ``engine="onnx"`` ONNX Runtime computes the model, verified on the rows of
+    `sample`, or on drawn ones. A row is a dict of named features in any order, a pandas series, or a sequence or a 1-d
+    array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape (n_rows,
+    n_features) or a data frame. Of a model of texts a row is a text.
     `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
     says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
@@ -257,7 +276,9 @@ def model(
     ``ray_actor_options={"num_cpus": 1}``.
 
     Raises:
-        ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, or names do not fit.
+        ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, names do not fit, or the
+            engine can't compute it.
+        Disagreement: compiled, it answers otherwise.
 
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
@@ -269,7 +290,17 @@ def model(
     if isinstance(target, Pipeline):
         raise PipelineError(f"{target!r} is a pipeline already: use it as it is")
     step = model_step(
-        target, name=name, features=features, labels=labels, output=output, trusted=trusted, options=options
+        target,
+        name=name,
+        features=features,
+        labels=labels,
+        output=output,
+        trusted=trusted,
+        strict=strict,
+        mmap=mmap,
+        engine=engine,
+        sample=sample,
+        options=options,
     )
     pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
     return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")

@@ -81,8 +81,8 @@ class _Stopwatch(Backend):
                 break
         return statistics.median(took)
 
-    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        self._inline.aside(work)
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        return self._inline.aside(work)
 
     async def aclose(self) -> None:
         await self._inline.aclose()

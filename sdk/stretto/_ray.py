@@ -27,20 +27,28 @@ with warnings.catch_warnings():
     from ray import serve
     from ray._private import auto_init_hook, ray_constants
     from ray._private.utils import read_ray_address
+    from ray.cloudpickle.cloudpickle import Pickler
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
+    from ray.serve import schema as serve_schema
     from ray.serve._private import constants
+    from ray.serve._private.build_app import build_app
     from ray.serve.context import _get_global_client, _set_global_client
+    from ray.serve.deployment import deployment_to_schema
     from ray.serve.handle import DeploymentHandle
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 __all__ = [
     "DeploymentHandle",
     "LocalRay",
+    "NodeAffinitySchedulingStrategy",
+    "Pickler",
     "cloudpickled",
     "connect",
     "connected",
     "controller",
     "declaring",
+    "deployment_schemas",
     "in_thread",
     "local_ray",
     "quietly",
@@ -49,6 +57,7 @@ __all__ = [
     "separate_thread",
     "serve",
     "serve_errors",
+    "serve_schema",
     "start_serve",
 ]
 
@@ -183,6 +192,12 @@ def start_serve(host: str, port: int | None) -> Any:
                 serve.start(http_options={"host": host, "port": free})
             client = controller()
         return client
+
+
+def deployment_schemas(app: Any, name: str) -> list[dict[str, Any]]:
+    """Give what a config file says of each deployment of an application."""
+    made = build_app(app, name=name).deployments
+    return [deployment_to_schema(each).model_dump(mode="json", exclude_unset=True) for each in made]
 
 
 async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], object] | None = None) -> T:

@@ -103,6 +103,44 @@ def serve(target: str, host: str, port: int, token: str | None) -> None:
 
 
 @cli.command()
+@click.argument("target")
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write the file here.")
+@click.option("--name", help="The application's name; that of the pipeline's last part unless given.")
+@click.option("--route", help="Where it answers; /NAME unless given.")
+@click.option("--placement", type=click.Choice(["auto", "fused", "split"]), default="auto", show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address Serve's proxy listens on.")
+@click.option("--port", default=8000, show_default=True, help="The port Serve's proxy listens on.")
+@click.option("--app-dir", default=".", show_default=True, help="Where the module is, here and on the cluster's nodes.")
+@click.option(
+    "--installed", is_flag=True, help="The nodes have the module installed: write no --app-dir into the file."
+)
+@click.option("--token-variable", help="The nodes' environment variable with the bearer token to ask for.")
+def build(target: str, output: Path | None, app_dir: str, installed: bool, **options: Any) -> None:
+    """Write the config file of TARGET for `serve deploy` and `serve run`, as `serve build` does.
+
+    TARGET is MODULE:ATTRIBUTE of a pipeline.
+    """
+    sys.path.insert(0, str(Path(app_dir).absolute()))
+    try:
+        import yaml
+
+        from stretto.serving import config
+    except ImportError as error:
+        raise click.ClickException(f"building needs {error.name}: pip install 'stretto[serve]'") from error
+    try:
+        made = config(target, folder=None if installed else app_dir, **options)
+    except PipelineError as error:
+        raise click.ClickException(str(error)) from error
+    text = (
+        f"# Written by stretto build {target}, Stretto {version('stretto')}.\n\n{yaml.safe_dump(made, sort_keys=False)}"
+    )
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        output.write_text(text)
+
+
+@cli.command()
 def composers() -> None:
     """List the composers that are installed, each with its one sentence."""
     table = Table("composer", "meaning", "from", box=None, header_style="bold")

@@ -3,6 +3,7 @@
 * StrettoError
     * PipelineError (also ValueError): a composition that is built wrong
         * ModelError: an estimator or a model file that cannot be a step
+            * Disagreement: a compiled model that answers otherwise than the estimator
     * InputError (also ValueError): the request's value is not what the pipeline takes; HTTP 422
         * TooLarge: the request is over a bound the server sets; HTTP 413
     * StepError: a step failed on a row; HTTP 502
@@ -74,6 +75,27 @@ class ModelError(PipelineError):
     """An estimator or a model file that cannot be a step."""
 
     title = "Model cannot be a step"
+
+
+class Disagreement(ModelError):
+    """A compiled model answers otherwise than the estimator it was made from.
+
+    `rows` are the first of the rows at fault, a line each: the row, what the compiled model gives, what is expected.
+    """
+
+    title = "Compiled model disagrees"
+    fields = ("message", "rows")
+
+    def __init__(self, message: str, rows: str = "") -> None:
+        Exception.__init__(self, message, rows)
+
+    @property
+    def rows(self) -> str:
+        """The rows at fault, a line each."""
+        return self.args[1]
+
+    def _text(self) -> str:
+        return f"{self.message}\n{self.rows}" if self.rows else self.message
 
 
 class InputError(StrettoError, ValueError):

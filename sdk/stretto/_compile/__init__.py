@@ -4,6 +4,7 @@ from stretto._compile.check import check
 from stretto._compile.defer import defer
 from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
+from stretto._compile.optimize import optimize
 from stretto._compile.place import Placement, Profile, place
 from stretto._compile.share import share
 from stretto._compile.whole import PipelinePlan, compile_plan
@@ -18,6 +19,7 @@ __all__ = [
     "defer",
     "explain",
     "fuse",
+    "optimize",
     "place",
     "share",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stretto._ir import Around, Aside, Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
+from stretto._models import engine_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def _branch(node: Node) -> Branch:
             how = "awaited, beside the rest" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
             shown = repr(step.fn) if step.pure and step.vectorized else ""
-            return Branch("step", step.name, f"{shown}, {how}" if shown and "<" not in shown else how)
+            note = f"{shown}, {how}" if shown and "<" not in shown else how
+            return Branch("step", step.name, "; ".join(filter(None, [note, engine_of(step)])))
         case Pack():
             return Branch("node", "dict of", node.label())
         case _:

@@ -8,6 +8,7 @@ from stretto._compile.check import check
 from stretto._compile.defer import defer
 from stretto._compile.explain import Explanation, explain
 from stretto._compile.fuse import fuse
+from stretto._compile.merge import merge
 from stretto._compile.place import Placement, Profile, place
 from stretto._compile.share import share
 from stretto._ir import Input, Node, Plan
@@ -24,7 +25,7 @@ def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | 
     Raises:
         PipelineError: a check failed; the message names the part and says what to do.
     """
-    return fuse(place(defer(share(check(plan))), placement, profile))
+    return merge(fuse(place(defer(share(check(plan))), placement, profile)))
 
 
 _UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"

@@ -2,7 +2,7 @@
 
 A ``.skops`` file is a zip archive without code; the labels and names stand in it beside the estimator, as
 ``stretto.json``, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run whatever they hold as they
-are read.
+are read. ``.onnx`` files and MLflow's folders are read, and not written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias, cast
 from uuid import uuid4
@@ -21,10 +21,14 @@ import msgspec
 
 from stretto._models.estimators import check_usable, feature_names
 from stretto._models.labels import check_labels, check_there, read_labels
+from stretto._models.mlflow import Folder, PythonFunction, is_mlflow, read_folder
+from stretto._models.onnx.files import read_onnx
+from stretto._models.versions import of_this_version
 from stretto.errors import ModelError
 
 Trust: TypeAlias = bool | Sequence[str]
 _SUFFIXES: Final = (".skops", ".joblib", ".pkl", ".pickle")
+_ONNX: Final = ".onnx"
 _BESIDE: Final = "stretto.json"
 
 
@@ -77,26 +81,34 @@ def save_model(estimator: Any, path: str | os.PathLike[str], *, labels: Any = No
     return path
 
 
-def load_model(path: str | os.PathLike[str], *, trusted: Trust = False) -> SavedModel:
-    """Read a model that `save_model` wrote, or a file that holds nothing but an estimator.
+def load_model(
+    path: str | os.PathLike[str], *, trusted: Trust = False, strict: bool = False, mmap: bool = False
+) -> SavedModel:
+    """Read a model that `save_model` wrote, a file that holds nothing but an estimator, or what others saved.
 
     A ``.skops`` file loads when skops knows all its types as safe; others are allowed by ``trusted=["module.Type"]``,
     or all of them by ``trusted=True``. ``.joblib``, ``.pkl`` and ``.pickle`` run whatever they hold, and are read with
-    ``trusted=True`` only.
+    ``trusted=True`` only. An ``.onnx`` file holds no code. A folder that MLflow saved a model in is read by what is in
+    it. A model that another scikit-learn saved is warned of; with `strict` it is refused. With `mmap` the arrays of a
+    ``.joblib`` file stay in the file, and processes of a machine share them: such a file must never be written to
+    again, only replaced as a whole, as `save_model` does.
 
     Raises:
-        ModelError: the file is not there, is damaged, is no model, or holds what is not trusted.
+        ModelError: the file is not there, is damaged, is no model, holds what is not trusted, or was saved by another
+            scikit-learn and it is to be `strict`.
     """
     path = Path(path).expanduser()
+    if is_mlflow(path):
+        return _of_folder(read_folder(path), trusted, strict=strict, mmap=mmap)
     check_there(path)
-    suffix = _format(path)
-    if suffix != ".skops" and trusted is not True:
-        raise ModelError(
-            f"{path.absolute()} is a pickle, which can run any code as it is read. If you know who wrote it, pass "
-            "trusted=True; better, save the model as .skops"
-        )
+    suffix = _format(path, (*_SUFFIXES, _ONNX))
+    if suffix not in (".skops", _ONNX):
+        _check_trusted(path, "a pickle", trusted)
+    if mmap and suffix != ".joblib":
+        raise ModelError(f"mmap=True is for .joblib files, and not for {path.absolute()}: save it as .joblib")
     try:
-        model = _read_skops(path, trusted) if suffix == ".skops" else _read_pickle(path)
+        with of_this_version(path, strict=strict):
+            model = _read(path, suffix, trusted, mmap=mmap)
     except ModelError:
         raise
     except Exception as error:
@@ -108,10 +120,42 @@ def load_model(path: str | os.PathLike[str], *, trusted: Trust = False) -> Saved
     return model
 
 
-def _format(path: Path) -> str:
+def _check_trusted(path: Path, what: str, trusted: Trust) -> None:
+    if trusted is not True:
+        raise ModelError(
+            f"{path.absolute()} is {what}, which can run any code as it is read. If you know who wrote it, pass "
+            "trusted=True; better, save the model as .skops"
+        )
+
+
+def _of_folder(folder: Folder, trusted: Trust, *, strict: bool, mmap: bool) -> SavedModel:
+    if folder.file is not None:
+        model = load_model(folder.file, trusted=trusted, strict=strict, mmap=mmap)
+        # Of names that it was fitted with the estimator knows the order, and a signature need not.
+        own = model.features or folder.features if not hasattr(model.estimator, "feature_names_in_") else None
+        return replace(model, features=own)
+    _check_trusted(folder.path, "an MLflow model of flavor python_function", trusted)
+    try:
+        return SavedModel(PythonFunction(str(folder.path), folder.features), None, folder.features)
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"MLflow can't load {folder.path.absolute()}: {_said(error)}") from error
+
+
+def _read(path: Path, suffix: str, trusted: Trust, *, mmap: bool) -> SavedModel:
+    if suffix == ".skops":
+        return _read_skops(path, trusted)
+    if suffix == _ONNX:
+        estimator, features = read_onnx(path)
+        return SavedModel(estimator, None, features)
+    return _read_pickle(path, mmap=mmap)
+
+
+def _format(path: Path, formats: Sequence[str] = _SUFFIXES) -> str:
     suffix = path.suffix.lower()
-    if suffix not in _SUFFIXES:
-        known = ", ".join(_SUFFIXES)
+    if suffix not in formats:
+        known = ", ".join(formats)
         raise ModelError(f"{path.absolute()} has no known suffix: a saved model ends in one of {known}")
     return suffix
 
@@ -171,10 +215,12 @@ def _read_skops(path: Path, trusted: Trust) -> SavedModel:
     return _saved({"estimator": estimator, **stored})
 
 
-def _read_pickle(path: Path) -> SavedModel:
+def _read_pickle(path: Path, *, mmap: bool) -> SavedModel:
     import joblib
 
-    content = joblib.load(path)  # reads what pickle wrote too, and a .pkl may come from either
+    # It reads what pickle wrote too, and a .pkl may come from either. Pages are shared until they are written to, which
+    # "c" allows: some estimators refuse arrays that are read-only.
+    content = joblib.load(path, mmap_mode="c" if mmap else None)
     return _saved(cast("dict[str, Any]", content) if _is_ours(content) else {"estimator": content})
 
 
@@ -193,6 +239,8 @@ def _diagnosis(path: Path, suffix: str) -> str:
         start = file.read(4)
     if not start:
         return "it is empty"
+    if suffix == _ONNX:
+        return "it is no ONNX file, is cut short, or keeps numbers in other files"
     zipped, pickled = start == b"PK\x03\x04", start[:1] == b"\x80"
     if suffix == ".skops" and pickled:
         return "it is a pickle, not a skops file; name it .pkl or .joblib"

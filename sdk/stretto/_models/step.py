@@ -20,16 +20,18 @@ from stretto._models.estimators import (
     default_name,
     describe,
     feature_names,
+    has_method,
 )
 from stretto._models.files import SavedModel, Trust
 from stretto._models.intake import Intake, intake
-from stretto._models.labels import Labels, check_there, read_labels
-from stretto._models.loaded import loaded_once
+from stretto._models.labels import Labels, read_labels
 from stretto._models.method import Method, check_frames, takes_missing
 from stretto._models.mixed import Mixed
+from stretto._models.onnx import Compiled, compiled, ready
+from stretto._models.opened import File, Reading, opened
 from stretto._models.parts import Rows, Saying
 from stretto._models.rows import Given, Schema
-from stretto.errors import BadRows, ModelError
+from stretto.errors import BadRows, Disagreement, ModelError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,33 +47,35 @@ class Identity:
         return id(self.estimator)
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    """A file as it was when it was read: equal to another reading of the same content."""
-
-    path: str
-    modified: int
-    size: int
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelFunction:
     """A model over a column of rows: the function of its step.
 
-    `labels` name the classes in the order of ``classes_``. `source` says which model it is, and `shown` how it was
-    written.
+    `labels` name the classes in the order of ``classes_``. `source` says which model it is, `shown` how it was
+    written, and `note` what is to be said of it in a plan.
     """
 
-    method: Method
+    method: Method | Compiled
     schema: Intake
     labels: Labels | None
     source: Hashable
     shown: str
+    note: str = ""
 
     @property
     def estimator(self) -> Any:
         """The fitted estimator."""
         return self.method.estimator
+
+    @property
+    def engine(self) -> str:
+        """What computes it, where that is not the estimator itself, or why that is what it is."""
+        return self.method.engine if isinstance(self.method, Compiled) else self.note
+
+    @property
+    def transforms(self) -> bool:
+        """Whether it answers with a row of numbers for other models."""
+        return self.output == "transform" or (self.output == "predict" and not has_method(self.estimator, "predict"))
 
     @property
     def output(self) -> Output:
@@ -123,7 +127,7 @@ class ModelFunction:
         except ValueError as error:
             self._blame(given, error)
             raise
-        return self._answers(answers)
+        return self.said(answers)
 
     def _blame(self, given: Given, error: ValueError) -> None:
         """Refuse the rows with missing values that the model, which alone knows which it takes, does not take."""
@@ -141,7 +145,7 @@ class ModelFunction:
         given = self.schema.sample()
         try:
             with np.errstate(all="ignore"):
-                answers = None if given is None else self._answers(self.method(given))
+                answers = None if given is None else self.said(self.method(given))
         except Exception:
             answers = None
         match answers:
@@ -152,7 +156,8 @@ class ModelFunction:
             case _:
                 return answers[:0]
 
-    def _answers(self, answers: Any) -> Any:
+    def said(self, answers: Any) -> Any:
+        """Give the answers as the step gives them, from the estimator's own: with labels, or by label."""
         match self.output:
             case "label_proba":
                 table = np.asarray(answers)
@@ -171,6 +176,10 @@ def model_step(
     labels: Any = None,
     output: str = "predict",
     trusted: Trust = False,
+    strict: bool = False,
+    mmap: bool = False,
+    engine: str | None = None,
+    sample: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Step:
     """Give the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
@@ -189,24 +198,24 @@ def model_step(
     >>> step.fn([[5.1, 3.5, 1.4, 0.2], (6.3, 3.3, 6.0, 2.5)]).tolist()
     ['setosa', 'virginica']
     """
-    saved, source, shown = _opened(target, trusted)
+    saved, source, shown = _opened(target, Reading(trusted, strict, mmap))
     estimator = saved.estimator
     check_usable(estimator)
-    name = name or (Path(target).stem if isinstance(source, _File) else default_name(estimator))
+    name = name or (Path(target).stem if isinstance(source, File) else default_name(estimator))
     try:
         fn = _function(saved, name, features, labels, output, source, shown)
+        fn = fn if engine is None else on_engine(fn, engine, sample)
+    except Disagreement as error:
+        raise Disagreement(f"model {name!r}: {error.message}", error.rows) from error.__cause__
     except ModelError as error:
         raise ModelError(f"model {name!r}: {error}") from error.__cause__
     return _step(fn, name, options or {})
 
 
-def _opened(target: Any, trusted: Trust) -> tuple[SavedModel, Hashable, str]:
+def _opened(target: Any, reading: Reading) -> tuple[SavedModel, Hashable, str]:
     if isinstance(target, str | os.PathLike):
-        path = Path(cast("str", target)).expanduser().resolve()
-        check_there(path)
-        status = path.stat()
-        file = _File(str(path), status.st_mtime_ns, status.st_size)
-        return loaded_once(path, file, trusted), file, repr(os.fspath(cast("str", target)))
+        file = opened(cast("str", target), reading)
+        return file.saved, file, repr(os.fspath(cast("str", target)))
     saved = target if isinstance(target, SavedModel) else SavedModel(target)
     return saved, Identity(saved.estimator), describe(saved.estimator)
 
@@ -229,6 +238,29 @@ def _function(
             f"labels= has one name for two classes in {list(known)}: output='label_proba' needs different ones"
         )
     return ModelFunction(method, schema, named, source, shown)
+
+
+def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:
+    """Give a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
+
+    Raises:
+        Disagreement: it answers otherwise than the estimator on some of them.
+        ModelError: there is no such engine, it can't compute the model, or the rows are not what the model takes.
+    """
+    if engine != "onnx":
+        raise ModelError(f"engine={engine!r}: the engines are 'onnx', and None for the estimator itself")
+    if isinstance(fn.method, Compiled):
+        return fn
+    if not isinstance(fn.schema, Schema):
+        raise ModelError("its rows are not numbers alone, and no others are compiled: leave engine= out")
+    try:
+        table = None if sample is None else fn.schema.table(sample)
+    except BadRows as error:
+        raise ModelError(
+            f"sample= has a row that the model does not take: {next(iter(error.errors.values()))}"
+        ) from error
+    method = compiled(fn.method, table)
+    return replace(fn, method=method, source=("onnx", fn.source), shown=f"{fn.shown}, engine='onnx'")
 
 
 def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
@@ -266,3 +298,49 @@ def features_of(step: Step) -> tuple[str, ...] | None:
 def classes_of(step: Step) -> tuple[Any, ...] | None:
     """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
     return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
+
+
+def is_compiled(step: Step, *, inner: bool = False) -> bool:
+    """Say whether a step is a model that a graph computes; an `inner` one gives other models their numbers."""
+    fn = step.fn
+    return isinstance(fn, ModelFunction) and isinstance(fn.method, Compiled) and (not inner or fn.transforms)
+
+
+def engine_of(step: Step) -> str:
+    """Say what computes a model where that is not its estimator, or why it does; empty for other steps."""
+    return step.fn.engine if isinstance(step.fn, ModelFunction) else ""
+
+
+def optimized(step: Step, sample: Any) -> Step:
+    """Give a model's step compiled to ONNX, verified on the rows of `sample`, if it then is faster for a row alone.
+
+    Else it is as it was, and says why.
+
+    Raises:
+        Disagreement: the compiled model answers otherwise.
+        ModelError: what compiles is not installed.
+    """
+    fn = step.fn
+    if not isinstance(fn, ModelFunction) or isinstance(fn.method, Compiled):
+        return step
+    ready()
+    try:
+        made = on_engine(fn, "onnx", sample)
+    except Disagreement as error:
+        raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
+    except ModelError as error:
+        return replace(step, fn=replace(fn, note=f"not compiled: {error.message}"))
+    assert isinstance(made.method, Compiled)
+    if not made.method.faster:
+        return replace(step, fn=replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
+    return replace(step, fn=made, key=made.key)
+
+
+def file_of(step: Step) -> File | None:
+    """Give the file that a step's model was read from, or None."""
+    fn = step.fn
+    match fn.source if isinstance(fn, ModelFunction) else None:
+        case (File() as file) | ("onnx", File() as file):
+            return file
+        case _:
+            return None

@@ -24,8 +24,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Start work that nobody waits for, unless there is too much of it already."""
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Start work that nobody waits for, unless there is too much of it already; say whether it is started."""
 
     async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
         """Let go of threads, tasks and connections."""

@@ -52,13 +52,14 @@ class InlineBackend(Backend):
             return await evaluate(step.plan, columns, self, scope)
         return await self.lane(step).run(columns, scope)
 
-    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start work that nobody waits for; under load it is the first to go."""
         if len(self._asides) >= THREADS:
-            return
+            return False
         task = asyncio.get_running_loop().create_task(work())
         self._asides.add(task)
         task.add_done_callback(self._asides.discard)
+        return True
 
     async def aclose(self) -> None:
         """Cancel what runs and withdraw what waits."""

@@ -9,13 +9,12 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from stretto._apply import Threads, apply, run_sync
+from stretto._apply import Threads, run_sync
 from stretto._coalesce import Coalescer
 from stretto._column import Column
-from stretto._evaluate import evaluate
-from stretto._ir import Stage, Step
+from stretto._evaluate import Direct, evaluate
+from stretto._ir import Stage
 from stretto._scope import Scope, late
-from stretto.backends.base import Backend
 from stretto.errors import Overloaded, StrettoError
 
 LOOP_BUDGET = 0.005
@@ -26,20 +25,6 @@ Row: TypeAlias = tuple[Any, float | None]
 
 
 _ANY_TIME = Scope()
-
-
-class Direct(Backend):
-    """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
-
-    async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
-        """Apply a step, or evaluate a stage inside this one."""
-        if isinstance(step, Stage):
-            return await evaluate(step.plan, columns, self, scope)
-        return await apply(step, columns[0], scope)
-
-    def aside(self, work: object) -> None:
-        """Refuse: work on the side ends a stage."""
-        raise AssertionError("a stage holds nothing that waits")
 
 
 class Cost:

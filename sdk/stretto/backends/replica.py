@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from stretto.backends.calls import Handle, unsendable
 from stretto.backends.direct import Address, Direct, listening
 from stretto.backends.inline import InlineBackend
 from stretto.backends.parcel import owned, pack
+from stretto.backends.plans import unpacked
 from stretto.backends.serve import LANES, ServeBackend
 from stretto.errors import StrettoError
 from stretto.server.app import make_app
@@ -42,7 +42,7 @@ class Host:
     """Runs one hosted stage, in a deployment of its own. `plan` is the stage's, pickled by whoever deploys it."""
 
     def __init__(self, plan: bytes, name: str) -> None:
-        self._plan: Plan = fuse(pickle.loads(plan))
+        self._plan: Plan = fuse(unpacked(plan))
         self._name = name
         self._backend = InlineBackend()
 
@@ -81,7 +81,7 @@ class Ingress:
         address: Address | None,
     ) -> None:
         metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
-        self._transport = _Engine(pickle.loads(plan), ServeBackend(handles, lanes), metadata)
+        self._transport = _Engine(unpacked(plan), ServeBackend(handles, lanes), metadata)
         self._tokens = tokens
         self._address = address
         self._direct: Direct | None = None
