@@ -300,6 +300,17 @@ class TestSoftVote:
         async with Client(vote(logistic, bayes, voting="soft")) as client:
             assert await client.predict_many(x[::9]) == wrapped
 
+    async def test_a_compiled_model_stays_one(self) -> None:
+        """Its probabilities are computed where its labels were."""
+        x, y = load_iris(return_X_y=True)
+        fitted = LogisticRegression(max_iter=1000).fit(x, y)
+        compiled = vote(model(fitted, name="one", engine="onnx"), *iris_models("bayes"), voting="soft")
+        assert "ONNX Runtime" in repr(compiled.plan())
+        async with Client(compiled) as client:
+            answers = await client.predict_many(x)
+        async with Client(vote(*iris_models("logistic", "bayes"), voting="soft")) as client:
+            assert await client.predict_many(x) == answers
+
     async def test_a_function_may_vote_beside_models(self) -> None:
         """It answers by the labels, or by their text as models do."""
         x, _ = load_iris(return_X_y=True)

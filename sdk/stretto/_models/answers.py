@@ -9,10 +9,11 @@ from stretto._ir import Aside, Call, Choose, Node, Plan, Recover, Step, Within
 from stretto._models.estimators import Output, check_output, outputs
 from stretto._models.method import Method
 from stretto._models.mixed import Mixed
+from stretto._models.onnx.compiled import Compiled
 from stretto._models.parts import Saying
 from stretto._models.rows import Given
-from stretto._models.step import ModelFunction
-from stretto.errors import ModelError
+from stretto._models.step import ModelFunction, on_engine
+from stretto.errors import Disagreement, ModelError
 
 Kind = Literal["", "classifier", "regressor"]
 
@@ -111,11 +112,28 @@ def _plan_answering(plan: Plan, output: Output, named: bool) -> Plan | None:
 
 
 def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction | None:
+    labels = fn.labels if named else None
+    if fn.output == output:
+        return replace(fn, labels=labels)
     try:
         method = Method(fn.estimator, check_output(fn.estimator, output), named=isinstance(fn.schema, Mixed))
     except ModelError:
         return None
-    return replace(fn, method=method, labels=fn.labels if named else None)
+    made = replace(fn, method=method, labels=labels)
+    return _compiled(made, fn) if isinstance(fn.method, Compiled) else made
+
+
+def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
+    """Give the model compiled, as it was before, or say in its plan why it can't be."""
+    match before.source:
+        case ("onnx", source):
+            made = replace(made, source=source, shown=before.shown.removesuffix(", engine='onnx'"))
+        case _:
+            pass
+    try:
+        return on_engine(made, "onnx")
+    except (Disagreement, ModelError) as error:
+        return replace(made, note=f"not compiled: {error.message}")
 
 
 def rows_read(node: Node) -> Node | None:
