@@ -30,7 +30,7 @@ def veto(x: Node, main: Part[Any, Any], guard: Part[Any, Any], instead: Part[Any
     """
     if main is instead:
         raise PipelineError(
-            f"veto(instead={instead!r}): that is the main part; give what to answer with where it is vetoed"
+            f"veto(instead={instead!r}): that is the main part itself, so nothing would change"
         )
     plan = Pipeline(main).plan()
     return Choose((x, Pipeline(guard)(x)), cases=((True, plan),), default=Pipeline(instead).plan())
