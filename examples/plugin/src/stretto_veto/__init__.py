@@ -29,9 +29,7 @@ def veto(x: Node, main: Part[Any, Any], guard: Part[Any, Any], instead: Part[Any
     [0.25, 0.0]
     """
     if main is instead:
-        raise PipelineError(
-            f"veto(instead={instead!r}): that is the main part itself, so nothing would change"
-        )
+        raise PipelineError(f"veto(instead={instead!r}): that is the main part itself, so nothing would change")
     plan = Pipeline(main).plan()
     return Choose((x, Pipeline(guard)(x)), cases=((True, plan),), default=Pipeline(instead).plan())
 
