@@ -36,7 +36,7 @@ async def ray_cluster() -> AsyncIterator[None]:
 
 @pytest.fixture(scope="session")
 def deployed() -> dict[str, str]:
-    """The applications that are up, by name, with their URLs: a case is deployed once for all its ways."""
+    """The application that is up, by name, with its URL: a case is deployed once for all its ways."""
     return {}
 
 
@@ -73,6 +73,7 @@ def connect(way: str, deployed: dict[str, str]) -> Connect:
             case _:
                 app = _slug(name, "fused")
                 if app not in deployed:
+                    _take_down(deployed)
                     # It asks for next to nothing, so that all the cases fit two cores at once.
                     client = await deploy(pipeline, name=app, ray_actor_options={"num_cpus": 0.01})
                     deployed[app] = client.url
@@ -81,6 +82,15 @@ def connect(way: str, deployed: dict[str, str]) -> Connect:
                     yield client
 
     return connected
+
+
+def _take_down(deployed: dict[str, str]) -> None:
+    # Replicas that idle by the dozen, each with its health checks, would keep two cores busy.
+    from ray import serve
+
+    for app in deployed:
+        serve.delete(app, _blocking=False)
+    deployed.clear()
 
 
 def _slug(name: str, placement: str) -> str:

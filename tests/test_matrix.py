@@ -19,11 +19,13 @@ def _marks(way: str) -> list[pytest.MarkDecorator]:
     return [pytest.mark.ray] if way in RAY_WAYS else []
 
 
-# A case without models has the same shape split and fused: it is run once.
+# A case without models has the same shape split and fused: it is run once. On Ray all the ways of a case come one after
+# the other, so that what is deployed for one of them serves the next and then goes.
 RUNS = [
     pytest.param(way, case, id=f"{way}-{case.name}", marks=_marks(way))
-    for way in ALL_WAYS
+    for ways in (LOCAL_WAYS, RAY_WAYS)
     for case in CASES
+    for way in ways
     if case.split or way != "serve split"
 ]
 

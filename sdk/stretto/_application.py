@@ -22,6 +22,7 @@ from stretto.transports.local import LocalTransport
 OPTIONS: Mapping[str, Any] = {
     # Serve's default of 5 would have batches wait in the router; what is queued in a replica is bounded by its lanes.
     "max_ongoing_requests": 1000,
+    "health_check_period_s": 2.0,  # a replica that died is only then replaced; Serve's own default is 10
     # Seconds that a replica which is to stop waits before it looks whether calls are still under way; Serve's 2 and 20
     # make every replacement that slow.
     "graceful_shutdown_wait_loop_s": 0.2,
