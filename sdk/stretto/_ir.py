@@ -91,8 +91,8 @@ class Stage:
 
     @property
     def waits(self) -> bool:
-        """A stage may queue in front of its lane."""
-        return True
+        """A stage may queue in front of its lane; one with a graph is part of another, and runs at once."""
+        return self.graph is None
 
     def __repr__(self) -> str:
         return f"<stage {self.name}>"
