@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 
 from stretto import Client, Pipeline, deploy, parallel, step
+from stretto._guard import VARIABLE
 from stretto.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -413,6 +415,19 @@ class TestLeavingNothing:
         process.kill()
         await asyncio.to_thread(process.communicate, timeout=60)
         assert await _within(20, lambda: not _marked(mark))
+
+    async def test_each_process_of_ray_can_be_told_apart_by_the_guard(self, run):
+        process = run()
+        await asyncio.to_thread(_reach, process, "UP")
+        try:
+            started = {each.pid: each.environ() for each in psutil.Process(process.pid).children(recursive=True)}
+            [guard] = [pid for pid in started if "_guard.py" in " ".join(psutil.Process(pid).cmdline())]
+            names = {pid: psutil.Process(pid).name() for pid in started}
+        finally:
+            process.kill()
+            await asyncio.to_thread(process.communicate, timeout=60)
+        assert {names[pid] for pid, has in started.items() if VARIABLE not in has and pid != guard} == set()
+        assert {"gcs_server", "raylet", "ray::DashboardAgent", "ray::RuntimeEnvAgent"} < set(names.values())
 
     async def test_a_port_that_is_asked_for_and_taken_is_refused(self, mark, run):
         import socket

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 
 from stretto import _guard
 
+KEEP_ENVIRONMENT = {"SPT_NOENV": "1"}
+"""Has Ray's processes not write their titles over their environments, as its agents do, which would wipe the mark."""
+
 
 @contextmanager
 def guarded() -> Generator[tuple[Mapping[str, str], Callable[[], object]]]:
@@ -28,7 +31,7 @@ def guarded() -> Generator[tuple[Mapping[str, str], Callable[[], object]]]:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as guard:
         assert guard.stdin is not None
         words = guard.stdin
-        yield {_guard.VARIABLE: mark}, lambda: words.write(b"ended in order")
+        yield {_guard.VARIABLE: mark, **KEEP_ENVIRONMENT}, lambda: words.write(b"ended in order")
 
 
 @contextmanager
