@@ -217,8 +217,35 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
             tasks.start_soon(placed, i, row)
 
 
-async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any], Awaitable[Any]]) -> Column:
-    """Call a vectorised function; when it raises, halve the column until only the culprits fail."""
+def apply_whole(step: Step, column: Column, scope: Scope) -> Column | None:
+    """Give what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
+
+    This is the hot path of a stage, and has nothing on it that the usual case does not need.
+    """
+    if not step.vectorized or _waits(step) or scope.expired or len(column.parts()) > 1:
+        return None
+    try:
+        result = shaped(_awaited(step.fn(_given(step, column))), column.size)
+    except Exception as error:
+        return run_sync(_columns(step, column, scope, _called(step), error))
+    return Column.failed(late(f"in step {step.name!r}") for _ in range(column.size)) if scope.expired else result
+
+
+def _given(step: Step, column: Column) -> Any:
+    return column.data() if step.reading is None else column.read(step.reading)
+
+
+async def _columns(
+    step: Step,
+    column: Column,
+    scope: Scope,
+    call: Callable[[Any], Awaitable[Any]],
+    raised: Exception | None = None,
+) -> Column:
+    """Call a vectorised function; when it raises, halve the column until only the culprits fail.
+
+    `raised` is what it has raised already when it was called for all of them.
+    """
     done: list[Part] = []
     errors: dict[int, StrettoError] = {}
     left: list[Sequence[int]] = [range(column.size)]
@@ -226,8 +253,10 @@ async def _columns(step: Step, column: Column, scope: Scope, call: Callable[[Any
         rows = left.pop()
         part = column if len(rows) == column.size else column.take(rows)
         try:
-            given = part.data() if step.reading is None else part.read(step.reading)
-            result = shaped(await call(given), len(rows))
+            if raised is not None:
+                error, raised = raised, None
+                raise error
+            result = shaped(await call(_given(step, part)), len(rows))
         except BadRows as bad:
             culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}

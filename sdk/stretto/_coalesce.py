@@ -96,7 +96,7 @@ class Coalescer(Generic[Item, Result]):
             results = self._start(batch)
             if results is None:
                 continue
-            if isinstance(results, Awaitable):
+            if not isinstance(results, list) and isinstance(results, Awaitable):
                 self._free -= 1
                 work = asyncio.ensure_future(results)
                 self._running.add(work)

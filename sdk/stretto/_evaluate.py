@@ -15,7 +15,7 @@ from typing import Any, cast
 import anyio
 import numpy as np
 
-from stretto._apply import apply
+from stretto._apply import apply, apply_whole, run_sync
 from stretto._column import Column, scatter
 from stretto._ir import (
     UNDECIDED,
@@ -49,6 +49,27 @@ async def evaluate(plan: Plan, columns: tuple[Column, ...], backend: Backend, sc
     else:
         for node in plan.order:
             values[node] = await visit(node, [values[each] for each in node.inputs], backend, scope)
+    return values[plan.output]
+
+
+def evaluate_stage(stage: Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+    """Give a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
+
+    What stages are mostly made of, vectorised steps and dicts of their answers, is called without a coroutine.
+    """
+    plan = stage.plan
+    values: dict[Node, Column] = dict(zip(plan.inputs, columns, strict=True))
+    untraced = scope.spans is None
+    for node in plan.order:
+        given = [values[each] for each in node.inputs]
+        match node:
+            case Pack():
+                found = _pack(node, given, scope)
+            case Call(step=Step() as step) if untraced and not given[0].errors:
+                found = apply_whole(step, given[0], scope)
+            case _:
+                found = None
+        values[node] = run_sync(visit(node, given, _DIRECT, scope)) if found is None else found
     return values[plan.output]
 
 
@@ -441,7 +462,7 @@ def under(node: Node, column: Column) -> Column:
     return column.with_errors({i: error.under(named(node)) for i, error in column.errors.items()})
 
 
-class Direct(Backend):
+class _Direct(Backend):
     """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
 
     async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
@@ -452,8 +473,11 @@ class Direct(Backend):
             found = step.graph(columns[0])
             if found is not None:
                 return found
-        return await evaluate(step.plan, columns, self, scope)
+        return evaluate_stage(step, columns, scope)
 
     def aside(self, work: object) -> bool:
         """Refuse: work on the side ends a stage."""
         raise AssertionError("a stage holds nothing that waits")
+
+
+_DIRECT = _Direct()

@@ -72,7 +72,7 @@ class Schema:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
         table = self.table(column).view()
-        table.flags.writeable = False
+        table.setflags(write=False)
         return Given(table, len(table), is_tame(table))
 
     def admit(self, given: Given) -> None:
@@ -154,7 +154,7 @@ class Schema:
                 return None
         elif self.extra and not all(map(self._known().issuperset, rows)):
             return None
-        values = map(itemgetter(*self.features), rows)
+        values = map(_getter(self.features), rows)
         return list(values) if len(self.features) == 1 else list(chain.from_iterable(values))
 
     def _carefully(self, rows: list[Any]) -> np.ndarray:
@@ -304,7 +304,8 @@ def is_tame(table: np.ndarray) -> bool:
     flat = table.ravel()
     # One product over the numbers bounds them all, and is not a number where one of them is not: a quarter of the time.
     # OpenBLAS takes all cores for more than 10,000 numbers, whose threads then spin in the way of the model itself.
-    if all(part.dot(part) < 1e76 for part in (flat[at : at + 8192] for at in range(0, len(flat), 8192))):
+    parts = [flat] if len(flat) <= 8192 else [flat[at : at + 8192] for at in range(0, len(flat), 8192)]
+    if all([part.dot(part) < 1e76 for part in parts]):  # noqa: C419 - for one row a generator takes longer than its work
         return True
     largest = 3.4e38
     return not table.size or bool(-largest <= table.min() and table.max() <= largest)
@@ -321,6 +322,11 @@ def _numeric(array: np.ndarray, count: int | None) -> np.ndarray | None:
 
 def _as_float(array: Any) -> Any:
     return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+@lru_cache(maxsize=256)
+def _getter(features: tuple[str, ...]) -> itemgetter[Any]:
+    return itemgetter(*features)
 
 
 def numbers(flat: list[Any]) -> list[Any] | None:

@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from stretto._apply import Threads, run_sync
+from stretto._apply import Threads
 from stretto._coalesce import Coalescer
 from stretto._column import Column
-from stretto._evaluate import Direct, evaluate
+from stretto._evaluate import evaluate_stage
 from stretto._ir import Stage
 from stretto._scope import Scope, late
 from stretto.errors import Overloaded, StrettoError
@@ -67,7 +67,6 @@ class Lane:
     def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, lanes: int) -> None:
         self.stage = stage
         self.cost = Cost()
-        self._direct = Direct()
         self._threads = threads
         self._max_batch = max_batch
         self._bulk = anyio.Semaphore(lanes)
@@ -112,9 +111,8 @@ class Lane:
         singles = [item for item in items if type(item) is tuple]
         if len(singles) == len(items):
             # The usual case, on the hot path: single rows of concurrent requests.
-            rows = [row for row, _ in singles]
-            scope = _latest([deadline for _, deadline in singles])
-            return self._go((Column(rows, len(rows), request=True),), scope, Column.outcomes)
+            rows, deadlines = zip(*singles, strict=True)
+            return self._go((Column(list(rows), len(rows), request=True),), _latest(deadlines), Column.outcomes)
         batches = [_as_batch(item) for item in items]
         columns = tuple(Column.concat(same) for same in zip(*(batch.columns for batch in batches), strict=True))
         return self._go(columns, _latest([each.scope.deadline for each in batches]), partial(_split, items))
@@ -134,7 +132,7 @@ class Lane:
 
     def _timed(self, columns: tuple[Column, ...], scope: Scope, size: int) -> Column:
         start = time.perf_counter()
-        result = run_sync(evaluate(self.stage.plan, columns, self._direct, scope))
+        result = evaluate_stage(self.stage, columns, scope)
         self.cost.note(size, time.perf_counter() - start)
         return result
 
@@ -162,7 +160,7 @@ def _as_batch(item: Row | Batch) -> Batch:
     return Batch((Column([item[0]], 1, request=True),), Scope(deadline=item[1]))
 
 
-def _latest(deadlines: list[float | None]) -> Scope:
+def _latest(deadlines: Sequence[float | None]) -> Scope:
     """Give the scope in which the most patient of the requests is answered; each watches its own deadline."""
     if None in deadlines:
         return _ANY_TIME
