@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stretto._coalesce import Coalescer
+from stretto._coalesce import PATIENCE, Coalescer
 from stretto.errors import Overloaded
 
 
@@ -53,6 +53,37 @@ async def test_what_comes_in_one_turn_travels_together() -> None:
     queue = Coalescer[int, int](lambda items: batches.append(items) or items)
     assert await asyncio.gather(*map(queue.submit, range(5))) == [0, 1, 2, 3, 4]
     assert batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_arrives_in_step_a_turn_apart_travels_together() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items)
+    futures: list[asyncio.Future[int]] = []
+    for group in ([0, 1], [2], [3, 4]):
+        futures += map(queue.submit, group)
+        await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+    assert batches == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("arrivals", [1, 2])
+async def test_a_trickle_that_does_not_end_holds_nobody_up(arrivals: int) -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items, max_batch=1000)
+    for turn in range(50):
+        for _ in range(arrivals):
+            queue.submit(turn)
+        await asyncio.sleep(0)
+        assert turn - (batches[-1][-1] if batches else -1) <= PATIENCE + 1
+
+
+async def test_no_turn_is_waited_for_more_than_a_batch_holds() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items, max_batch=2)
+    futures = [queue.submit(0), queue.submit(1)]
+    await asyncio.sleep(0)
+    assert batches == [[0, 1]]
+    await asyncio.gather(*futures)
 
 
 async def test_items_gather_while_the_lanes_are_busy() -> None:

@@ -14,13 +14,16 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int]
 Batch: TypeAlias = list[Entry[Item, Result]]
+PATIENCE = 3
+"""How many turns of the event loop a free lane waits at most, each only if the turn before brought more company."""
 
 
 class Coalescer(Generic[Item, Result]):
     """A queue in front of something that takes many items in one go.
 
     A free lane takes what is there at the end of the event loop's present turn, so a single caller waits for nothing;
-    while all `lanes` are busy items gather, and the next free lane takes them together, oldest first, up to
+    where several items are there, it waits for as long as each further turn brings more, but no more than `PATIENCE`.
+    While all `lanes` are busy items gather, and the next free lane takes them together, oldest first, up to
     `max_batch`. There are no timers. `run` gives a result an item, either at once or as an awaitable, which keeps the
     lane busy; a result that is an exception is raised at its own caller. An item that weighs more than `max_batch`
     travels alone. Past `max_queued` the answer is `Overloaded` at once.
@@ -44,6 +47,7 @@ class Coalescer(Generic[Item, Result]):
         self._queued = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._due = False
+        self._seen = self._turns = 0
         self._running: set[asyncio.Future[Sequence[Result | Exception]]] = set()
 
     def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
@@ -68,6 +72,21 @@ class Coalescer(Generic[Item, Result]):
             loop.call_soon(self._flush)
         return future
 
+    def _soon(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _expects_more(self) -> bool:
+        """Say whether a lane does well to wait for one turn more: requests that travel in step arrive in step."""
+        waiting = len(self._queue)
+        if waiting > 1 and waiting > self._seen and self._queued < self._max_batch and self._turns < PATIENCE:
+            self._seen = waiting
+            self._turns += 1
+            return True
+        self._seen = self._turns = 0
+        return False
+
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel what runs."""
         if self._loop is not asyncio.get_running_loop():
@@ -85,10 +104,14 @@ class Coalescer(Generic[Item, Result]):
         self._loop = asyncio.get_running_loop()
         self._queue, self._running = deque(), set()
         self._queued, self._free, self._due = 0, self._lanes, False
+        self._seen = self._turns = 0
         return self._loop
 
     def _flush(self) -> None:
         self._due = False
+        if self._free and self._expects_more():
+            self._soon()
+            return
         while self._free and self._queue:
             batch = self._next()
             if not batch:
@@ -105,9 +128,8 @@ class Coalescer(Generic[Item, Result]):
             else:
                 _settle(batch, results)
                 # One batch a turn, so that whoever was answered gets to run before the next one is computed.
-                if self._queue and not self._due:
-                    self._due = True
-                    asyncio.get_running_loop().call_soon(self._flush)
+                if self._queue:
+                    self._soon()
                 return
 
     def _start(
