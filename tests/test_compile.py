@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import pickle
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -352,3 +354,16 @@ def test_a_stage_is_named_after_its_steps() -> None:
     assert isinstance(plan.order[0], Call)
     assert repr(plan.order[0].step) == "<stage one+two>"
     assert repr(Step(fn=one, name="one")) == "<step one>"
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("part", [abs, step(abs, name="a") >> parallel(step(len, name="a"), len)])
+def test_the_garbage_collector_is_left_as_it_was(enabled: bool, part: Any) -> None:
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with suppress(PipelineError):
+            compile_plan(Pipeline(part).plan())
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()
