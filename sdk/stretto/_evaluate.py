@@ -67,10 +67,21 @@ def evaluate_stage(stage: Stage, columns: tuple[Column, ...], scope: Scope) -> C
                 found = _pack(node, given, scope)
             case Call(step=Step() as step) if untraced and not given[0].errors:
                 found = apply_whole(step, given[0], scope)
+            case Call(step=Stage() as inner):
+                found = _nested(inner, tuple(given), scope)
             case _:
                 found = None
         values[node] = run_sync(visit(node, given, _DIRECT, scope)) if found is None else found
     return values[plan.output]
+
+
+def _nested(stage: Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
+    """Give the output of a stage inside another: by its graph, unless the work is to be seen."""
+    if stage.graph is not None and scope.spans is None and not scope.expired and not columns[0].errors:
+        found = stage.graph(columns[0])
+        if found is not None:
+            return found
+    return evaluate_stage(stage, columns, scope)
 
 
 class _Flow:
@@ -466,14 +477,10 @@ class _Direct(Backend):
     """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
 
     async def run(self, step: Step | Stage, columns: tuple[Column, ...], scope: Scope) -> Column:
-        """Apply a step, or evaluate a stage inside this one: by its graph, unless the work is to be seen."""
+        """Apply a step, or evaluate a stage inside this one."""
         if isinstance(step, Step):
             return await apply(step, columns[0], scope)
-        if step.graph is not None and scope.spans is None and not scope.expired and not columns[0].errors:
-            found = step.graph(columns[0])
-            if found is not None:
-                return found
-        return evaluate_stage(step, columns, scope)
+        return _nested(step, columns, scope)
 
     def aside(self, work: object) -> bool:
         """Refuse: work on the side ends a stage."""

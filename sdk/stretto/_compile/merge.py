@@ -50,13 +50,14 @@ class Graph:
             answers = self.models(column.read(self.models.schema))
         except BadRows:
             return None
-        return None if answers is None else shaped(_put(self.shape, answers), column.size)
+        return None if answers is None else _put(self.shape, answers, column.size)
 
 
-def _put(shape: Shape, answers: Mapping[int, Any]) -> Any:
+def _put(shape: Shape, answers: Mapping[int, Any], size: int) -> Column:
     if isinstance(shape, int):
-        return answers[shape]
-    return {name: _put(each, answers) for name, each in shape.items()}
+        answer = answers[shape]
+        return shaped(answer, size) if isinstance(answer, dict) else Column(answer, size)
+    return Column.pack(tuple(shape), [_put(each, answers, size) for each in shape.values()], size)
 
 
 def _merged(plan: Plan, seen: dict[Plan, Plan]) -> Plan:

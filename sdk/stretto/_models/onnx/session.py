@@ -29,7 +29,7 @@ class Session:
         RuntimeError: ONNX Runtime refuses the graph.
     """
 
-    __slots__ = ("_fetch", "_run", "_runtime", "_type", "content", "inputs", "outputs")
+    __slots__ = ("_fetch", "_first", "_run", "_runtime", "_type", "content", "inputs", "outputs")
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -39,6 +39,7 @@ class Session:
         self._run = self._runtime.run
         self._fetch = [each.name for each in self.outputs]
         self._type = _TYPES.get(self.inputs[0].type)
+        self._first: str = self.inputs[0].name
 
     def __reduce__(self) -> tuple[type[Session], tuple[bytes]]:
         return Session, (self.content,)
@@ -47,7 +48,7 @@ class Session:
         """Give the outputs, or those named, for an array of shape (n_rows, n_features)."""
         if table.dtype != self._type:
             table = table.astype(self._type)
-        return self._run(fetch or self._fetch, {self.inputs[0].name: table})
+        return self._run(fetch or self._fetch, {self._first: table})
 
     def of_columns(self, table: np.ndarray, fetch: Sequence[str]) -> list[Any]:
         """Give the outputs named where each column of the table is an input of its own, of shape (n_rows, 1)."""
