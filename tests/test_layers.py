@@ -18,7 +18,7 @@ COMPOSERS = Path(stretto_composers.__file__).parent
 
 # A module knows those on lines above its own. A package on a line of its own stands for all its modules.
 LAYERS = """
-    errors
+    errors _collector
     _ir _scope _frames
     _virtual
     _column _coalesce

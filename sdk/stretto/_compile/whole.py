@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
+from stretto._collector import uncollected
 from stretto._compile.check import check
 from stretto._compile.defer import defer
 from stretto._compile.explain import Explanation, explain
@@ -28,25 +26,10 @@ def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | 
     Raises:
         PipelineError: a check failed; the message names the part and says what to do.
     """
-    with _uncollected():
+    # Passes make many objects and no garbage to speak of: collecting would take half of the time of 10,000 steps.
+    with uncollected():
         fused = fuse(place(defer(share(check(plan))), placement, profile))
     return merge(fused)
-
-
-@contextmanager
-def _uncollected() -> Generator[None]:
-    """Keep the garbage collector away: a pass makes no garbage to speak of.
-
-    While objects of a growing plan are made, the collector goes through all that the process holds, again and again:
-    half of the time of 10,000 steps.
-    """
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 _UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"

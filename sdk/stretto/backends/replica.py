@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from stretto._collector import settle
 from stretto._column import Column
 from stretto._compile.fuse import fuse
 from stretto._evaluate import evaluate
@@ -45,6 +46,7 @@ class Host:
         self._plan: Plan = fuse(unpacked(plan))
         self._name = name
         self._backend = InlineBackend()
+        settle()
 
     async def run(self, column: Column, traced: bool, careful: bool, budget: float | None) -> tuple[Column, list[Span]]:
         """Give the outcomes of the rows, with the spans of the work if it is traced.
@@ -86,6 +88,7 @@ class Ingress:
         self._address = address
         self._direct: Direct | None = None
         self._even = _is_even(self._transport.plan) and None not in lanes.values()
+        settle()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Give the HTTP interface; Serve asks for it once the constructor is done."""

@@ -9,8 +9,9 @@ from contextlib import asynccontextmanager
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from stretto._collector import settled
 from stretto.errors import NotFound, Unauthorized
-from stretto.server.hangup import while_connected
+from stretto.server.hangup import Vigil
 from stretto.server.messages import GoneError, read
 from stretto.server.problem import refusal
 from stretto.server.routes import Handler, Routes
@@ -98,16 +99,17 @@ class _App:
 class _Endpoint:
     """A handler as an ASGI application."""
 
-    __slots__ = ("_handler", "_max_bytes", "_timeout")
+    __slots__ = ("_handler", "_max_bytes", "_timeout", "_vigil")
 
     def __init__(self, handler: Handler, max_bytes: int, timeout: float | None) -> None:
+        self._vigil = Vigil()
         self._handler = handler
         self._max_bytes = max_bytes
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await read(scope, receive, self._max_bytes, self._timeout)
-        reply = await while_connected(self._handler(request), receive)
+        reply = await self._vigil.over(self._handler(request), receive)
         await reply.send(send)
 
 
@@ -142,7 +144,8 @@ class _Source:
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncGenerator[None]:
         transport = self()
-        yield
+        with settled():
+            yield
         if transport is not self._given:
             self._made = None
             await transport.aclose()
