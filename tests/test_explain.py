@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from stretto import Profile, parallel, step
-from stretto_composers import fallback, switch
+from stretto_composers import fallback, switch, vote
 from tests.cases import add_one, invert, iris_model, negative
 
 
@@ -42,6 +42,17 @@ def test_handle_calls_are_counted_from_the_best_to_the_worst_case() -> None:
     hosted = step(invert, name="hosted", num_replicas=1)
     assert fallback(hosted, step(invert, name="spare", num_replicas=1)).plan().explain().calls == (1, 2)
     assert switch(negative, {True: hosted, False: invert}).plan().explain().calls == (0, 1)
+
+
+def test_a_vote_needs_the_members_that_make_up_half_of_the_weight() -> None:
+    """Two of three, three of five; one where it outweighs the rest; all where each answer is wanted."""
+    hosted = {f"m{i}": step(invert, name=f"m{i}", num_replicas=1) for i in range(5)}
+    three = dict(list(hosted.items())[:3])
+    assert vote(*three.values()).plan().explain().calls == (2, 3)
+    assert vote(*hosted.values()).plan().explain().calls == (3, 5)
+    assert vote(*three.values(), weights=[5, 1, 1]).plan().explain().calls == (1, 3)
+    assert (parallel(**three) >> vote()).plan().explain().calls == (2, 3)
+    assert parallel(**three).plan().explain().calls == (3, 3)
 
 
 def test_it_prints_everywhere() -> None:

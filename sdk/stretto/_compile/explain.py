@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto._ir import Around, Aside, Call, Choose, Input, Join, Node, Pack, Plan, Recover, Stage, Step
+from stretto._ir import Around, Aside, Call, Choose, Input, Join, Node, Pack, Plan, Plurality, Recover, Stage, Step
 from stretto._models import engine_of
 
 
@@ -96,7 +96,8 @@ def calls(plan: Plan) -> tuple[int, int]:
             case Recover():
                 least, most = inner[0][0], inner[0][1] + inner[1][1]
             case Join():
-                least, most = min(each[0] for each in inner), sum(each[1] for each in inner)
+                least = sum(sorted(each[0] for each in inner)[: _deciding(node)])
+                most = sum(each[1] for each in inner)
             case Around(attempts=(seldom, often)):
                 least, most = seldom * inner[0][0], often * inner[0][1]
             case Aside():
@@ -105,6 +106,19 @@ def calls(plan: Plan) -> tuple[int, int]:
                 least, most = sum(each[0] for each in inner), sum(each[1] for each in inner)
         low, high = low + least, high + most
     return low, high
+
+
+def _deciding(node: Join) -> int:
+    """Give how many members have to answer at least: in a vote those that make up half of the weight, else one."""
+    weights = node.until.plurality(node.names) if isinstance(node.until, Plurality) else None
+    if not weights:
+        return 1
+    heard, total = 0.0, sum(weights.values())
+    for count, weight in enumerate(sorted(weights.values(), reverse=True), start=1):
+        heard += weight
+        if 2 * heard >= total:
+            return count
+    return len(weights)
 
 
 def _stages(plan: Plan) -> Iterator[Stage]:
