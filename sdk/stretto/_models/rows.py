@@ -71,7 +71,9 @@ class Schema:
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
         """
-        table = self.table(column).view()
+        table = self.table(column)
+        if table is column:  # it is the caller's, who may go on writing to it
+            table = table.view()
         table.setflags(write=False)
         return Given(table, len(table), is_tame(table))
 
@@ -304,8 +306,11 @@ def is_tame(table: np.ndarray) -> bool:
     flat = table.ravel()
     # One product over the numbers bounds them all, and is not a number where one of them is not: a quarter of the time.
     # OpenBLAS takes all cores for more than 10,000 numbers, whose threads then spin in the way of the model itself.
-    parts = [flat] if len(flat) <= 8192 else [flat[at : at + 8192] for at in range(0, len(flat), 8192)]
-    if all([part.dot(part) < 1e76 for part in parts]):  # noqa: C419 - for one row a generator takes longer than its work
+    if len(flat) <= 8192:
+        tame = flat.dot(flat) < 1e76
+    else:
+        tame = all(part.dot(part) < 1e76 for part in (flat[at : at + 8192] for at in range(0, len(flat), 8192)))
+    if tame:
         return True
     largest = 3.4e38
     return not table.size or bool(-largest <= table.min() and table.max() <= largest)
