@@ -33,8 +33,11 @@ def test_every_row_gives_finite_ratios(report: Report) -> None:
 
 
 def test_a_report_prints(report: Report) -> None:
-    """The table has a row a comparison."""
+    """The table has a row a comparison, in a terminal and on a page."""
     assert report.table().row_count == len(report.compared)
+    head, rule, *lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
+    assert len(lines) == len(report.compared)
+    assert {line.count("|") for line in (head, rule, *lines)} == {9}
 
 
 def test_goals_are_about_medians_of_ratios_round_by_round() -> None:

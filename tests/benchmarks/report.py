@@ -1,13 +1,18 @@
-"""The result: as JSON, and as a table for people."""
+"""The result: as JSON, and as a table for people.
+
+A report's table for a page of documentation: ``python -m tests.benchmarks.report REPORT.json``.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.table import Table
+from rich.text import Text
 
 from tests.benchmarks.compared import Compared, Goal
 from tests.benchmarks.rounds import Spread
@@ -42,9 +47,23 @@ class Report:
         for name in ("", "what", "callers", "Stretto", "beside", "", "ratio [min..max]", "goal", ""):
             right = name in ("callers", "Stretto", "ratio [min..max]", "goal")
             table.add_column(name, justify="right" if right else "left", no_wrap=name != "what")
-        for each in sorted(self.compared, key=lambda each: each.row):
+        for each in self._sorted():
             table.add_row(*_cells(each))
         return table
+
+    def markdown(self) -> str:
+        """Give the same table for a page, with what it was measured on."""
+        heads = ["", "what", "callers", "Stretto", "beside", "", "ratio, or the figure [min to max]", "goal"]
+        lines = [heads, ["---"] * len(heads)]
+        for each in self._sorted():
+            *cells, ratio, goal, mark = (Text.from_markup(cell).plain for cell in _cells(each))
+            lines.append([*cells, ratio.replace("..", " to "), f"{goal}, {mark}" if goal else ""])
+        about = f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and ratios round by round. Machine: "
+        about += ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", about])
+
+    def _sorted(self) -> list[Compared]:
+        return sorted(self.compared, key=lambda each: each.row)
 
 
 def _cells(each: Compared) -> list[str]:
@@ -74,3 +93,7 @@ def _with_unit(value: float, unit: str) -> str:
 def _number(value: Any) -> str:
     """Give three digits that count: 12,345 and 123, 12.3, 1.23, 0.0123."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    print(Report.read(Path(sys.argv[1])).markdown())
