@@ -21,6 +21,10 @@ from stretto.errors import Disagreement, ModelError
 BATCHES: Final = (64, 256, 1024)
 """The sizes at which it is measured whether the estimator itself is faster."""
 
+CLEARLY: Final = 1.25
+"""How many times faster a graph must be for large batches. The rows that are drawn to verify lie further apart than
+those of users, which costs the estimator's trees more than the graph's: what is equal here is slower there."""
+
 SHOWN: Final = 10
 """How many rows at fault an error shows."""
 
@@ -28,7 +32,7 @@ SHOWN: Final = 10
 class Compiled:
     """Asks a graph what its `method` would answer; rows that are not plain finite numbers go to the method itself.
 
-    So do batches of `bulk` rows or more, if the method was measured to be the faster one there.
+    So do batches of `bulk` rows or more, if the graph was not measured to be clearly faster there.
     """
 
     __slots__ = ("_classes", "_session", "bulk", "checked", "faster", "flat", "lowered", "method")
@@ -134,10 +138,10 @@ def _disagreement(method: Method, precision: str, wrong: list[str], checked: int
 
 
 def _crossing(method: Method, made: Compiled, table: np.ndarray) -> int | None:
-    """Give the least of `BATCHES` from which on the estimator itself is faster, or None."""
+    """Give the least of `BATCHES` from which on the graph is not clearly faster than the estimator itself, or None."""
     found = None
     for size in reversed(BATCHES):
-        if _time(method, table, size) > 0.9 * _time(made, table, size):
+        if _time(method, table, size) > CLEARLY * _time(made, table, size):
             break
         found = size
     return found
