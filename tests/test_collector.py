@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from stretto import asgi
-from stretto._collector import settle, settled, uncollected
+from stretto._collector import freeze, frozen, paused
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def as_it_was() -> Iterator[None]:
 def test_it_rests_during_a_block_even_one_that_fails(enabled: bool) -> None:
     (gc.enable if enabled else gc.disable)()
     seen: list[bool] = []
-    with suppress(ZeroDivisionError), uncollected():
+    with suppress(ZeroDivisionError), paused():
         seen.append(gc.isenabled())
         _ = 1 / 0
     assert seen == [False]
@@ -33,20 +33,20 @@ def test_it_rests_during_a_block_even_one_that_fails(enabled: bool) -> None:
 
 
 def test_what_is_there_is_left_alone_for_the_length_of_a_block() -> None:
-    with settled():
+    with frozen():
         assert gc.get_freeze_count()
     assert not gc.get_freeze_count()
 
 
 def test_who_froze_it_before_keeps_the_say() -> None:
-    assert settle()
-    with settled():
+    assert freeze()
+    with frozen():
         pass
     assert gc.get_freeze_count()
-    assert not settle()
+    assert not freeze()
 
 
-async def test_the_http_interface_settles_while_it_serves() -> None:
+async def test_the_http_interface_is_frozen_while_it_serves() -> None:
     async def receive() -> dict[str, str]:
         return {"type": "lifespan.startup" if not sent else "lifespan.shutdown"}
 

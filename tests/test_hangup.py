@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stretto.errors import Overloaded
-from stretto.server.hangup import PATIENCE, Vigil
+from stretto.server.hangup import PATIENCE, DisconnectWatcher
 from stretto.server.messages import GoneError
 
 
@@ -26,9 +26,9 @@ class Line:
 
 
 async def test_work_is_stopped_when_its_client_hangs_up_and_other_work_is_not() -> None:
-    vigil, gone, there = Vigil(), Line(), Line()
+    watcher, gone, there = DisconnectWatcher(), Line(), Line()
     work = [
-        asyncio.create_task(vigil.over(asyncio.sleep(2.5 * PATIENCE, "done"), each.receive)) for each in (gone, there)
+        asyncio.create_task(watcher.run(asyncio.sleep(2.5 * PATIENCE, "done"), each.receive)) for each in (gone, there)
     ]
     gone.hung_up.set()
     with pytest.raises(GoneError):
@@ -38,29 +38,29 @@ async def test_work_is_stopped_when_its_client_hangs_up_and_other_work_is_not() 
 
 
 async def test_short_work_is_not_watched_however_much_of_it_there_is() -> None:
-    vigil, line = Vigil(), Line()
+    watcher, line = DisconnectWatcher(), Line()
     loop = asyncio.get_running_loop()
     end = loop.time() + 3 * PATIENCE
     while loop.time() < end:
-        assert await vigil.over(asyncio.sleep(0.01, "done"), line.receive) == "done"
+        assert await watcher.run(asyncio.sleep(0.01, "done"), line.receive) == "done"
     assert not line.watched
 
 
 async def test_it_begins_anew_after_a_rest() -> None:
-    vigil = Vigil()
+    watcher = DisconnectWatcher()
     for _ in range(2):
         line = Line()
-        assert await vigil.over(asyncio.sleep(0, "done"), line.receive) == "done"
+        assert await watcher.run(asyncio.sleep(0, "done"), line.receive) == "done"
         await asyncio.sleep(2.5 * PATIENCE)
-        work = asyncio.create_task(vigil.over(asyncio.sleep(60), line.receive))
+        work = asyncio.create_task(watcher.run(asyncio.sleep(60), line.receive))
         line.hung_up.set()
         with pytest.raises(GoneError):
             await work
 
 
 async def test_who_cancels_the_request_or_the_work_is_told_apart() -> None:
-    vigil, line = Vigil(), Line()
-    request = asyncio.create_task(vigil.over(asyncio.sleep(60), line.receive))
+    watcher, line = DisconnectWatcher(), Line()
+    request = asyncio.create_task(watcher.run(asyncio.sleep(60), line.receive))
     await asyncio.sleep(0)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -68,4 +68,4 @@ async def test_who_cancels_the_request_or_the_work_is_told_apart() -> None:
     work = asyncio.ensure_future(asyncio.sleep(60))
     asyncio.get_running_loop().call_soon(work.cancel)
     with pytest.raises(Overloaded, match="shutting down"):
-        await vigil.over(work, line.receive)
+        await watcher.run(work, line.receive)

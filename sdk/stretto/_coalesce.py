@@ -69,7 +69,7 @@ class Coalescer(Generic[Item, Result]):
         self._queued += weight
         if self._free and not self._due:
             self._due = True
-            loop.call_soon(self._flush)
+            loop.call_soon(self._flush)  # as `_soon` does, on the hot path
         return future
 
     def _soon(self) -> None:

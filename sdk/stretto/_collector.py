@@ -12,8 +12,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Generator[None]:
-    """Let the collector rest during the block, which should be short and make little garbage."""
+def paused() -> Generator[None]:
+    """Pause the collector during the block, which should be short and make little garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -23,7 +23,7 @@ def uncollected() -> Generator[None]:
             gc.enable()
 
 
-def settle() -> bool:
+def freeze() -> bool:
     """Have the collector leave alone what is there from now on, and say so; not where somebody else has seen to that.
 
     To be called by what serves, once models are loaded. See ``gc.freeze`` in Python's documentation.
@@ -36,9 +36,9 @@ def settle() -> bool:
 
 
 @contextmanager
-def settled() -> Generator[None]:
+def frozen() -> Generator[None]:
     """Have the collector leave alone what is there for the length of the block."""
-    ours = settle()
+    ours = freeze()
     try:
         yield
     finally:

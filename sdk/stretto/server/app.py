@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stretto._collector import settled
+from stretto._collector import frozen
 from stretto.errors import NotFound, Unauthorized
-from stretto.server.hangup import Vigil
+from stretto.server.hangup import DisconnectWatcher
 from stretto.server.messages import GoneError, read
 from stretto.server.problem import refusal
 from stretto.server.routes import Handler, Routes
@@ -50,10 +50,11 @@ class _App:
         self, routes: Routes, source: _Source, tokens: list[bytes], max_bytes: int, timeout: float | None
     ) -> None:
         self._tokens = tokens
-        self._predict = _Endpoint(routes.predict, max_bytes, timeout)
+        watcher = DisconnectWatcher()
+        self._predict = _Endpoint(routes.predict, watcher, max_bytes, timeout)
         self._router = Router(
             [
-                Route(path, _Endpoint(handler, max_bytes, timeout), methods=methods)
+                Route(path, _Endpoint(handler, watcher, max_bytes, timeout), methods=methods)
                 for path, (methods, handler) in routes.table().items()
             ],
             redirect_slashes=False,
@@ -99,17 +100,17 @@ class _App:
 class _Endpoint:
     """A handler as an ASGI application."""
 
-    __slots__ = ("_handler", "_max_bytes", "_timeout", "_vigil")
+    __slots__ = ("_handler", "_max_bytes", "_timeout", "_watcher")
 
-    def __init__(self, handler: Handler, max_bytes: int, timeout: float | None) -> None:
-        self._vigil = Vigil()
+    def __init__(self, handler: Handler, watcher: DisconnectWatcher, max_bytes: int, timeout: float | None) -> None:
         self._handler = handler
+        self._watcher = watcher
         self._max_bytes = max_bytes
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = await read(scope, receive, self._max_bytes, self._timeout)
-        reply = await self._vigil.over(self._handler(request), receive)
+        reply = await self._watcher.run(self._handler(request), receive)
         await reply.send(send)
 
 
@@ -144,7 +145,7 @@ class _Source:
     @asynccontextmanager
     async def lifespan(self, _: object) -> AsyncGenerator[None]:
         transport = self()
-        with settled():
+        with frozen():
             yield
         if transport is not self._given:
             self._made = None

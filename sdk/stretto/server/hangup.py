@@ -17,7 +17,7 @@ PATIENCE = 0.25
 A server that is asked more than it can answer must not have that to do beside."""
 
 
-class Vigil:
+class DisconnectWatcher:
     """Stops the work of requests whose clients hang up.
 
     One timer looks after all of them: those that were there at its last turn are watched from the next.
@@ -28,7 +28,7 @@ class Vigil:
         self._young: set[_Watch] = set()
         self._old: set[_Watch] = set()
 
-    async def over(self, work: Awaitable[Result], receive: Receive) -> Result:
+    async def run(self, work: Awaitable[Result], receive: Receive) -> Result:
         """Give the result of `work`, which is cancelled if the client hangs up while it takes longer than `PATIENCE`.
 
         Raises:
