@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -339,14 +338,6 @@ class TestTime:
             with pytest.raises(asyncio.CancelledError):
                 await asked
             assert await _within(20, (tmp_path / "cancelled").exists)
-
-    @pytest.mark.parametrize("way", ["local", "hosted"])
-    async def test_replicas_are_frozen_once_models_are_loaded(self, way):
-        def is_frozen(_: Any) -> bool:
-            return gc.get_freeze_count() > 0
-
-        async with deploy(hosted(is_frozen) if way == "hosted" else Pipeline(is_frozen), name="frozen") as client:
-            assert await client.predict(1)
 
     async def test_a_slow_row_does_not_hold_up_one_that_came_with_it(self):
         async def wait_for(x: float) -> float:

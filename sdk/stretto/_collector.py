@@ -23,22 +23,17 @@ def paused() -> Generator[None]:
             gc.enable()
 
 
-def freeze() -> bool:
-    """Have the collector leave alone what is there from now on, and say so; not where somebody else has seen to that.
-
-    To be called by what serves, once models are loaded. See ``gc.freeze`` in Python's documentation.
-    """
-    if gc.get_freeze_count():
-        return False
-    gc.collect()
-    gc.freeze()
-    return True
-
-
 @contextmanager
 def frozen() -> Generator[None]:
-    """Have the collector leave alone what is there for the length of the block."""
-    ours = freeze()
+    """Have the collector leave alone what is there for the length of the block; not where somebody else saw to that.
+
+    For what serves, once models are loaded. Ray Serve does it in its replicas. See ``gc.freeze`` in Python's
+    documentation.
+    """
+    ours = not gc.get_freeze_count()
+    if ours:
+        gc.collect()
+        gc.freeze()
     try:
         yield
     finally:

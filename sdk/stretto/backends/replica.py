@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from stretto._collector import freeze
 from stretto._column import Column
 from stretto._compile.fuse import fuse
 from stretto._evaluate import evaluate
@@ -46,7 +45,6 @@ class Host:
         self._plan: Plan = fuse(unpacked(plan))
         self._name = name
         self._backend = InlineBackend()
-        _loaded()
 
     async def run(self, column: Column, traced: bool, careful: bool, budget: float | None) -> tuple[Column, list[Span]]:
         """Give the outcomes of the rows, with the spans of the work if it is traced.
@@ -88,7 +86,6 @@ class Ingress:
         self._address = address
         self._direct: Direct | None = None
         self._even = _is_even(self._transport.plan) and None not in lanes.values()
-        _loaded()
 
     def __serve_build_asgi_app__(self) -> Any:
         """Give the HTTP interface; Serve asks for it once the constructor is done."""
@@ -184,15 +181,6 @@ def _world_size() -> int:
         return max(1, serve.get_replica_context().world_size)
     except serve_errors.RayServeException:
         return 1
-
-
-def _loaded() -> None:
-    """Freeze what a replica has loaded; in Serve's local testing mode the process is the user's."""
-    try:
-        serve.get_replica_context()
-    except serve_errors.RayServeException:
-        return
-    freeze()
 
 
 def _place() -> str:
