@@ -37,7 +37,7 @@ def test_a_report_prints(report: Report) -> None:
     assert report.table().row_count == len(report.compared)
     head, rule, *lines = [line for line in report.markdown().splitlines() if line.startswith("|")]
     assert len(lines) == len(report.compared)
-    assert {line.count("|") for line in (head, rule, *lines)} == {9}
+    assert {line.count("|") for line in (head, rule, *lines)} == {8}
 
 
 def test_goals_are_about_medians_of_ratios_round_by_round() -> None:

@@ -52,12 +52,14 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """Give the same table for a page, with what it was measured on."""
-        heads = ["", "what", "callers", "Stretto", "beside", "", "ratio, or the figure [min to max]", "goal"]
+        """Give the same table for a page, where the last columns may not be seen, with what it was measured on."""
+        heads = ["", "what", "callers", "ratio, or figure", "goal", "Stretto", "beside"]
         lines = [heads, ["---"] * len(heads)]
         for each in self._sorted():
-            *cells, ratio, goal, mark = (Text.from_markup(cell).plain for cell in _cells(each))
-            lines.append([*cells, ratio.replace("..", " to "), f"{goal}, {mark}" if goal else ""])
+            cells = [Text.from_markup(cell).plain for cell in _cells(each)]
+            row, what, callers, ours, baseline, theirs, ratio, goal, mark = cells
+            result = [ratio.replace("..", " to "), f"{goal}, {mark}" if goal else ""]
+            lines.append([row, what, callers, *result, ours, f"{baseline} {theirs}".strip()])
         about = f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and ratios round by round. Machine: "
         about += ", ".join(f"{name} {value}" for name, value in self.machine.items())
         return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", about])
