@@ -10,9 +10,9 @@ import httpx
 import numpy as np
 
 from stretto import Client, Metadata, Pipeline, Trace
-from stretto._wire import from_problem
 from stretto.server import asgi
 from stretto.transports.base import Transport
+from stretto.wire import from_problem
 
 
 class AsgiTransport(Transport):

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from stretto import Client, Pipeline, deploy
-from stretto.testing import serving
+from stretto.testing.http_server import serving
 from tests.asgi import AsgiTransport
 
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50)

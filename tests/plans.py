@@ -30,8 +30,8 @@ from stretto import (
     composer,
     step,
 )
-from stretto._ir import Stage
 from stretto.errors import BadRows, InputError, StrettoError
+from stretto.plan.steps import Stage
 from stretto_composers import (
     average,
     cache,
@@ -409,7 +409,7 @@ def assert_legal(plan: Plan) -> None:
             match node:
                 case Call(step=Stage() as stage):
                     assert len(stage.plan.inputs) == len(node.inputs), "a stage gets what it takes"
-                    assert stage.host or not stage.plan.waits, f"stage {stage.name} holds something that waits"
+                    assert stage.deployment or not stage.plan.waits, f"stage {stage.name} holds something that waits"
                     left.append(stage.plan)
                 case Pack(names=names):
                     assert len(names) == len(set(names)) == len(node.inputs), "each name of a pack has its value"

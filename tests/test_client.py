@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from stretto import Client, Pipeline, Trace, parallel, step
-from stretto._connect import connect
-from stretto.backends.inline import InlineBackend
+from stretto.engine.inline import InlineBackend
 from stretto.errors import DeadlineExceeded, InputError, NotFound, Overloaded, PipelineError, StepError
+from stretto.transports.connect import connect
 from stretto.transports.local import LocalTransport
 from tests.plans import beside
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.test_estimators import IMPOSSIBLE, MANY_A_ROW
+from tests.models.test_estimator import IMPOSSIBLE, MANY_A_ROW
 
 PAGE = Path(__file__).parent.parent / "docs" / "models.md"
 

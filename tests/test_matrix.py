@@ -8,7 +8,7 @@ import pytest
 
 from stretto import Client
 from stretto.errors import DeadlineExceeded, NotFound, StrettoError
-from stretto.testing import oracle_outcome, same
+from stretto.testing.oracle import oracle_outcome, same
 from tests.cases import CASES, TROUBLES, Case, troubles
 from tests.conftest import LOCAL_WAYS, RAY_WAYS, Connect
 

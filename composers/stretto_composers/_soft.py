@@ -176,7 +176,7 @@ def _checked(table: np.ndarray) -> np.ndarray:
 
 def _largest_two(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Give the largest and the second number of each row."""
-    # Column by column: numpy takes its time over short rows.
+    # Batch by column: numpy takes its time over short rows.
     most, second = table[:, 0], np.full(len(table), -np.inf)
     for column in table.T[1:]:
         second = np.maximum(second, np.minimum(most, column))

@@ -5,40 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stretto import errors
-from stretto._compile import Explanation, Profile
-from stretto._from_sklearn import from_sklearn
-from stretto._ir import (
-    UNDECIDED,
-    Around,
-    Aside,
-    Body,
-    Call,
-    Choose,
-    Each,
-    Input,
-    Instead,
-    Join,
-    Node,
-    Pack,
-    Plan,
-    Policy,
-    Recover,
-    Step,
-    Until,
-    Within,
-)
-from stretto._models import Answers, SavedModel, answering, answers_of, load_model, rows_read, save_model
-from stretto._pipeline import Part, Pipeline, composer, model, parallel, step
-from stretto._profile import profile
-from stretto._scope import Span
 from stretto.client import Client, Submission
-from stretto.transports.base import Metadata, Trace
+from stretto.compiler import Explanation, Profile
+from stretto.composer import composer
+from stretto.engine.context import Span
+from stretto.engine.results import Metadata, Trace
+from stretto.models import Answers, SavedModel, answering, answers_of, load_model, rows_read, save_model
+from stretto.observe.profile import profile
+from stretto.pipeline import Part, Pipeline, model, parallel, step
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Within
+from stretto.plan.plan import Plan
+from stretto.plan.protocols import UNDECIDED, Body, Policy, Until
+from stretto.plan.steps import Step
+from stretto.sklearn.from_sklearn import from_sklearn
 
 if TYPE_CHECKING:
-    from stretto._as_estimator import as_estimator
-    from stretto._deploy import application, deploy
-    from stretto._ray import local_ray
+    from stretto.serve.deploy import application, deploy
+    from stretto.serve.ray import local_ray
     from stretto.server import asgi
+    from stretto.sklearn.as_estimator import as_estimator
 
 __all__ = [
     "UNDECIDED",
@@ -90,11 +75,11 @@ __all__ = [
 ]
 
 _LATER = {
-    "application": "_deploy",
-    "as_estimator": "_as_estimator",
+    "application": "serve.application",
+    "as_estimator": "sklearn.as_estimator",
     "asgi": "server",
-    "deploy": "_deploy",
-    "local_ray": "_ray",
+    "deploy": "serve.deploy",
+    "local_ray": "serve.ray",
 }
 """Names whose modules import ray, scikit-learn or starlette: they are loaded when they are first asked for."""
 

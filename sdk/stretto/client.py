@@ -8,11 +8,12 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 
 import numpy as np
 
-from stretto._connect import connect
-from stretto._frames import Frame, as_row, as_rows, is_plain
-from stretto._pipeline import Estimator, Pipeline
+from stretto.batch.frames import Frame, as_row, as_rows, is_plain
+from stretto.engine.results import Metadata, Trace
 from stretto.errors import InputError, PipelineError, StrettoError
-from stretto.transports.base import Metadata, Trace, Transport
+from stretto.pipeline import Estimator, Pipeline
+from stretto.transports.base import Transport
+from stretto.transports.connect import connect
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)

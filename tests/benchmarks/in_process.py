@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 
 from stretto import Client
-from stretto._demo.by_hand import for_asyncio
+from stretto._demo.baseline import for_asyncio
 from tests.benchmarks.compared import OURS
 from tests.benchmarks.load import Program, in_loop
 from tests.benchmarks.programs.bound import bound

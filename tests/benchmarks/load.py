@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stretto._measure import measure
+from stretto._demo.measure import measure
 from tests.benchmarks.programs.iris import ROW
 from tests.benchmarks.rounds import Contender, Figures
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from stretto import Client
-from stretto._demo.by_hand import for_serve
+from stretto._demo.baseline import for_serve
 from tests.benchmarks.compared import OURS
 from tests.benchmarks.load import Program, by_wrk, in_loop
 from tests.benchmarks.programs.ensemble import ensemble

@@ -8,7 +8,7 @@ from stretto_veto import veto
 
 from stretto import Client, Pipeline
 from stretto.errors import PipelineError
-from stretto.testing import check_composer
+from stretto.testing.check import check_composer
 
 
 def invert(x: float) -> float:

@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from stretto._connect import connect
 from stretto.server.app import MAX_BYTES, MAX_ROWS, make_app
 from stretto.transports.base import Transport
+from stretto.transports.connect import connect
 
 
 def asgi(

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stretto._collector import frozen
+from stretto.engine.gc import frozen
 from stretto.errors import NotFound, Unauthorized
-from stretto.server.hangup import DisconnectWatcher
+from stretto.server.disconnect import DisconnectWatcher
 from stretto.server.messages import GoneError, read
 from stretto.server.problem import refusal
 from stretto.server.routes import Handler, Routes

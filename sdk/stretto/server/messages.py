@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from stretto._scope import late
-from stretto._wire import JSON, MSGPACK, decode_json, decode_msgpack, encode_json, encode_msgpack
+from stretto.engine.context import late
 from stretto.errors import InputError, TooLarge
+from stretto.wire import JSON, MSGPACK, decode_json, decode_msgpack, encode_json, encode_msgpack
 
 _MSGPACK = MSGPACK.encode()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from stretto._wire import PROBLEM
-from stretto.transports.base import Metadata
+from stretto.engine.results import Metadata
+from stretto.wire import PROBLEM
 
 _PROBLEM = {
     "type": "object",

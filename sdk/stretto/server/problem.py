@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 
-from stretto._wire import PROBLEM, encode_json, problem
 from stretto.errors import Overloaded, StrettoError, Unauthorized
 from stretto.server.messages import Reply
+from stretto.wire import PROBLEM, encode_json, problem
 
 _log = logging.getLogger("stretto.server")
 

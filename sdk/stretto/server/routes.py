@@ -10,11 +10,11 @@ from urllib.parse import parse_qs
 import msgspec
 import numpy as np
 
-from stretto._wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_json, problem
 from stretto.errors import InputError, StrettoError, TooLarge
 from stretto.server.messages import Reply, Request
 from stretto.server.openapi import describe
 from stretto.transports.base import Transport
+from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_json, problem
 
 Handler = Callable[[Request], Awaitable[Reply]]
 

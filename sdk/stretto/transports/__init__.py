@@ -1,1 +1,1 @@
-"""How a client reaches a plan."""
+"""How a client reaches a pipeline."""

@@ -3,40 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from stretto._scope import Span
-
-
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """One request looked at from inside: its answer, or the error it ended in, and the spans of its steps."""
-
-    answer: Any
-    error: Exception | None
-    spans: tuple[Span, ...]
-
-    @property
-    def handle_calls(self) -> int:
-        """How many calls of Serve deployments the request cost inside Serve."""
-        return sum(span.kind == "handle" for span in self.spans)
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What a pipeline says of itself: its name, its text form, its steps and the features its input must have.
-
-    `features` is empty where the pipeline does not know them. `versions` are those of Stretto and of what it runs on.
-    """
-
-    name: str
-    pipeline: str
-    plan: str
-    steps: tuple[str, ...] = ()
-    features: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
+from stretto.engine.results import Metadata, Trace
 
 
 class Transport(ABC):

@@ -12,12 +12,13 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 
-from stretto._coalesce import Coalescer
-from stretto._scope import Span, late
-from stretto._wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
+from stretto.engine.batching import Coalescer
+from stretto.engine.context import Span, late
+from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, DeadlineExceeded, InputError, NotFound, StrettoError, TooLarge
-from stretto.transports._connection import Connection
-from stretto.transports.base import Metadata, Trace, Transport
+from stretto.transports.base import Transport
+from stretto.transports.http_connection import Connection
+from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
 LANES = 4
 """Requests under way at a time on behalf of `predict`: enough that a slow one does not hold up the others."""

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 
 from stretto import Client, Pipeline, model
-from stretto._models import model_step
+from stretto.models import model_step
 from tests.benchmarks.compared import LATENCY, OURS, SPEED, Compared, Line, at_least
 from tests.benchmarks.load import in_loop
 from tests.benchmarks.programs.ensemble import ensemble

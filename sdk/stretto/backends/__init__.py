@@ -1,1 +1,0 @@
-"""Where values live while a plan runs."""

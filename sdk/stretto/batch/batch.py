@@ -1,0 +1,283 @@
+"""A node's value over a batch: rows with an outcome each."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from stretto.batch.frames import Frame
+from stretto.errors import StrettoError
+from stretto.plan.steps import Reading
+
+type_of_rows = (list, np.ndarray)
+
+
+class Batch:
+    """Rows, each with a value or an error.
+
+    `values` holds the rows in one of three forms: a list; an array with a row along its first axis; or, after a
+    fan-out, a dict of columns, which become dicts of values only where a row function or the answer needs them. Where
+    rows of several forms come together it is a tuple of parts, each of one form: a vectorised function sees a row in
+    the same form alone and beside others. `errors` maps the failed rows to their errors; what `values` holds for those
+    means nothing. `request` says that the values are the caller's own, so that a bad one is the caller's mistake.
+    """
+
+    __slots__ = ("_readings", "errors", "request", "size", "values")
+
+    def __init__(
+        self,
+        values: list[Any] | np.ndarray | dict[str, Batch] | tuple[Part, ...],
+        size: int,
+        errors: Mapping[int, StrettoError] | None = None,
+        *,
+        request: bool = False,
+    ) -> None:
+        self.values = values
+        self.size = size
+        self.errors: Mapping[int, StrettoError] = errors if errors is not None else {}
+        self.request = request
+        self._readings: dict[Hashable, Any] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.values, self.size, self.errors, self.request)
+
+    @classmethod
+    def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Batch:
+        """Give the column of a list, an array or a frame of rows."""
+        if isinstance(rows, Frame):
+            members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
+            return cls(members, rows.size, request=request)
+        return cls(rows if isinstance(rows, type_of_rows) else list(rows), len(rows), request=request)
+
+    @classmethod
+    def failed(cls, errors: Iterable[StrettoError]) -> Batch:
+        """Give a column in which every row failed."""
+        errs = dict(enumerate(errors))
+        return cls([None] * len(errs), len(errs), errs)
+
+    @classmethod
+    def pack(cls, names: tuple[str, ...], columns: Sequence[Batch], size: int) -> Batch:
+        """Give the dict of columns; a row in which a member failed fails as the first of them, in order, did."""
+        errors: dict[int, StrettoError] = {}
+        for column in reversed(columns):
+            errors |= column.errors
+        return cls(dict(zip(names, columns, strict=True)), size, errors)
+
+    @classmethod
+    def of_outcomes(cls, outcomes: Sequence[Any]) -> Batch:
+        """Give the column whose rows are values or errors."""
+        errors = {i: each for i, each in enumerate(outcomes) if isinstance(each, StrettoError)}
+        return cls(outcomes if isinstance(outcomes, list) else list(outcomes), len(outcomes), errors)
+
+    @classmethod
+    def concat(cls, columns: Sequence[Batch]) -> Batch:
+        """Give the rows of several columns as one."""
+        if len(columns) == 1:
+            return columns[0]
+        starts = [0]
+        for column in columns:
+            starts.append(starts[-1] + column.size)
+        forms = {_form(column) for column in columns}
+        if len(forms) > 1 or None in forms:
+            ranges = [range(start, start + column.size) for start, column in zip(starts, columns, strict=False)]
+            return scatter(starts[-1], list(zip(ranges, columns, strict=True)), {})
+        errors = {
+            start + i: error
+            for start, column in zip(starts, columns, strict=False)
+            for i, error in column.errors.items()
+        }
+        return cls(_joined([column.values for column in columns]), starts[-1], errors, request=columns[0].request)
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Give the rows from `start` up to `stop`."""
+        values = self.values
+        if isinstance(values, tuple):
+            return self.take(range(start, stop))
+        some = {k: c.part(start, stop) for k, c in values.items()} if isinstance(values, dict) else values[start:stop]
+        errors = {i - start: error for i, error in self.errors.items() if start <= i < stop} if self.errors else {}
+        return Batch(some, stop - start, errors, request=self.request)
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Give the rows at these positions, in this order, with their errors."""
+        values: Any = self.values
+        if isinstance(values, tuple):
+            return self._take_of_parts(values, rows)
+        if isinstance(values, dict):
+            values = {key: column.take(rows) for key, column in cast("dict[str, Batch]", values).items()}
+        elif isinstance(values, np.ndarray):
+            values = values[np.asarray(rows, dtype=np.intp)]
+        else:
+            values = [values[i] for i in rows]
+        errors = {at: self.errors[i] for at, i in enumerate(rows) if i in self.errors} if self.errors else {}
+        return Batch(values, len(rows), errors, request=self.request)
+
+    def _take_of_parts(self, parts: tuple[Part, ...], rows: Sequence[int]) -> Batch:
+        home = {row: (part, at) for part, (positions, _) in enumerate(parts) for at, row in enumerate(positions)}
+        taken = [(list[int](), list[int]()) for _ in parts]
+        errors: dict[int, StrettoError] = {}
+        for new, row in enumerate(rows):
+            if row in self.errors:
+                errors[new] = self.errors[row]
+            else:
+                part, at = home[row]
+                taken[part][0].append(new)
+                taken[part][1].append(at)
+        some = [(new, column.take(at)) for (new, at), (_, column) in zip(taken, parts, strict=True) if new]
+        return scatter(len(rows), some, errors)
+
+    def parts(self) -> Sequence[Part]:
+        """Give the rows by their form: positions, and a column of those rows which has one form throughout."""
+        values = self.values
+        if isinstance(values, tuple):
+            return values
+        if isinstance(values, dict) and _form(self) is None:
+            forms: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+            members = [column.parts() for column in values.values()]
+            home = [{row: i for i, (rows, _) in enumerate(parts) for row in rows} for parts in members]
+            for row in self.fine():
+                forms[tuple(each.get(row, 0) for each in home)].append(row)
+            return [(rows, self.take(rows)) for rows in forms.values()]
+        return [(range(self.size), self)]
+
+    def own(self, row: int) -> bool:
+        """Say whether the row's value is the caller's own."""
+        if isinstance(self.values, tuple):
+            return any(column.request for rows, column in self.values if row in rows)
+        return self.request
+
+    def fine(self) -> Sequence[int]:
+        """Give the positions of the rows that have not failed."""
+        return [i for i in range(self.size) if i not in self.errors] if self.errors else range(self.size)
+
+    def rows(self) -> list[Any]:
+        """Give the rows' values as Python objects, None for those that failed."""
+        values = self.values
+        if isinstance(values, list):
+            return values
+        if isinstance(values, np.ndarray):
+            return values.tolist() if values.ndim == 1 else list(values)
+        if isinstance(values, tuple):
+            rows = [None] * self.size
+            for positions, column in values:
+                for at, value in zip(positions, column.rows(), strict=True):
+                    rows[at] = value
+            return rows
+        if not values:
+            return [{} for _ in range(self.size)]
+        names = list(values)
+        members = [column.rows() for column in values.values()]
+        match names:
+            case [a]:
+                return [{a: x} for x in members[0]]
+            case [a, b]:
+                return [{a: x, b: y} for x, y in zip(*members, strict=True)]
+            case _:
+                return [dict(zip(names, row, strict=True)) for row in zip(*members, strict=True)]
+
+    def data(self) -> Any:
+        """Give what a vectorised function takes: a list, an array, or a dict of these. The column has one form."""
+        values = self.values
+        assert not isinstance(values, tuple)
+        return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
+
+    def read(self, reading: Reading) -> Any:
+        """Give what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
+        if reading.key not in self._readings:
+            self._readings[reading.key] = reading.given(self.data())
+        return self._readings[reading.key]
+
+    def outcomes(self) -> list[Any]:
+        """Give each row's value, or its error."""
+        rows = self.rows()
+        if not self.errors:
+            return rows
+        rows = list(rows)
+        for i, error in self.errors.items():
+            rows[i] = error
+        return rows
+
+    def with_errors(self, errors: Mapping[int, StrettoError]) -> Batch:
+        """Give the same values with other errors."""
+        return Batch(self.values, self.size, errors, request=self.request)
+
+
+def _restored(values: Any, size: int, errors: Mapping[int, StrettoError], request: bool) -> Batch:
+    return Batch(values, size, errors, request=request)
+
+
+Part: TypeAlias = tuple[Sequence[int], Batch]
+"""The positions of some rows, and the column of those."""
+
+
+def scatter(size: int, parts: Sequence[Part], errors: Mapping[int, StrettoError]) -> Batch:
+    """Put columns together whose rows belong at the given positions; the other rows have failed with `errors`."""
+    if len(parts) == 1 and not errors and len(parts[0][0]) == size:
+        return parts[0][1]
+    errors = dict(errors)
+    forms: defaultdict[Hashable, list[Part]] = defaultdict(list)
+    for positions, column in parts:
+        for i, error in column.errors.items():
+            errors[positions[i]] = error
+        # What stands in the place of failed rows has no say in the form of the others.
+        if len(column.errors) < column.size:
+            for rows, each in column.parts():
+                forms[_form(each)].append(([positions[i] for i in rows], each))
+    same = [(form, [at for rows, _ in some for at in rows], [each for _, each in some]) for form, some in forms.items()]
+    match same:
+        case []:
+            return Batch([None] * size, size, errors)
+        case [(_, positions, columns)]:
+            values = _spread(size, positions, [each.values for each in columns])
+            return Batch(values, size, errors, request=columns[0].request)
+        case _:
+            values = tuple((positions, Batch.concat(columns)) for _, positions, columns in same)
+            return Batch(values, size, errors)
+
+
+def _form(column: Batch) -> Hashable:
+    """Give what two columns have in common whose rows can stand in one; None for a column of several forms."""
+    values = column.values
+    if isinstance(values, list):
+        return column.request
+    if isinstance(values, np.ndarray):
+        # The width of strings comes from the longest one at hand.
+        kind = values.dtype.kind if values.dtype.kind in "SU" else values.dtype
+        return column.request, kind, values.shape[1:]
+    if isinstance(values, dict):
+        members = tuple((key, _form(each)) for key, each in values.items())
+        return None if any(form is None for _, form in members) else (column.request, members)
+    return None
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """Put values of one form one after the other."""
+    first = values[0]
+    if isinstance(first, dict):
+        return {key: Batch.concat([each[key] for each in values]) for key in cast("dict[str, Batch]", first)}
+    if isinstance(first, np.ndarray):
+        return np.concatenate(values)
+    return [row for each in values for row in each]
+
+
+def _spread(size: int, positions: list[int], values: Sequence[Any]) -> Any:
+    """Put values of one form at these positions among so many rows."""
+    first = values[0]
+    if isinstance(first, dict):
+        keys = cast("dict[str, Batch]", first)
+        return {key: _spread_column(size, positions, [each[key] for each in values]) for key in keys}
+    joined = values[0] if len(values) == 1 else _joined(values)
+    if isinstance(joined, np.ndarray):
+        spread: Any = np.zeros((size, *joined.shape[1:]), dtype=joined.dtype)
+        spread[positions] = joined
+        return spread
+    spread = [None] * size
+    for at, value in zip(positions, joined, strict=True):
+        spread[at] = value
+    return spread
+
+
+def _spread_column(size: int, positions: list[int], columns: Sequence[Batch]) -> Batch:
+    return Batch(_spread(size, positions, [each.values for each in columns]), size)

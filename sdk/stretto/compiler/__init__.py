@@ -1,0 +1,25 @@
+"""The compiler: check, share, defer, place and fuse, each a function from plan to plan that keeps its meaning."""
+
+from stretto.compiler.check import check
+from stretto.compiler.compile import PipelinePlan, compile_plan
+from stretto.compiler.defer import defer
+from stretto.compiler.explain import Explanation, explain
+from stretto.compiler.fuse import fuse
+from stretto.compiler.optimize import optimize
+from stretto.compiler.place import Placement, Profile, place
+from stretto.compiler.share import share
+
+__all__ = [
+    "Explanation",
+    "PipelinePlan",
+    "Placement",
+    "Profile",
+    "check",
+    "compile_plan",
+    "defer",
+    "explain",
+    "fuse",
+    "optimize",
+    "place",
+    "share",
+]

@@ -1,0 +1,88 @@
+"""Refuse before anything runs what can't give a right answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from stretto.errors import PipelineError
+from stretto.models import accepting, check_after_fan_out, check_after_model
+from stretto.plan.nodes import Call, Input, Node, Pack
+from stretto.plan.plan import Plan
+from stretto.plan.steps import Step
+
+DEPTH = 100
+"""How deep composers may nest that hold plans of their own: past it Python's stack ends, in pickle's C code first."""
+
+
+def check(plan: Plan) -> Plan:
+    """Give the plan with its models told which features of the request are other models', or refuse it.
+
+    Raises:
+        PipelineError: two different steps have one name, a model can't take what stands before it, or composers are
+            nested too deep.
+    """
+    _check_depth(plan)
+    named: dict[str, Step] = {}
+    for step in plan.steps():
+        other = named.setdefault(step.name, step) if step.named else step
+        if other is not step and (step.key is None or other.key != step.key):
+            raise PipelineError(f"two steps are named {step.name!r}: give each a name of its own, with name=")
+    for node in plan.walk():
+        _check_fit(node)
+    return _sharing_features(plan)
+
+
+def _check_fit(node: Node) -> None:
+    match node:
+        case Call(step=Step() as step, inputs=(Pack(names=names),)):
+            check_after_fan_out(step, names)
+        case Call(step=Step() as step, inputs=(Call(step=Step() as before),)):
+            check_after_model(step, before)
+        case _:
+            pass
+
+
+def _check_depth(plan: Plan) -> None:
+    level = [plan]
+    for _ in range(DEPTH + 1):
+        level = list(dict.fromkeys(sub for each in level for node in each.order for sub in node.plans))
+        if not level:
+            return
+    raise PipelineError(f"composers are nested more than {DEPTH} deep in each other: chain them with >>")
+
+
+def _sharing_features(plan: Plan) -> Plan:
+    # A model refuses a feature it does not know, unless another part of the plan reads it from the same request.
+    fed = _fed_by_request(plan)
+    steps = [node.step for node in fed if isinstance(node, Call) and isinstance(node.step, Step)]
+    if len({id(step) for step in steps}) < 2:
+        return plan
+    features = [step.features for step in steps]
+    known = (
+        None if any(each is None for each in features) else frozenset(name for each in features for name in each or ())
+    )
+
+    def rule(node: Node) -> Node:
+        if isinstance(node, Call) and isinstance(node.step, Step) and node.step in targets:
+            return replace(node, step=targets[node.step])
+        return node
+
+    targets = {step: accepting(step, known) for step, own in zip(steps, features, strict=True) if own is not None}
+    return plan.rewrite(rule)
+
+
+def _fed_by_request(plan: Plan) -> list[Node]:
+    """Give the nodes, of sub-plans too, that are given the request's own value."""
+    fed: list[Node] = []
+    left = [plan]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        for node in each.order:
+            if node.inputs and isinstance(node.inputs[0], Input):
+                fed.append(node)
+                left.extend(node.plans)
+    return fed

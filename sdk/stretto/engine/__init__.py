@@ -1,0 +1,1 @@
+"""What a plan means, and how it runs in one process."""

@@ -1,0 +1,38 @@
+"""The seam between the evaluator and the place where a step's values live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stretto.batch.batch import Batch
+from stretto.engine.context import Context
+from stretto.errors import StepError
+from stretto.plan.steps import Stage, Step
+
+
+class Backend(ABC):
+    """Runs the calls of a plan. The evaluator gives every other node its meaning."""
+
+    @abstractmethod
+    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
+        """Apply a step to its column, or a stage to its inputs' columns, keeping `context.deadline`.
+
+        A `Step` gets one column without failed rows; a `Stage` gets its inputs as they are. Errors are outcomes of
+        rows, never raised.
+        """
+
+    @abstractmethod
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Start work that nobody waits for, unless there is too much of it already; say whether it is started."""
+
+    async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
+        """Let go of threads, tasks and connections."""
+
+
+def step_error(path: str, error: Exception) -> StepError:
+    """Give the failure of a step, caused by what it raised."""
+    failure = StepError(path, type(error).__name__, str(error))
+    failure.__cause__ = error
+    return failure

@@ -1,0 +1,91 @@
+"""What travels with a request while its plan is evaluated."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stretto.errors import DeadlineExceeded
+
+CLOCK: Final[ContextVar[Callable[[], float]]] = ContextVar("stretto_clock", default=time.monotonic)
+"""What deadlines are read from, in seconds. Not the event loop's own time: uvloop's stands still while a step holds the
+loop, and a thread has none. Threads that work for a request are given its context, and with it a test's clock."""
+
+
+def now() -> float:
+    """Give the time that deadlines are measured in."""
+    return CLOCK.get()()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of work in one request: which step, where, when and over how many rows.
+
+    `start` and `end` are seconds since the epoch, so that spans of different processes on one machine compare.
+    `kind` is ``"step"``, ``"stage"``, ``"handle"`` (a call of a Serve deployment) or ``"case"`` (a choice, named by the
+    composer and the case the row took: ``split/candidate``); `place` names the process.
+    """
+
+    name: str
+    kind: str
+    start: float
+    end: float
+    rows: int = 1
+    place: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The deadline of the rows at hand, on the clock of `now`, and the spans of a traced request.
+
+    `spans` is None where nobody asked for a trace.
+    """
+
+    deadline: float | None = None
+    spans: list[Span] | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """The seconds left, not below zero, or None where there is no deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - now())
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and now() >= self.deadline
+
+    def within(self, seconds: float) -> Context:
+        """Give the context of a part that has at most `seconds`."""
+        deadline = now() + seconds
+        return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
+
+    @contextmanager
+    def span(self, name: str, kind: str, rows: int, place: str = "") -> Generator[None]:
+        """Note the time from here to the end of the block, if this is a traced request."""
+        if self.spans is None:
+            yield
+            return
+        start = time.time()
+        try:
+            yield
+        finally:
+            self.spans.append(Span(name, kind, start, time.time(), rows, place))
+
+    @staticmethod
+    def starting(timeout: float | None) -> Context:
+        """Give the context of a request that has `timeout` seconds."""
+        return Context() if timeout is None else Context(deadline=now() + timeout)
+
+
+def late(what: str) -> DeadlineExceeded:
+    """Give the error for `what` was not done in time."""
+    return DeadlineExceeded(f"the time given was used up {what}; allow more with timeout=")

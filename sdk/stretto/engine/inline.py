@@ -1,0 +1,73 @@
+"""Everything in this process: stages in lanes, waiting steps as tasks, blocking ones in threads."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from stretto.batch.batch import Batch
+from stretto.engine.apply import apply
+from stretto.engine.backend import Backend
+from stretto.engine.context import Context
+from stretto.engine.evaluate import evaluate
+from stretto.engine.stage_queue import StageQueue
+from stretto.engine.threads import Threads
+from stretto.plan.steps import Stage, Step
+
+THREADS = 40
+"""How many threads a pipeline has in this process, as many as AnyIO's own default."""
+
+
+class InlineBackend(Backend):
+    """Runs every call of a plan in this process and its event loop.
+
+    `max_batch` bounds the rows a stage takes in one go, `max_queued` those that wait in front of it, and `lanes` how
+    many batches of it run side by side in threads.
+    """
+
+    def __init__(self, *, max_batch: int = 512, max_queued: int = 10_000, lanes: int | None = None) -> None:
+        self._max_batch = max_batch
+        self._max_queued = max_queued
+        self._lanes = lanes or os.cpu_count() or 1
+        self._by_stage: dict[Stage, StageQueue] = {}
+        self._threads = Threads(THREADS)
+        self._asides: set[asyncio.Task[object]] = set()
+
+    def lane(self, stage: Stage) -> StageQueue:
+        """Give the lane of a stage, which all requests share."""
+        lane = self._by_stage.get(stage)
+        if lane is None:
+            lane = self._by_stage[stage] = StageQueue(
+                stage, self._threads, max_batch=self._max_batch, max_queued=self._max_queued, lanes=self._lanes
+            )
+        return lane
+
+    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
+        """Apply a step here, or queue a stage's rows in front of its lane."""
+        if isinstance(step, Step):
+            return await apply(step, columns[0], context, self._threads)
+        if step.plan.waits:
+            # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
+            return await evaluate(step.plan, columns, self, context)
+        return await self.lane(step).run(columns, context)
+
+    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Start work that nobody waits for; under load it is the first to go."""
+        if len(self._asides) >= THREADS:
+            return False
+        task = asyncio.get_running_loop().create_task(work())
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+        return True
+
+    async def aclose(self) -> None:
+        """Cancel what runs and withdraw what waits."""
+        here = [task for task in self._asides if task.get_loop() is asyncio.get_running_loop()]
+        for task in here:
+            task.cancel()
+        await asyncio.gather(*here, return_exceptions=True)
+        for lane in self._by_stage.values():
+            await lane.aclose()
+        self._threads.close()

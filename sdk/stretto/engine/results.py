@@ -1,0 +1,38 @@
+"""What a traced request and a pipeline's metadata say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from stretto.engine.context import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One request looked at from inside: its answer, or the error it ended in, and the spans of its steps."""
+
+    answer: Any
+    error: Exception | None
+    spans: tuple[Span, ...]
+
+    @property
+    def handle_calls(self) -> int:
+        """How many calls of Serve deployments the request cost inside Serve."""
+        return sum(span.kind == "handle" for span in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a pipeline says of itself: its name, its text form, its steps and the features its input must have.
+
+    `features` is empty where the pipeline does not know them. `versions` are those of Stretto and of what it runs on.
+    """
+
+    name: str
+    pipeline: str
+    plan: str
+    steps: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)

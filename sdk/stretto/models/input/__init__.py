@@ -1,0 +1,1 @@
+"""Rows as the input of a model."""

@@ -1,0 +1,79 @@
+"""A graph on ONNX Runtime, made once in a process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from stretto.models.files.once import Once, needed
+
+_sessions: Final[Once[Any]] = Once()
+_TYPES: Final = {
+    "tensor(double)": np.float64,
+    "tensor(float)": np.float32,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+
+
+class Session:
+    """A graph that ONNX Runtime computes in the calling thread. Pickled it is its bytes.
+
+    Sessions of equal bytes are one in a process: branches and pipelines that hold the same graph share it.
+
+    Raises:
+        ModelError: onnxruntime is not installed.
+        RuntimeError: ONNX Runtime refuses the graph.
+    """
+
+    __slots__ = ("_fetch", "_first", "_run", "_runtime", "_type", "content", "inputs", "outputs")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._runtime = _sessions.get(hashlib.sha256(content).digest(), lambda: _started(content))
+        self.inputs: list[Any] = self._runtime.get_inputs()
+        self.outputs: list[Any] = self._runtime.get_outputs()
+        self._run = self._runtime.run
+        self._fetch = [each.name for each in self.outputs]
+        self._type = _TYPES.get(self.inputs[0].type)
+        self._first: str = self.inputs[0].name
+
+    def __reduce__(self) -> tuple[type[Session], tuple[bytes]]:
+        return Session, (self.content,)
+
+    def __call__(self, table: np.ndarray, fetch: Sequence[str] | None = None) -> list[Any]:
+        """Give the outputs, or those named, for an array of shape (n_rows, n_features)."""
+        if table.dtype != self._type:
+            table = table.astype(self._type)
+        return self._run(fetch or self._fetch, {self._first: table})
+
+    def of_columns(self, table: np.ndarray, fetch: Sequence[str]) -> list[Any]:
+        """Give the outputs named where each column of the table is an input of its own, of shape (n_rows, 1)."""
+        given = {
+            each.name: np.ascontiguousarray(table[:, at : at + 1], dtype=_TYPES[each.type])
+            for at, each in enumerate(self.inputs)
+        }
+        return self._run(fetch, given)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every input takes numbers."""
+        return all(each.type in _TYPES for each in self.inputs)
+
+
+def _started(content: bytes) -> Any:
+    runtime = needed("onnxruntime", "onnx", "engine='onnx', or an .onnx file,")
+    options = runtime.SessionOptions()
+    # Rows come in batches, and lanes and replicas are what uses the cores.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # The arena keeps what the largest batch ever needed.
+    options.enable_cpu_mem_arena = False
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own errors share no class
+        raise RuntimeError(str(error).strip().partition("\n")[0]) from error

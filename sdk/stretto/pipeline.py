@@ -1,0 +1,493 @@
+"""The notation: pipelines, `>>`, fan-outs and composers. Building runs nothing."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from pathlib import Path
+from typing import (
+    Any,
+    Generic,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+    runtime_checkable,
+)
+
+from stretto.compiler import PipelinePlan, check, optimize
+from stretto.errors import PipelineError
+from stretto.models import default_name, is_estimator, model_step
+from stretto.plan.nodes import Call, Input, Instead, Node, Pack
+from stretto.plan.plan import Plan
+from stretto.plan.steps import Step
+
+In = TypeVar("In", contravariant=True)
+
+
+Out = TypeVar("Out", covariant=True)
+
+
+X = TypeVar("X")
+
+
+Y = TypeVar("Y")
+
+
+P = ParamSpec("P")
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """A fitted scikit-learn estimator, or anything that looks like one."""
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Fit the estimator."""
+        ...
+
+    def get_params(self, deep: bool = ...) -> dict[str, Any]:
+        """Return its parameters by name."""
+        ...
+
+
+class Pipeline(Generic[In, Out]):
+    """A composition of parts: a function from a node to a node.
+
+    A part is a model, a bare fitted estimator, a function (plain or ``async def``), another pipeline or its plan.
+    ``a >> b`` gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+
+    Raises:
+        PipelineError: a part that is none of these.
+
+    >>> def double(x: int) -> int:
+    ...     return 2 * x
+    >>> Pipeline(double) >> double
+    Pipeline(double) >> double
+    """
+
+    __slots__ = ("_head", "_label", "_lower", "_plan", "_tail", "_text")
+
+    # A pipeline is either an atom, with `_lower`, or a head followed by a tail.
+    _lower: Callable[[Node], Node] | None
+    _head: Pipeline[Any, Any] | None
+    _tail: Pipeline[Any, Any] | None
+    _plan: PipelinePlan | None
+    _text: str
+    _label: str
+
+    # To a type checker a pipeline is also a function between nodes: only as an overload of its own does it come first.
+    @overload
+    def __init__(self, part: Pipeline[In, Out], /) -> None: ...
+    @overload
+    def __init__(self, part: Callable[[In], Awaitable[Out]], /) -> None: ...
+    @overload
+    def __init__(self, part: Callable[[In], Out], /) -> None: ...
+    @overload
+    def __init__(self: Pipeline[Any, Any], part: Estimator, /) -> None: ...
+    def __init__(self, part: Any, /) -> None:
+        whole = as_pipeline(part)
+        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
+        self._text = f"Pipeline({whole._inner()})"
+        if whole._plan is not None:
+            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text, whole.label)
+        self._label = whole.label
+
+    @property
+    def label(self) -> str:
+        """The name of what answers: its last part's, which is the branch's in a fan-out."""
+        return self._label
+
+    @property
+    def text(self) -> str:
+        """The composition as it was written."""
+        return self._inner()
+
+    def __call__(self, node: Node) -> Node:
+        """Apply the pipeline to a node of a plan under construction."""
+        if not isinstance(cast("object", node), Node):
+            raise PipelineError(
+                f"{self!r} is applied to nodes of a plan, not to {node!r}: "
+                "to predict write await Client(pipeline).predict(x)"
+            )
+        for atom in self._atoms():
+            assert atom._lower is not None
+            node = atom._lower(node)
+        return node
+
+    def plan(self) -> PipelinePlan:
+        """Give the plan: the pipeline applied to a request's value. It prints as what the compiler makes of it."""
+        if self._plan is None:
+            start = Input()
+            try:
+                self._plan = PipelinePlan(start, self(start), self.text, self.label)
+            except RecursionError as error:
+                raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
+        return self._plan
+
+    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
+        """Give the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+
+        `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
+        trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
+        largest. Without a sample rows are drawn. Functions are not run. `plan` says what became of each model.
+
+        Raises:
+            Disagreement: a compiled model answers otherwise; the error holds the rows.
+            ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
+        """
+        return _restored(optimize(check(self.plan()), sample), self.text, self.label)
+
+    @overload
+    def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], Awaitable[X]]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Callable[[Out], X]) -> Pipeline[In, X]: ...
+    @overload
+    def __rshift__(self, other: Estimator) -> Pipeline[In, Any]: ...
+    def __rshift__(self, other: Any) -> Pipeline[In, Any]:
+        return _chain(self, as_pipeline(other))
+
+    @overload
+    def __rrshift__(self, other: Callable[[X], Awaitable[In]]) -> Pipeline[X, Out]: ...
+    @overload
+    def __rrshift__(self, other: Callable[[X], In]) -> Pipeline[X, Out]: ...
+    @overload
+    def __rrshift__(self, other: Estimator) -> Pipeline[Any, Out]: ...
+    def __rrshift__(self, other: Any) -> Pipeline[Any, Out]:
+        return _chain(as_pipeline(other), self)
+
+    def _atoms(self) -> Iterator[Pipeline[Any, Any]]:
+        left: list[Pipeline[Any, Any]] = [self]
+        while left:
+            each = left.pop()
+            if each._head is None or each._tail is None:
+                yield each
+            else:
+                left += [each._tail, each._head]
+
+    def _inner(self) -> str:
+        return " >> ".join(atom._text for atom in self._atoms())
+
+    def __repr__(self) -> str:
+        return self._inner()
+
+    def __bool__(self) -> bool:
+        raise PipelineError(f"a pipeline has no truth value: {self!r} runs nothing until a Client predicts with it")
+
+    def __iter__(self) -> Iterator[Any]:
+        raise PipelineError(
+            f"a pipeline can't be iterated: {self!r} is not a list of parts; "
+            "to predict many rows use Client.predict_many"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.plan(), self._inner(), self._label)
+
+
+Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Callable[[X], Y]
+
+
+"""What can stand in a composition."""
+
+
+def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
+    """Give the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
+    pipeline = Pipeline[Any, Any].__new__(Pipeline)
+    pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
+    pipeline._text, pipeline._label = text, label
+    return pipeline
+
+
+def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
+    pipeline = atom(head, "", tail.label)
+    pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
+    return pipeline
+
+
+def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
+    return atom(functools.partial(graft, plan), text, label)
+
+
+def graft(plan: Plan, node: Node) -> Node:
+    """Give the output of a copy of the plan's graph that starts at `node`."""
+    done: dict[Node, Node] = {plan.inputs[0]: node}
+    for each in plan.order:
+        done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
+    return done[plan.output]
+
+
+def as_pipeline(part: Any) -> Pipeline[Any, Any]:
+    """Take anything that can stand in a composition as a pipeline."""
+    if isinstance(part, Pipeline):
+        return cast("Pipeline[Any, Any]", part)
+    if isinstance(part, PipelinePlan):
+        return atom(functools.partial(graft, part), part.written, part.label)
+    if is_estimator(part):
+        return _of_step(model_step(part), default_name(part))
+    if isinstance(part, type) and is_estimator_class(part):
+        raise PipelineError(f"{part.__name__} is a class: give a fitted instance, such as {part.__name__}().fit(X, y)")
+    if getattr(part, "_composes", False):
+        name = _function_name(part)
+        raise PipelineError(f"{name} is a composer, not yet a part: call it, as in {name}()")
+    if isinstance(part, str | Path):
+        raise PipelineError(f"{str(part)!r} is not a part; for the path of a saved model write model({str(part)!r})")
+    if not callable(part):
+        raise PipelineError(
+            f"{part!r} can't stand in a pipeline: a part is a model, a fitted estimator, a function or a pipeline, "
+            f"not a value of type {type(part).__name__}"
+        )
+    made = Step(fn=part, name=_function_name(part), named=False)
+    return _of_step(made, made.name)
+
+
+def is_estimator_class(part: type) -> bool:
+    """Say whether `part` is the class of an estimator, given by mistake in place of a fitted one."""
+    return callable(getattr(part, "fit", None)) and callable(getattr(part, "get_params", None))
+
+
+def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
+    return atom(lambda node: Call((node,), step=step), text, step.name)
+
+
+def _function_name(fn: Callable[..., Any]) -> str:
+    while isinstance(fn, functools.partial):
+        fn = cast("functools.partial[Any]", fn).func
+    name = getattr(fn, "__name__", None) or type(fn).__name__.lower()
+    return "lambda" if name == "<lambda>" else name
+
+
+def model(
+    target: Any,
+    *,
+    name: str | None = None,
+    features: Any = None,
+    labels: Any = None,
+    output: str = "predict",
+    trusted: bool | list[str] = False,
+    strict: bool = False,
+    mmap: bool = False,
+    engine: str | None = None,
+    sample: Any = None,
+    **options: Any,
+) -> Pipeline[Any, Any]:
+    """Give a fitted estimator, or the path of a saved one, as a step.
+
+    `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
+    shape (n_rows, n_features), or a path that ends in ``.skops`` or ``.onnx``, or with ``trusted=True`` in ``.joblib``
+    or ``.pkl``, or of a folder that MLflow saved a model in; see `load_model` for `trusted`, `strict` and `mmap`. One
+    path is read once in a process. With ``engine="onnx"`` ONNX Runtime computes the model, verified on the rows of
+    `sample`, or on drawn ones. A row is a dict of named features in any order, a pandas series, or a sequence or a 1-d
+    array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape (n_rows,
+    n_features) or a data frame. Of a model of texts a row is a text.
+    `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
+    says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
+    JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
+    ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
+    ``ray_actor_options={"num_cpus": 1}``.
+
+    Raises:
+        ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, names do not fit, or the
+            engine can't compute it.
+        Disagreement: compiled, it answers otherwise.
+
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> iris = load_iris()
+    >>> fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+    >>> model(fitted, name="logistic", labels=iris.target_names)
+    model(LogisticRegression(max_iter=1000), name='logistic')
+    """
+    if isinstance(target, Pipeline):
+        raise PipelineError(f"{target!r} is a pipeline already: use it as it is")
+    step = model_step(
+        target,
+        name=name,
+        features=features,
+        labels=labels,
+        output=output,
+        trusted=trusted,
+        strict=strict,
+        mmap=mmap,
+        engine=engine,
+        sample=sample,
+        options=options,
+    )
+    pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
+    return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
+
+
+class _Model(Pipeline[In, Out]):
+    """A model alone, whose `repr` shows the estimator; inside a composition it stands by its name."""
+
+    __slots__ = ("_shown",)
+    _shown: str
+
+    @staticmethod
+    def of(pipeline: Pipeline[Any, Any], shown: str) -> Pipeline[Any, Any]:
+        twin = _Model[Any, Any].__new__(_Model)
+        for slot in Pipeline.__slots__:
+            setattr(twin, slot, getattr(pipeline, slot))
+        twin._shown = shown
+        return twin
+
+    def __repr__(self) -> str:
+        return self._shown
+
+
+@overload
+def step(
+    fn: Callable[[X], Awaitable[Y]],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[X, Y]: ...
+
+
+@overload
+def step(
+    fn: Callable[[X], Y],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[X, Y]: ...
+
+
+def step(
+    fn: Callable[..., Any],
+    /,
+    *,
+    name: str | None = None,
+    vectorized: bool = False,
+    blocking: bool = False,
+    pure: bool = False,
+    **options: Any,
+) -> Pipeline[Any, Any]:
+    """Give a function as a step, when a bare function is not enough.
+
+    With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and
+    gives as many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a
+    `pure` one happen once. `options` are Ray Serve's deployment options, as in `model`.
+
+    Raises:
+        PipelineError: `fn` can't be called.
+
+    >>> import numpy as np
+    >>> step(np.sqrt, name="root", vectorized=True)
+    root
+    """
+    if not callable(fn) or isinstance(fn, Pipeline):
+        raise PipelineError(f"step() takes a function, got {fn!r}")
+    made = Step(
+        fn=fn,
+        name=name or _function_name(fn),
+        vectorized=vectorized,
+        blocking=blocking,
+        pure=pure,
+        key=("function", fn, vectorized, blocking, name) if pure and isinstance(cast("object", fn), Hashable) else None,
+        options=options,
+        named=name is not None,
+    )
+    return _of_step(made, made.name)
+
+
+@overload
+def parallel(*parts: Pipeline[X, Y], **named: Pipeline[X, Y]) -> Pipeline[X, dict[str, Y]]: ...
+
+
+@overload
+def parallel(*parts: Pipeline[Any, Any], **named: Pipeline[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+
+
+@overload
+def parallel(
+    *parts: Callable[[X], Awaitable[Y]], **named: Callable[[X], Awaitable[Y]]
+) -> Pipeline[X, dict[str, Y]]: ...
+
+
+@overload
+def parallel(*parts: Callable[[X], Y], **named: Callable[[X], Y]) -> Pipeline[X, dict[str, Y]]: ...
+
+
+@overload
+def parallel(*parts: Part[Any, Any], **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+
+
+@overload
+def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
+
+
+def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
+    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+
+    A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
+    ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch
+    refuses as bad input stays refused.
+
+    Raises:
+        PipelineError: there is no branch, two have one name, or `on_error` is a part.
+
+    >>> parallel(low=min, high=max)
+    parallel(low=min, high=max)
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> async def main():
+    ...     async with Client(parallel(half=lambda x: x / 2, inverse=lambda x: 1 / x, on_error=None)) as client:
+    ...         return await client.predict(0)
+    >>> asyncio.run(main())
+    {'half': 0.0, 'inverse': None}
+    """
+    policy = _on_error(on_error)
+    branches: dict[str, Pipeline[Any, Any]] = {}
+    pairs: list[tuple[str | None, Any]] = [*((None, part) for part in parts), *named.items()]
+    for key, part in pairs:
+        branch = as_pipeline(part)
+        name = key or branch.label
+        if name in branches:
+            raise PipelineError(f"two branches are named {name!r}: name them, as in parallel(first=..., second=...)")
+        branches[name] = branch
+    if not branches:
+        raise PipelineError("parallel() needs at least one branch")
+
+    def lower(node: Node) -> Node:
+        nodes = tuple(branch(node) for branch in branches.values())
+        return Pack(nodes, names=tuple(branches), on_error=policy)
+
+    shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
+    shown += [f"{key}={branches[key]._inner()}" for key in named]
+    shown += [] if policy == "raise" else [f"on_error={policy!r}"]
+    return atom(lower, f"parallel({', '.join(shown)})", "parallel")
+
+
+def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
+    if isinstance(on_error, Pipeline) or callable(on_error) or is_estimator(on_error):
+        raise PipelineError(
+            f"parallel(on_error={shown(on_error)}): it says what becomes of a failed branch: 'raise', 'omit', or a "
+            "value to put there; a branch of that name goes first, as in parallel(step(fn, name='on_error'))"
+        )
+    return on_error if isinstance(on_error, str) and on_error in ("raise", "omit") else Instead(on_error)
+
+
+def shown(value: Any) -> str:
+    """Return a value as it was written in a composition."""
+    if isinstance(value, Pipeline):
+        return cast("Pipeline[Any, Any]", value)._inner()
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[Any, Any]", value).items()
+        return "{" + ", ".join(f"{shown(key)}: {shown(each)}" for key, each in pairs) + "}"
+    if type(value) in (list, tuple):
+        inside = ", ".join(map(shown, cast("list[Any]", value)))
+        return f"[{inside}]" if isinstance(value, list) else f"({inside},)" if len(value) == 1 else f"({inside})"
+    return _function_name(value) if inspect.isroutine(value) or isinstance(value, type) else repr(value)

@@ -1,0 +1,1 @@
+"""What a composition is once it is built."""

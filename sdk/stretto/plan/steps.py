@@ -1,0 +1,125 @@
+"""What a call runs: a step, or a stage of several."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from stretto.plan.plan import Plan
+
+
+def is_async(fn: Callable[..., Any]) -> bool:
+    """Say whether calling `fn` gives a coroutine."""
+    if isinstance(fn, type):
+        return False
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
+
+
+class Reading(Protocol):
+    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for those that read alike."""
+        ...
+
+    def given(self, column: Any) -> Any:
+        """Give what the function takes instead of the column; what it raises is the function's."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of a fitted model before it runs.
+
+    `features` are the names it reads, in order, and `classes` what it distinguishes, as it names them; each is None
+    where it is unknown or there are none. `output` is what it answers with (``"predict"``, ``"proba"`` and so on),
+    `file` the path it was read from, and `engine` what computes it where that is not the estimator itself.
+    """
+
+    features: tuple[str, ...] | None = None
+    classes: tuple[Any, ...] | None = None
+    output: str = "predict"
+    file: str = ""
+    engine: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A function applied to a value.
+
+    `fn` takes one row's value, or with `vectorized` a column of them: a list or an array with a row each, or after
+    a fan-out a dict of such columns; and gives as many. A `blocking` function runs in a thread of its own; an
+    ``async def`` one is awaited. Equal `key`s of `pure` steps mean equal work, which is done once. `options` say where
+    it runs, in Ray Serve's words (``num_replicas``, ``ray_actor_options`` and so on). With a `reading`, `fn` takes a
+    column, or what that reading made of it: steps that read one column alike share the work. `one` is the row form of a
+    vectorised `fn`: where `fn` raises, or returns None, each row is asked for by itself. `model` is what is known of
+    a fitted model, and is None for other steps. An `internal` step is one that a composer made: users do not see it.
+    """
+
+    fn: Callable[..., Any]
+    name: str
+    vectorized: bool = False
+    blocking: bool = False
+    pure: bool = False
+    key: Hashable = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    named: bool = True
+    reading: Reading | None = None
+    one: Callable[[Any], Any] | None = None
+    model: ModelInfo | None = None
+    internal: bool = False
+    asynchronous: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asynchronous", is_async(self.fn))
+
+    @property
+    def waits(self) -> bool:
+        """Whether running it can suspend the caller."""
+        return self.asynchronous or self.blocking or bool(self.options)
+
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """The names of the features it reads, a model's in order; None where they are unknown.
+
+        A function may say them too, as a tuple in its attribute `features`: what it does not read stays unknown to
+        models.
+        """
+        names = getattr(self.fn, "features", None)
+        return cast("tuple[str, ...]", names) if isinstance(names, tuple) else None
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
+
+    `deployment` names the Ray Serve deployment that runs it, with its `options`; the empty string is the process that
+    took the request. `reason` says why it stands where it does. A `graph` computes the outcomes of a batch in one go,
+    or returns None where it can't: then the plan is evaluated, with the same outcomes.
+    """
+
+    plan: Plan
+    deployment: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
+    graph: Callable[[Any], Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The names of the steps inside, joined."""
+        return "+".join(dict.fromkeys(step.name for step in self.plan.steps())) or "stage"
+
+    @property
+    def waits(self) -> bool:
+        """A stage may queue in front of its lane; one with a graph is part of another, and runs at once."""
+        return self.graph is None
+
+    def __repr__(self) -> str:
+        return f"<stage {self.name}>"

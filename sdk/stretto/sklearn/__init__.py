@@ -1,0 +1,1 @@
+"""Ensembles of scikit-learn as pipelines, and pipelines as estimators."""

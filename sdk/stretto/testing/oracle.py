@@ -1,0 +1,238 @@
+"""The slow and plain meaning of a plan: recursive, sequential, a row at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+
+from stretto.engine.context import now
+from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
+from stretto.pipeline import Pipeline
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Instead, Join, Node, Pack, Recover, Within
+from stretto.plan.plan import Plan
+from stretto.plan.protocols import UNDECIDED
+from stretto.plan.steps import Stage, Step
+
+
+async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
+    """Give what a pipeline answers to one row, the slow and plain way: recursive, sequential, a row at a time.
+
+    It shares no code with the evaluator, so that the two can disagree.
+
+    Raises:
+        StrettoError: what the row fails with.
+    """
+    plan = target if isinstance(target, Plan) else target.plan()
+    request = [row]
+    return _value(await _plan(plan, [request], request))
+
+
+async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
+    """Give the oracle's answer to one row, or the error it fails with."""
+    try:
+        return await oracle(target, row)
+    except StrettoError as error:
+        return error
+
+
+# A value here is a cell: what a vectorised step would be given for this one row, a list or an array of one, or a dict
+# of these. `request` is the caller's own cell: a step that is given this very one, and refuses it, blames the caller.
+def _value(cell: Any) -> Any:
+    if isinstance(cell, dict):
+        return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
+    return cell.tolist()[0] if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell[0]
+
+
+async def _plan(plan: Plan, given: Sequence[Any], request: Any) -> Any:
+    return await _node(plan.output, dict[Node, Any](zip(plan.inputs, given, strict=True)), request)
+
+
+async def _node(node: Node, memo: dict[Node, Any], request: Any) -> Any:
+    # A failed input fails whoever needs it, each time with the same error.
+    if node not in memo:
+        try:
+            memo[node] = await _meaning(node, memo, request)
+        except StrettoError as error:
+            memo[node] = error
+    if isinstance(memo[node], StrettoError):
+        raise memo[node]
+    return memo[node]
+
+
+async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
+    if isinstance(node, Call) and isinstance(node.step, Stage):
+        # What failed before a stage fails whoever needs it in there.
+        given = [await _outcome(each, memo, request) for each in node.inputs]
+        return await _plan(node.step.plan, given, request)
+    if isinstance(node, Join) and node.inline:
+        return await _join(node, [partial(_node, each, memo, request) for each in node.inputs], request)
+    if isinstance(node, Pack) and node.on_error != "raise":
+        return _pack(node, [await _outcome(each, memo, request) for each in node.inputs])
+    inputs = [await _node(each, memo, request) for each in node.inputs]
+    try:
+        match node:
+            case Call(step=Step() as step):
+                return await _call(step, inputs[0], request)
+            case Pack(names=names):
+                return dict(zip(names, inputs, strict=True))
+            case Choose():
+                return await _choose(node, inputs, request)
+            case Recover():
+                return await _recover(node, inputs[0], request)
+            case Join():
+                return await _join(node, [partial(_given, inputs[0])] * len(node.members), request)
+            case Within():
+                return await _within(node, inputs[0], request)
+            case Each():
+                return await _each(node, inputs[0], request)
+            case Around(body=body):
+                return [_value(await _plan(body, [inputs[0]], request))]
+            case Aside():
+                return inputs[0]
+            case _:
+                raise AssertionError(f"no meaning for {type(node).__name__}")
+    except StrettoError as error:
+        raise error.under(_name(node)) if node.plans else error from None
+
+
+async def _outcome(node: Node, memo: dict[Node, Any], request: Any) -> Any:
+    try:
+        return await _node(node, memo, request)
+    except StrettoError as error:
+        return error
+
+
+async def _call(step: Step, cell: Any, request: Any) -> Any:
+    try:
+        answer = step.fn(cell if step.vectorized else _value(cell))
+        if asyncio.iscoroutine(answer):
+            if not step.asynchronous:
+                answer.close()
+                raise TypeError("the function gave a coroutine without being 'async def'")
+            answer = await answer
+        return _cell(answer) if step.vectorized else [answer]
+    except BadRows as bad:
+        raise _failure(step, bad.errors.get(0, bad) if step.vectorized else bad, cell is request) from None
+    except Exception as error:
+        raise _failure(step, error, cell is request) from error
+
+
+def _cell(answer: Any) -> Any:
+    if isinstance(answer, dict):
+        return {key: _cell(each) for key, each in cast("dict[str, Any]", answer).items()}
+    cell = answer if isinstance(answer, np.ndarray) else np.asarray(answer) if hasattr(answer, "__array__") else answer
+    if not isinstance(cell, list | tuple | np.ndarray) or len(cast("list[Any]", cell)) != 1:
+        raise TypeError(f"a vectorized step gives a list or an array with a row each, not {answer!r}")
+    return cell if isinstance(cell, np.ndarray) else list(cast("list[Any]", cell))
+
+
+def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
+    if isinstance(error, InputError) and own:
+        return error
+    return StepError(step.name, type(error).__name__, str(error))
+
+
+def _pack(node: Pack, outcomes: list[Any]) -> dict[str, Any]:
+    for outcome in outcomes:
+        if isinstance(outcome, InputError):
+            raise outcome
+    said = dict(zip(node.names, outcomes, strict=True))
+    fine = {name: outcome for name, outcome in said.items() if not isinstance(outcome, StrettoError)}
+    if isinstance(node.on_error, Instead):
+        return {name: fine.get(name, [node.on_error.value]) for name in node.names}
+    return fine
+
+
+async def _choose(node: Choose, inputs: list[Any], request: Any) -> Any:
+    key = _value(inputs[1])
+    for case, plan in node.cases:
+        if case == key:
+            return await _plan(plan, [inputs[0]], request)
+    if node.default is None:
+        raise StepError("", "KeyError", f"no case for the key {key!r}")
+    return await _plan(node.default, [inputs[0]], request)
+
+
+async def _recover(node: Recover, cell: Any, request: Any) -> Any:
+    try:
+        return await _plan(node.body, [cell], request)
+    except InputError:
+        raise
+    except StrettoError:
+        return await _plan(node.handler, [cell], request)
+
+
+async def _within(node: Within, cell: Any, request: Any) -> Any:
+    start = now()
+    answer = await _plan(node.body, [cell], request)
+    if now() - start >= node.seconds:
+        raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
+    return answer
+
+
+async def _each(node: Each, cell: Any, request: Any) -> Any:
+    try:
+        value = _value(cell)
+        if isinstance(value, str | bytes | dict):
+            raise TypeError(f"not {value!r}")
+        elements = list(value)
+    except TypeError as error:
+        raise StepError("", "TypeError", f"needs a list: {error}") from error
+    answers: list[Any] = []
+    for place, element in enumerate(elements):
+        try:
+            answers.append(_value(await _plan(node.body, [[element]], request)))
+        except StrettoError as error:
+            raise error.under(str(place)) from None
+    return [answers]
+
+
+async def _given(cell: Any) -> Any:
+    return cell
+
+
+async def _join(node: Join, inputs: Sequence[Callable[[], Awaitable[Any]]], request: Any) -> Any:
+    arrived: dict[str, Any] = {}
+    for member, plan, cell in zip(node.names, node.members, inputs, strict=True):
+        try:
+            arrived[member] = _value(await _plan(plan, [await cell()], request))
+        except StrettoError as error:
+            arrived[member] = error
+        waiting = tuple(each for each in node.names if each not in arrived)
+        try:
+            answer = node.until(arrived, waiting)
+        except StrettoError:
+            raise
+        except Exception as error:
+            raise StepError(_name(node) if node.inline else "", type(error).__name__, str(error)) from error
+        if answer is not UNDECIDED:
+            return [answer]
+    raise StepError(_name(node) if node.inline else "", "Undecided", "all members answered, and none of it decides")
+
+
+def _name(node: Node) -> str:
+    return getattr(node, "name", "") or type(node).__name__.lower()
+
+
+def same(a: Any, b: Any) -> bool:
+    """Say whether two outcomes are equal: labels exactly, floats within rounding, errors by class and place."""
+    if isinstance(a, StrettoError) or isinstance(b, StrettoError):
+        return type(a) is type(b) and getattr(a, "step", None) == getattr(b, "step", None)
+    if isinstance(a, dict) and isinstance(b, dict):
+        left, right = cast("dict[Any, Any]", a), cast("dict[Any, Any]", b)
+        return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        xs, ys = cast("list[Any]", a), cast("list[Any]", b)
+        return len(xs) == len(ys) and all(same(x, y) for x, y in zip(xs, ys, strict=True))
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        x, y = np.asarray(a), np.asarray(b)
+        return x.shape == y.shape and bool(
+            np.allclose(x, y, rtol=1e-9, atol=1e-12, equal_nan=True) if x.dtype.kind == "f" else (x == y).all()
+        )
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)) or (a != a and b != b)
+    return bool(a == b)

@@ -1,0 +1,302 @@
+"""Natural batching: no waiting for one, company for many, order, bounds, and cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from stretto.engine.batching import PATIENCE, Coalescer
+from stretto.errors import Overloaded
+
+
+class Work:
+    """Takes batches, and answers each when told to."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.doors: list[asyncio.Event] = []
+        self.cancelled: list[list[Any]] = []
+
+    async def __call__(self, items: list[Any]) -> Sequence[Any]:
+        door = asyncio.Event()
+        self.batches.append(items)
+        self.doors.append(door)
+        try:
+            await door.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(items)
+            raise
+        return [item if isinstance(item, Exception) else item * 10 for item in items]
+
+    def finish(self, index: int) -> None:
+        self.doors[index].set()
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_a_single_caller_waits_one_turn_of_the_loop() -> None:
+    queue = Coalescer[int, int](lambda items: [item + 1 for item in items])
+    future = queue.submit(1)
+    await asyncio.sleep(0)
+    assert future.done()
+    assert await future == 2
+
+
+async def test_what_comes_in_one_turn_travels_together() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items)
+    assert await asyncio.gather(*map(queue.submit, range(5))) == [0, 1, 2, 3, 4]
+    assert batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_what_arrives_in_step_a_turn_apart_travels_together() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items)
+    futures: list[asyncio.Future[int]] = []
+    for group in ([0, 1], [2], [3, 4]):
+        futures += map(queue.submit, group)
+        await asyncio.sleep(0)
+    await asyncio.gather(*futures)
+    assert batches == [[0, 1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("arrivals", [1, 2])
+async def test_a_trickle_that_does_not_end_holds_nobody_up(arrivals: int) -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items, max_batch=1000)
+    for turn in range(50):
+        for _ in range(arrivals):
+            queue.submit(turn)
+        await asyncio.sleep(0)
+        assert turn - (batches[-1][-1] if batches else -1) <= PATIENCE + 1
+
+
+async def test_no_turn_is_waited_for_more_than_a_batch_holds() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items, max_batch=2)
+    futures = [queue.submit(0), queue.submit(1)]
+    await asyncio.sleep(0)
+    assert batches == [[0, 1]]
+    await asyncio.gather(*futures)
+
+
+async def test_items_gather_while_the_lanes_are_busy() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work, lanes=2)
+    first = queue.submit(1)
+    await turns()
+    second = queue.submit(2)
+    await turns()
+    later = [queue.submit(i) for i in (3, 4, 5)]
+    await turns()
+    assert work.batches == [[1], [2]]
+    work.finish(1)
+    assert await second == 20
+    await turns()
+    assert work.batches == [[1], [2], [3, 4, 5]]
+    work.finish(2)
+    assert await asyncio.gather(*later) == [30, 40, 50]
+    assert not first.done()
+    work.finish(0)
+    assert await first == 10
+
+
+async def test_a_batch_holds_at_most_max_batch_and_the_oldest_go_first() -> None:
+    batches: list[list[int]] = []
+    queue = Coalescer[int, int](lambda items: batches.append(items) or items, max_batch=3)
+    await asyncio.gather(*map(queue.submit, range(8)))
+    assert batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+async def test_the_answered_run_before_the_next_batch_is_computed() -> None:
+    seen: list[str] = []
+    queue = Coalescer[int, int](lambda items: seen.append(f"batch {items}") or items, max_batch=1)
+
+    async def caller(i: int) -> None:
+        await queue.submit(i)
+        seen.append(f"answer {i}")
+
+    await asyncio.gather(caller(0), caller(1))
+    assert seen == ["batch [0]", "answer 0", "batch [1]", "answer 1"]
+
+
+async def test_no_item_is_overtaken_whatever_others_weigh() -> None:
+    """An item too heavy for the batch at hand is the first of the next: lighter ones behind it do not slip past."""
+    work = Work()
+    queue = Coalescer[int, int](work, max_batch=10)
+    queue.submit(0)
+    await turns()
+    order = [queue.submit(i, weight) for i, weight in ((1, 6), (2, 6), (3, 1), (4, 50), (5, 1))]
+    for index in range(5):
+        work.finish(index)
+        await turns()
+        queue.submit(100 + index)
+    assert work.batches[:5] == [[0], [1], [2, 3], [4], [5, 100, 101, 102]]
+    assert all(future.done() for future in order[:4])
+    await queue.aclose()
+
+
+async def test_under_load_that_never_ends_every_item_is_answered() -> None:
+    """Fairness: with newcomers at every turn, an item waits for no more batches than stood in front of it."""
+    batches = 0
+
+    async def run(items: list[int]) -> list[int]:
+        nonlocal batches
+        batches += 1
+        await asyncio.sleep(0)
+        return [batches] * len(items)
+
+    queue = Coalescer[int, int](run, max_batch=4)
+    futures: list[tuple[int, asyncio.Future[int]]] = []
+    for turn in range(300):
+        ahead = sum(not future.done() for _, future in futures)
+        futures += [(batches + ahead // 4 + 2, queue.submit(turn)) for _ in range(2)]
+        await asyncio.sleep(0)
+    answered = [await future for _, future in futures]
+    assert all(batch <= due for batch, (due, _) in zip(answered, futures, strict=True))
+    assert answered == sorted(answered)
+
+
+async def test_past_max_queued_it_is_overloaded_at_once() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work, max_queued=3, name="stage svm")
+    queue.submit(0)
+    await turns()
+    waiting = [queue.submit(i) for i in range(3)]
+    with pytest.raises(Overloaded, match="3 rows wait in front of stage svm") as caught:
+        queue.submit(4)
+    assert caught.value.retry_after > 0
+    waiting[1].cancel()
+    queue.submit(5)
+    await queue.aclose()
+
+
+async def test_a_call_of_many_rows_is_taken_where_nothing_waits() -> None:
+    queue = Coalescer[int, int](lambda items: items, max_batch=2, max_queued=3)
+    assert await queue.submit(1, weight=50) == 1
+
+
+async def test_cancelling_withdraws_what_has_not_begun() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work)
+    first = queue.submit(0)
+    await turns()
+    left, kept = queue.submit(1), queue.submit(2)
+    left.cancel()
+    work.finish(0)
+    await first
+    await turns()
+    assert work.batches == [[0], [2]]
+    work.finish(1)
+    assert await kept == 20
+
+
+async def test_work_that_nobody_waits_for_is_cancelled_and_frees_its_lane() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work)
+    some = [queue.submit(i) for i in range(3)]
+    await turns()
+    some[0].cancel()
+    some[1].cancel()
+    await turns()
+    assert work.cancelled == []
+    some[2].cancel()
+    await turns()
+    assert work.cancelled == [[0, 1, 2]]
+    after = queue.submit(7)
+    await turns()
+    work.finish(1)
+    assert await after == 70
+
+
+async def test_work_cancelled_before_its_first_turn_frees_its_lane_too() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work)
+    first = queue.submit(1)
+    asyncio.get_running_loop().call_soon(first.cancel)
+    await turns()
+    after = queue.submit(2)
+    await turns()
+    work.finish(-1)
+    assert await after == 20
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_error_of_the_work_reaches_every_waiter_and_the_next_batch_runs(later: bool) -> None:
+    def now(items: list[int]) -> list[int]:
+        if 0 in items:
+            raise ValueError("zero")
+        return items
+
+    async def soon(items: list[int]) -> list[int]:
+        return now(items)
+
+    queue = Coalescer[int, int](soon if later else now)
+    results = await asyncio.gather(*map(queue.submit, range(3)), return_exceptions=True)
+    assert [str(each) for each in results] == ["zero"] * 3
+    assert await queue.submit(5) == 5
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_an_error_of_one_item_reaches_its_waiter_alone(later: bool) -> None:
+    async def soon(items: list[Any]) -> list[Any]:
+        return items
+
+    queue = Coalescer[Any, Any](soon if later else list)
+    fine, bad = queue.submit(1), queue.submit(KeyError("mine"))
+    assert await fine == 1
+    with pytest.raises(KeyError, match="mine"):
+        await bad
+
+
+@pytest.mark.parametrize("later", [False, True])
+async def test_too_few_results_are_an_error_and_nobody_waits_for_ever(later: bool) -> None:
+    async def soon(items: list[int]) -> list[int]:
+        return items[1:]
+
+    queue = Coalescer[int, int](soon if later else lambda items: items[1:])
+    results = await asyncio.gather(*map(queue.submit, range(3)), return_exceptions=True)
+    assert all(isinstance(each, RuntimeError) for each in results)
+    assert len(results) == 3
+
+
+def test_it_works_in_one_event_loop_after_another() -> None:
+    work = Work()
+    queue = Coalescer[int, int](work)
+
+    async def leave_in_the_middle() -> None:
+        queue.submit(1)
+        await turns()
+        queue.submit(2)
+
+    async def ask() -> int:
+        future = queue.submit(3)
+        await turns()
+        work.finish(-1)
+        return await future
+
+    asyncio.run(leave_in_the_middle())
+    assert asyncio.run(ask()) == 30
+    assert asyncio.run(ask()) == 30
+    asyncio.run(leave_in_the_middle())
+    asyncio.run(queue.aclose())
+
+
+@pytest.mark.parametrize("begun", [0, 1, 5])
+async def test_closing_leaves_no_task_and_no_waiter(begun: int) -> None:
+    work = Work()
+    queue = Coalescer[int, int](work)
+    running = queue.submit(1)
+    await turns(begun)
+    waiting = queue.submit(2)
+    await queue.aclose()
+    await turns()
+    assert running.cancelled()
+    assert waiting.cancelled()
+    assert asyncio.all_tasks() == {asyncio.current_task()}
