@@ -24,6 +24,7 @@ from stretto import Client, deploy, model, parallel
 from stretto.compiler import compile_plan
 from stretto.errors import ModelError
 from stretto.models import model_step
+from stretto.models.files import cache
 from stretto.models.files.formats import load_model, save_model
 from stretto.serve.pickling import packed, reachable, unpacked
 
