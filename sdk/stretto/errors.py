@@ -55,13 +55,13 @@ class StrettoError(Exception):
         return twin
 
     def at(self, row: int) -> Self:
-        """Give the same error, saying which row of the request it is about."""
+        """Return the same error, saying which row of the request it is about."""
         twin = self._copy(*self.args)
         twin.row = row
         return twin
 
     def under(self, name: str) -> Self:
-        """Give the same error seen from outside the composer `name`."""
+        """Return the same error seen from outside the composer `name`."""
         return self
 
 
@@ -160,7 +160,7 @@ class StepError(StrettoError):
         return f"step {self.step!r} failed: {self.kind}: {self.detail}"
 
     def under(self, name: str) -> Self:
-        """Give the same error with `name` in front of the step's path."""
+        """Return the same error with `name` in front of the step's path."""
         return self._copy(f"{name}/{self.step}" if self.step else name, self.kind, self.detail)
 
 

@@ -32,7 +32,7 @@ class Backend(ABC):
 
 
 def step_error(path: str, error: Exception) -> StepError:
-    """Give the failure of a step, caused by what it raised."""
+    """Return the failure of a step, caused by what it raised."""
     failure = StepError(path, type(error).__name__, str(error))
     failure.__cause__ = error
     return failure

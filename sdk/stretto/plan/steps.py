@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Say whether calling `fn` gives a coroutine."""
+    """Return whether calling `fn` gives a coroutine."""
     if isinstance(fn, type):
         return False
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
@@ -27,7 +27,7 @@ class Reading(Protocol):
         ...
 
     def given(self, column: Any) -> Any:
-        """Give what the function takes instead of the column; what it raises is the function's."""
+        """Return what the function takes instead of the column; what it raises is the function's."""
         ...
 
 
