@@ -21,7 +21,7 @@ AT_ONCE = 256
 
 
 async def apply(step: Step, column: Batch, context: Context, threads: Threads | None = None) -> Batch:
-    """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits.
+    """Return the step's outcomes for rows none of which has failed. It suspends only if the step waits.
 
     Work that does not wait can't be interrupted: what it gives after the deadline is late all the same.
     """
@@ -174,7 +174,7 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
 
 
 def apply_whole(step: Step, column: Batch, context: Context) -> Batch | None:
-    """Give what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
+    """Return what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
 
     This is the hot path of a stage, and has nothing on it that the usual case does not need.
     """

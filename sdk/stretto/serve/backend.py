@@ -47,7 +47,7 @@ class ServeBackend(InlineBackend):
         return await super().run(step, columns, context)
 
     async def ready(self) -> bool:
-        """Say whether every deployment answers."""
+        """Return whether every deployment answers."""
         try:
             await asyncio.gather(*(host.ping() for host in self._hosts.values()))
         except StrettoError:
@@ -74,7 +74,7 @@ class Hosted:
             self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=f"deployment {name!r}")
 
     async def run(self, column: Batch, context: Context) -> Batch:
-        """Give the outcomes of the rows that have not failed before, by the deadline."""
+        """Return the outcomes of the rows that have not failed before, by the deadline."""
         fine = column.fine()
         if not fine:
             return column
@@ -164,7 +164,7 @@ class Hosted:
 
 
 def latest(deadlines: list[float | None]) -> float | None:
-    """Give the deadline of the most patient of requests that travel together; each watches its own."""
+    """Return the deadline of the most patient of requests that travel together; each watches its own."""
     known = [each for each in deadlines if each is not None]
     return max(known) if known and len(known) == len(deadlines) else None
 
