@@ -116,7 +116,7 @@ class ModelFunction:
         return self.shown
 
     def __call__(self, column: Any) -> Any:
-        """Give an answer a row, as an array or a list; probabilities by label as a dict of such columns.
+        """Return an answer a row, as an array or a list; probabilities by label as a dict of such columns.
 
         `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature; or
         what `schema` has read from one of these.
@@ -163,7 +163,7 @@ class ModelFunction:
                 return answers[:0]
 
     def said(self, answers: Any) -> Any:
-        """Give the answers as the step gives them, from the estimator's own: with labels, or by label."""
+        """Return the answers as the step gives them, from the estimator's own: with labels, or by label."""
         match self.output:
             case "label_proba":
                 table = np.asarray(answers)
@@ -188,7 +188,7 @@ def model_step(
     sample: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Step:
-    """Give the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
+    """Return the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
 
     See `stretto.model`, which puts it in a pipeline. The estimator is used as it is: fit it before, not afterwards.
 
@@ -248,7 +248,7 @@ def _function(
 
 
 def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:
-    """Give a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
+    """Return a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
 
     Raises:
         Disagreement: it answers otherwise than the estimator on some of them.
