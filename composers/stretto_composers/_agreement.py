@@ -81,7 +81,9 @@ class Agreement:
         if refused:
             return refused[0]
         if missing:
-            return DeadlineExceeded(f"no member had answered by {self.seconds:g} s; out were {', '.join(missing)}")
+            return DeadlineExceeded(
+                f"quorum: no member had answered by {self.seconds:g} s; out were {', '.join(missing)}"
+            )
         if not heard.said:
             return heard.error(self.names)
         said = [f"{name} said {label!r}" for name, label in heard.said.items()]

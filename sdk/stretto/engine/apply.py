@@ -12,7 +12,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
 from stretto.engine.backend import step_error
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context
 from stretto.engine.threads import T, Threads, run_sync
 from stretto.errors import BadRows, InputError, StrettoError
 from stretto.plan.steps import Step
@@ -27,7 +27,7 @@ async def apply(step: Step, column: Batch, context: Context, threads: Threads | 
     Work that does not wait can't be interrupted: what it gives after the deadline is late all the same.
     """
     if context.expired:
-        return Batch.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
+        return Batch.failed([context.exceeded(f"the steps before {step.name!r}") for _ in range(column.size)])
     if context.spans is None:
         return await _applied(step, column, context, threads)
     with context.span(step.name, "step", column.size):
@@ -67,7 +67,7 @@ async def _vector(step: Step, column: Batch, context: Context, threads: Threads 
                     tasks.start_soon(one, rows, part)
     ended = {id(rows) for rows, _ in done}
     missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
-    return scatter(column.size, done, {i: late(f"in step {step.name!r}") for i in missed})
+    return scatter(column.size, done, {i: context.exceeded(f"step {step.name!r}") for i in missed})
 
 
 def _caller(step: Step, threads: Threads | None) -> Callable[[Any], Awaitable[Any]]:
@@ -129,7 +129,7 @@ def _rows(step: Step, column: Batch, context: Context) -> Batch:
         values.append(value)
         if limited and context.expired:
             values += [None] * (column.size - len(values))
-            errors = {j: late(f"in step {step.name!r}") for j in range(i, column.size)} | errors
+            errors = {j: context.exceeded(f"step {step.name!r}") for j in range(i, column.size)} | errors
             break
     return Batch(values, column.size, errors)
 
@@ -141,7 +141,7 @@ def _unawaited(value: CoroutineType[Any, Any, Any]) -> TypeError:
 
 async def _rows_waiting(step: Step, column: Batch, context: Context, call: Callable[[Any], Awaitable[Any]]) -> Batch:
     values: list[Any] = [None] * column.size
-    errors: dict[int, StrettoError] = {i: late(f"in step {step.name!r}") for i in range(column.size)}
+    errors: dict[int, StrettoError] = {i: context.exceeded(f"step {step.name!r}") for i in range(column.size)}
 
     async def one(i: int, row: Any) -> None:
         try:
@@ -185,7 +185,9 @@ def apply_whole(step: Step, column: Batch, context: Context) -> Batch | None:
         result = shaped(_awaited(step.fn(_given(step, column))), column.size)
     except Exception as error:
         return run_sync(_columns(step, column, context, _called(step), error))
-    return Batch.failed(late(f"in step {step.name!r}") for _ in range(column.size)) if context.expired else result
+    return (
+        Batch.failed(context.exceeded(f"step {step.name!r}") for _ in range(column.size)) if context.expired else result
+    )
 
 
 def _given(step: Step, column: Batch) -> Any:
@@ -233,7 +235,7 @@ async def _columns(
             else:
                 done.append((rows, result))
         if context.expired:
-            errors |= {row: late(f"in step {step.name!r}") for rows in left for row in rows}
+            errors |= {row: context.exceeded(f"step {step.name!r}") for rows in left for row in rows}
             break
     return scatter(column.size, done, errors)
 
