@@ -62,9 +62,9 @@ def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -
 
 
 def _nested(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Return the output of a stage inside another: by its graph, unless the work is to be seen."""
-    if stage.graph is not None and context.spans is None and not context.expired and not columns[0].errors:
-        found = stage.graph(columns[0])
+    """Return the output of a stage inside another: computed in one call, unless its steps are traced."""
+    if stage.compute is not None and context.spans is None and not context.expired and not columns[0].errors:
+        found = stage.compute(columns[0])
         if found is not None:
             return found
     return evaluate_stage(stage, columns, context)
