@@ -119,7 +119,7 @@ class HttpTransport(Transport):
             outcomes = await self._ask_many([each.row for each in batch], context)
         except StrettoError as error:
             # Each caller gets an error of its own, to which its own traceback is attached.
-            return [error._copy(*error.args) for _ in batch]
+            return [error.copy() for _ in batch]
         for outcome in outcomes:
             if isinstance(outcome, StrettoError):
                 outcome.row = None  # its caller sent one row, and knows nothing of the others
