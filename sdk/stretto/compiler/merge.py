@@ -169,7 +169,7 @@ def _together(node: Node, consumers: Mapping[Node, set[Node]]) -> tuple[Call | N
     if models is None:
         return None, set()
     (root,) = reader.roots
-    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", graph=Graph(models, shape))
+    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", compute=Graph(models, shape))
     return Call((root,), step=stage), inside
 
 

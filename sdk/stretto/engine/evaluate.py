@@ -17,7 +17,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, scatter
 from stretto.engine.apply import apply, apply_whole
-from stretto.engine.backend import Backend, step_error
+from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.threads import run_sync
 from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
@@ -62,9 +62,9 @@ def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -
 
 
 def _nested(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Return the output of a stage inside another: by its graph, unless the work is to be seen."""
-    if stage.graph is not None and context.spans is None and not context.expired and not columns[0].errors:
-        found = stage.graph(columns[0])
+    """Return the output of a stage inside another: computed in one call, unless its steps are traced."""
+    if stage.compute is not None and context.spans is None and not context.expired and not columns[0].errors:
+        found = stage.compute(columns[0])
         if found is not None:
             return found
     return evaluate_stage(stage, columns, context)
@@ -372,7 +372,7 @@ class _Tally:
         except StrettoError as error:
             self.errors[i] = error if self.node.inline else error.under(named(self.node))
         except Exception as error:
-            self.errors[i] = step_error(named(self.node), error)
+            self.errors[i] = StepError.of(named(self.node), error)
         else:
             if answer is UNDECIDED:
                 if waiting:
@@ -446,9 +446,9 @@ async def _around(node: Around, column: Batch, backend: Backend, context: Contex
         if len(outcomes) != column.size:
             raise ValueError(f"{column.size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
-        return Batch.failed(type(error)(*error.args) for _ in range(column.size))
+        return Batch.failed(error.copy() for _ in range(column.size))
     except Exception as error:
-        return Batch.failed(step_error(named(node), error) for _ in range(column.size))
+        return Batch.failed(StepError.of(named(node), error) for _ in range(column.size))
     return Batch.of_outcomes(outcomes)
 
 

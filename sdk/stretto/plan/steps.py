@@ -101,15 +101,15 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `deployment` names the Ray Serve deployment that runs it, with its `options`; the empty string is the process that
-    took the request. `reason` says why it stands where it does. A `graph` computes the outcomes of a batch in one go,
-    or returns None where it can't: then the plan is evaluated, with the same outcomes.
+    took the request. `reason` says why it stands where it does. `compute`, if there is one, computes the outcomes of a
+    batch in one call, or returns None where it can't: then the plan is evaluated, with the same outcomes.
     """
 
     plan: Plan
     deployment: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
-    graph: Callable[[Any], Any] | None = None
+    compute: Callable[[Any], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -118,8 +118,8 @@ class Stage:
 
     @property
     def waits(self) -> bool:
-        """A stage may queue in front of its lane; one with a graph is part of another, and runs at once."""
-        return self.graph is None
+        """A stage may queue in front of its lane; one that computes is part of another, and runs at once."""
+        return self.compute is None
 
     def __repr__(self) -> str:
         return f"<stage {self.name}>"
