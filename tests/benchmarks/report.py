@@ -60,7 +60,9 @@ class Report:
             row, what, callers, ours, baseline, theirs, ratio, goal, mark = cells
             result = [ratio.replace("..", " to "), f"{goal}, {mark}" if goal else ""]
             lines.append([row, what, callers, *result, ours, f"{baseline} {theirs}".strip()])
-        about = f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and the range of the ratios. Machine: "
+        about = (
+            f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and the range of the ratios. Machine: "
+        )
         about += ", ".join(f"{name} {value}" for name, value in self.machine.items())
         return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", about])
 
