@@ -78,7 +78,7 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 
 
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
-    """Give the plans of a cascade's tiers, and what reads them."""
+    """Return the plans of a cascade's tiers, and what reads them."""
     plan = plan_of(pipeline)
     choices = [node for node in plan.order if isinstance(node, Choose)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
@@ -153,7 +153,7 @@ class Read:
         self.judge = judge
 
     def __call__(self, said: Any) -> dict[str, Any]:
-        """Give the columns of both; the last tier has labels alone."""
+        """Return the columns of both; the last tier has labels alone."""
         if isinstance(self.judge, Last):
             return {"label": self.judge.labels(said)}
         sure, labels = self.judge.test.read(said, self.judge.classes)

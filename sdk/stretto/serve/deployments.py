@@ -11,12 +11,11 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.compiler.fuse import fuse
-from stretto.engine.backend import step_error
 from stretto.engine.context import Context, Span, late
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import StrettoError
+from stretto.errors import StepError, StrettoError
 from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
@@ -49,7 +48,7 @@ class Host:
         self._backend = InlineBackend()
 
     async def run(self, column: Batch, traced: bool, careful: bool, budget: float | None) -> tuple[Batch, list[Span]]:
-        """Give the outcomes of the rows, with the spans of the work if it is traced.
+        """Return the outcomes of the rows, with the spans of the work if it is traced.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
@@ -90,7 +89,7 @@ class Ingress:
         self._even = _is_even(self._transport.plan) and None not in lanes.values()
 
     def __serve_build_asgi_app__(self) -> Any:
-        """Give the HTTP interface; Serve asks for it once the constructor is done."""
+        """Return the HTTP interface; Serve asks for it once the constructor is done."""
         app = make_app(self._transport, tokens=self._tokens)
         if self._address is not None:
             self._direct = listening(app, self._address)
@@ -106,16 +105,16 @@ class Ingress:
             raise RuntimeError("the replica's own HTTP server has ended")
 
     async def direct(self, budget: float | None) -> str:
-        """Give the address at which the replica answers HTTP itself, or the empty string."""
+        """Return the address at which the replica answers HTTP itself, or the empty string."""
         return self._address.url if self._address is not None and self._direct is not None else ""
 
     async def advice(self, budget: float | None) -> tuple[str, ...]:
-        """Say what could be faster, of what is settled when a cluster comes up or an application is deployed."""
+        """Return what could be faster, of what is settled when a cluster comes up or an application is deployed."""
         proxied = () if await self.direct(budget) else (PROXIED,)
         return (*proxied, SEPARATE) if separate_thread() else proxied
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
-        """Give an outcome for each row, or the error of the whole call.
+        """Return an outcome for each row, or the error of the whole call.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
@@ -131,15 +130,15 @@ class Ingress:
         return replace(trace, spans=tuple(replace(span, place=span.place or _place()) for span in trace.spans))
 
     async def metadata(self, budget: float | None) -> Metadata:
-        """Say what is deployed."""
+        """Return what is deployed."""
         return await self._transport.metadata()
 
     async def ready(self, budget: float | None) -> bool:
-        """Say whether every deployment of the application answers."""
+        """Return whether every deployment of the application answers."""
         return await self._transport.ready()
 
     async def lanes(self, budget: float | None) -> int:
-        """Say how many calls of many rows one process should have under way, for all replicas together.
+        """Return how many calls of many rows one process should have under way, for all replicas together.
 
         It is 0 where rows that come together are not done together: there each is to come in a call of its own.
         """
@@ -155,11 +154,11 @@ class _ReplicaEngine(LocalTransport):
         self._metadata = metadata
 
     async def metadata(self) -> Metadata:
-        """Say what was deployed."""
+        """Return what was deployed."""
         return self._metadata
 
     async def ready(self) -> bool:
-        """Say whether every deployment answers."""
+        """Return whether every deployment answers."""
         try:
             async with asyncio.timeout(PING):
                 return await self._serve.ready()
@@ -175,7 +174,7 @@ def _is_even(plan: Plan) -> bool:
 
 def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
     failures = unsendable(outcomes)
-    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
+    return [StepError.of(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:

@@ -21,7 +21,7 @@ PATIENCE = 10.0
 
 
 def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
-    """Give a plan pickled. The models of files at the paths `there` go as those, others as bytes."""
+    """Return a plan pickled. The models of files at the paths `there` go as those, others as bytes."""
     known: dict[int, Reference] = {}
     for file in filter(None, map(file_of, plan.steps())):
         if file.path not in there or id(file.saved) in known:
@@ -36,7 +36,7 @@ def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
 
 
 def unpacked(content: bytes) -> Any:
-    """Give a plan that was pickled, reading its models here where their paths were sent; each file once a process.
+    """Return a plan that was pickled, reading its models here where their paths were sent; each file once a process.
 
     Raises:
         ModelError: a file is not here any more, or is another one.
@@ -68,7 +68,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def reachable(plan: Plan) -> frozenset[str]:
-    """Give the paths of model files that every node of the connected Ray has, with the content that was read.
+    """Return the paths of model files that every node of the connected Ray has, with the content that was read.
 
     A file that was changed since, or that one node lacks, is not among them. Without Ray there are none. This blocks.
     """

@@ -63,7 +63,7 @@ class HandleTransport(Transport):
         return self._direct_url
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Give the answer for one row, or raise its error."""
+        """Return the answer for one row, or raise its error."""
         if timeout is None:
             return await self._one(row, None)
         context = Context.starting(timeout)
@@ -72,7 +72,7 @@ class HandleTransport(Transport):
         raise late(f"({timeout:g} s)")
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Give an outcome for each of `rows`, from one step alone if named."""
+        """Return an outcome for each of `rows`, from one step alone if named."""
         deadline = Context.starting(timeout).deadline
         if not self._methods:
             await self._resolve()
@@ -93,13 +93,13 @@ class HandleTransport(Transport):
         return Trace(None, late(f"({timeout:g} s)"), ())
 
     async def metadata(self) -> Metadata:
-        """Say what is deployed."""
+        """Return what is deployed."""
         with anyio.move_on_after(PATIENCE):
             return await self._ask("metadata", deadline=None)
         raise late(f"({PATIENCE:g} s) in application {self._app!r}")
 
     async def ready(self) -> bool:
-        """Say whether the application, and every deployment of it, answers."""
+        """Return whether the application, and every deployment of it, answers."""
         try:
             with anyio.move_on_after(PATIENCE):
                 return await self._ask("ready", deadline=None)
@@ -187,7 +187,7 @@ class HandleTransport(Transport):
 
 
 def find(app: str) -> Handle:
-    """Give a handle to the deployment that takes an application's requests, connecting to Ray if need be. This blocks.
+    """Return a handle to the deployment that takes an application's requests, connecting to Ray if needed. This blocks.
 
     Raises:
         ConnectionFailed: there is no Ray, or Serve does not run on it.
@@ -203,7 +203,7 @@ def find(app: str) -> Handle:
 
 
 def routed(handle: Handle) -> Handle:
-    """Give the handle with its router started. This blocks."""
+    """Return the handle with its router started. This blocks."""
     if not handle.is_initialized:
         # With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 the router would live in the caller's event loop and end with it, and
         # a second asyncio.run would find every handle of the process dead.
