@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from stretto import UNDECIDED
 from stretto.errors import DeadlineExceeded, InputError, StrettoError
+from stretto.nodes import UNDECIDED
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._majority import coded, of_columns, whole
 from stretto_composers._ties import Tie

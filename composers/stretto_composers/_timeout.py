@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Node, Part, Pipeline, Within, composer
+from stretto import composer
+from stretto.nodes import Node, Part, Within, plan_of
 from stretto_composers._settings import positive
 
 
@@ -30,4 +31,4 @@ def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
         ...
     stretto.errors.DeadlineExceeded: deadline exceeded in step 'slow' (0.01 s): allow more with timeout=
     """
-    return Within((x,), body=Pipeline(part).plan(), seconds=positive("seconds", seconds))
+    return Within((x,), body=plan_of(part), seconds=positive("seconds", seconds))
