@@ -10,7 +10,7 @@ import numpy as np
 
 from stretto.batch.frames import Frame
 from stretto.errors import StrettoError
-from stretto.plan.steps import Reading
+from stretto.plan.steps import InputReader
 
 type_of_rows = (list, np.ndarray)
 
@@ -25,7 +25,7 @@ class Batch:
     means nothing. `request` says that the values are the caller's own, so that a bad one is the caller's mistake.
     """
 
-    __slots__ = ("_readings", "errors", "request", "size", "values")
+    __slots__ = ("_read", "errors", "request", "size", "values")
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Batch:
         self.size = size
         self.errors: Mapping[int, StrettoError] = errors if errors is not None else {}
         self.request = request
-        self._readings: dict[Hashable, Any] = {}
+        self._read: dict[Hashable, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.values, self.size, self.errors, self.request)
@@ -186,11 +186,11 @@ class Batch:
         assert not isinstance(values, tuple)
         return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
 
-    def read(self, reading: Reading) -> Any:
-        """Return what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
-        if reading.key not in self._readings:
-            self._readings[reading.key] = reading.given(self.data())
-        return self._readings[reading.key]
+    def read(self, reader: InputReader) -> Any:
+        """Return the rows as a reader reads them: once for all readers with equal keys. What it raises is not kept."""
+        if reader.key not in self._read:
+            self._read[reader.key] = reader.read(self.data())
+        return self._read[reader.key]
 
     def outcomes(self) -> list[Any]:
         """Return each row's value, or its error."""

@@ -117,7 +117,7 @@ def _whole_or_each(step: Step, one: Callable[[Any], Any], batch: Batch, context:
 
 
 def _data(step: Step, batch: Batch) -> Any:
-    return batch.data() if step.reading is None else batch.read(step.reading)
+    return batch.data() if step.reader is None else batch.read(step.reader)
 
 
 def _gathered(step: Step, batch: Batch, answers: Sequence[tuple[Sequence[int], Batch | Exception]]) -> Batch:

@@ -1,16 +1,20 @@
-"""What a fitted estimator says about itself, asked without importing scikit-learn before there is one."""
+"""What a fitted estimator is: whether it is usable, its features, classes, outputs and parts.
+
+scikit-learn is imported only once there is an estimator of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from inspect import iscoroutinefunction
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from stretto.errors import ModelError
 
 PREDICTS: Final = ("predict", "transform")
-"""What ``output="predict"`` asks, the first of these that there is; else the object itself, as a function."""
+"""The methods for ``output="predict"``: the first that the estimator has, else the object itself, as a function."""
 
 Output: TypeAlias = Literal["predict", "proba", "label_proba", "decision", "transform"]
 Kind: TypeAlias = Literal["", "classifier", "regressor"]
@@ -27,34 +31,34 @@ def has_method(x: Any, *names: str) -> bool:
 
 
 def default_name(estimator: Any) -> str:
-    """Return the name a step has where nobody gave one: the class in lower case, as in sklearn's `make_pipeline`.
+    """Return the name of a step without ``name=``: the class in lower case, as in scikit-learn's `make_pipeline`.
 
-    A function has its own.
+    A function has its own name.
     """
-    named = "lambda" if getattr(estimator, "__name__", "") == "<lambda>" else getattr(estimator, "__name__", "")
-    return named if isinstance(named, str) and named else type(estimator).__name__.lower()
+    name = getattr(estimator, "__name__", "")
+    return name.strip("<>") if isinstance(name, str) and name else type(estimator).__name__.lower()
 
 
 def check_usable(estimator: Any) -> None:
-    """Refuse what is not a fitted estimator.
+    """Check that `estimator` is a fitted estimator or a function.
 
     Raises:
         ModelError: it is a class, is not fitted, or is no function and has neither `predict` nor `transform`.
     """
     if isinstance(estimator, type):
         name = estimator.__name__
-        raise ModelError(f"{name} is a class: give a fitted instance, such as {name}().fit(X, y)")
+        raise ModelError(f"{name} is a class: pass a fitted instance, such as {name}().fit(X, y)")
     if not has_method(estimator, "predict", "transform") and not callable(estimator):
         raise ModelError(
             f"{_short(estimator)} is no model: it has neither predict() nor transform(), and is no function. "
-            "Give a fitted estimator, a function of an array of rows, or the path of a saved model"
+            "Pass a fitted estimator, a function of an array of rows, or the path of a saved model"
         )
     if type(estimator).__module__ == "xgboost.core":
         raise ModelError(
-            "a Booster of XGBoost takes no array: give the XGBClassifier or XGBRegressor, or its inplace_predict"
+            "a Booster of XGBoost takes no arrays: pass the XGBClassifier or XGBRegressor, or its inplace_predict"
         )
     if iscoroutinefunction(estimator):
-        raise ModelError(f"{default_name(estimator)} is 'async def', and a model is asked at once: write step(fn)")
+        raise ModelError(f"{default_name(estimator)} is 'async def', and a model is called, not awaited: write step(fn)")
     if hasattr(estimator, "__sklearn_tags__") and not _is_fitted(estimator):
         name = type(estimator).__name__
         raise ModelError(f"{name} is not fitted: call .fit(X, y) before it becomes a step")
@@ -72,7 +76,7 @@ def _is_fitted(estimator: Any) -> bool:
 
 
 def describe(estimator: Any) -> str:
-    """Return its `repr` on one line, or the class where that would be an address."""
+    """Return the `repr` of an estimator on one line, or its class where that has none."""
     if type(estimator).__repr__ is object.__repr__:
         return f"{type(estimator).__name__}()"
     return " ".join(repr(estimator).split())
@@ -83,20 +87,20 @@ def _short(x: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def feature_names(estimator: Any, given: Any = None) -> tuple[tuple[str, ...] | None, int | None]:
-    """Return the names of its features in order, those `given` or else those it was fitted with, and how many it takes.
+def feature_names(estimator: Any, features: Any = None) -> tuple[tuple[str, ...] | None, int | None]:
+    """Return the names of an estimator's features in order, and their number; None where they are unknown.
 
-    Each is None where nobody knows.
+    `features` are names that the user passes; without them they are those that it was fitted with.
 
     Raises:
-        ModelError: the names given are no sequence of different strings, or don't agree with the estimator.
+        ModelError: `features` is no sequence of different strings, or does not agree with the estimator.
     """
     fitted = getattr(estimator, "feature_names_in_", None)
     own = None if fitted is None else tuple(map(str, fitted))
     count = len(own) if own is not None else getattr(estimator, "n_features_in_", None)
-    if given is None:
+    if features is None:
         return own, None if count is None else int(count)
-    names = _names(given)
+    names = _checked_names(features)
     kind = type(estimator).__name__
     if count is not None and len(names) != count:
         raise ModelError(f"features= has {len(names)} names, but {kind} was fitted on {count} features")
@@ -108,29 +112,28 @@ def feature_names(estimator: Any, given: Any = None) -> tuple[tuple[str, ...] | 
     return names, len(names)
 
 
-def _names(given: Any) -> tuple[str, ...]:
-    if isinstance(given, str) or not hasattr(given, "__iter__") or isinstance(given, set | frozenset | dict):
-        raise ModelError(f"features={given!r}: give the names of the features as a list, in order")
-    names = tuple(given)
-    odd = [name for name in names if not isinstance(name, str)]
-    if odd or not names:
-        raise ModelError(
-            f"features= takes names, not {odd[0]!r}" if odd else "features= is empty: give every name, in order"
-        )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise ModelError(f"features= has {twice[0]!r} more than once: a row could name only one of them")
+def _checked_names(features: Any) -> tuple[str, ...]:
+    if isinstance(features, str | set | frozenset | dict) or not hasattr(features, "__iter__"):
+        raise ModelError(f"features={features!r}: pass the names of the features as a list, in order")
+    names = tuple(features)
+    if not names:
+        raise ModelError("features= is empty: pass every name, in order")
+    for name in names:
+        if not isinstance(name, str):
+            raise ModelError(f"features= takes names, not {name!r}")
+        if names.count(name) > 1:
+            raise ModelError(f"features= has {name!r} more than once: a row could name only one of them")
     return tuple(map(str, names))
 
 
 def classes_of_estimator(estimator: Any) -> np.ndarray | None:
-    """Return the classes it tells apart, in the order of its probabilities, or None if there is no one list of them."""
+    """Return the classes of a classifier in the order of its probabilities, None if there is no single list of them."""
     classes = getattr(estimator, "classes_", None)
     return classes if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
 
 
 def kind(estimator: Any) -> Kind:
-    """Return whether it is a classifier or a regressor; empty if it is neither."""
+    """Return whether an estimator is a classifier or a regressor; the empty string if it is neither."""
     if hasattr(estimator, "__sklearn_tags__"):
         from sklearn.base import is_classifier, is_regressor
 
@@ -139,7 +142,7 @@ def kind(estimator: Any) -> Kind:
 
 
 def outputs(estimator: Any) -> tuple[Output, ...]:
-    """Return the kinds of output it supports."""
+    """Return the outputs that an estimator supports."""
     methods: dict[Output, tuple[str, ...]] = {
         "predict": (*PREDICTS, "__call__"),
         "proba": ("predict_proba",),
@@ -159,8 +162,78 @@ def check_output(estimator: Any, output: str) -> Output:
     """
     supported = outputs(estimator)
     if output not in supported:
-        unknown = "" if output in get_args(Output) else ", which is no kind of output"
+        unknown = "" if output in get_args(Output) else ", which is no output"
         raise ModelError(
             f"output={output!r}{unknown}: {type(estimator).__name__} supports {', '.join(map(repr, supported))}"
         )
     return output
+
+
+def method_name(estimator: Any, output: Output) -> str:
+    """Return the name of the method that computes an output."""
+    match output:
+        case "predict":
+            return next((name for name in PREDICTS if has_method(estimator, name)), "__call__")
+        case "proba" | "label_proba":
+            return "predict_proba"
+        case "decision":
+            return "decision_function"
+        case "transform":
+            return "transform"
+
+
+def takes_missing(estimator: Any) -> bool | None:
+    """Return whether an estimator takes NaN, None where only trying shows it.
+
+    The tag of a meta-estimator is False also where its parts take NaN, such as an imputer before a classifier; that of
+    an estimator without validation always is.
+    """
+    if not hasattr(estimator, "__sklearn_tags__"):
+        return False
+    from sklearn.utils import get_tags
+
+    tags = get_tags(estimator)
+    if tags.input_tags.allow_nan:
+        return True
+    return None if tags.no_validation or has_parts(estimator) else False
+
+
+def parts(estimator: Any) -> Iterator[Any]:
+    """Yield an estimator and all estimators inside it, at any depth."""
+    seen: set[int] = set()
+    left: list[Any] = [estimator]
+    while left:
+        each = left.pop()
+        if isinstance(each, list | tuple):
+            left.extend(cast("Sequence[Any]", each))
+        elif isinstance(each, dict):
+            left.extend(cast("dict[Any, Any]", each).values())
+        elif isinstance(each, np.ndarray):
+            left.extend(each.ravel().tolist() if each.dtype == object else ())
+        elif is_part(each) and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left.extend(vars(each).values())
+
+
+def is_part(x: Any) -> bool:
+    """Return whether `x`, an attribute of an estimator, is an estimator."""
+    return hasattr(x, "__dict__") and has_method(x, "get_params", "predict_proba")
+
+
+def has_parts(estimator: Any) -> bool:
+    """Return whether there are other estimators inside an estimator."""
+    return len([part for part, _ in zip(parts(estimator), range(2), strict=False)]) == 2
+
+
+def takes_positions(estimator: Any) -> bool:
+    """Return whether an estimator and all its parts take their columns by position.
+
+    Those of scikit-learn do, except the ones in which users select columns.
+    """
+    return all(
+        type(part).__module__.startswith("sklearn.")
+        and not type(part).__module__.startswith("sklearn.compose.")
+        and type(part).__name__ != "FunctionTransformer"
+        for part in (estimator, *parts(estimator))
+    )

@@ -18,16 +18,20 @@ def is_async(fn: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
-class Reading(Protocol):
-    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+class InputReader(Protocol):
+    """Reads the rows of a batch for a vectorised function, once for all steps whose readers have equal keys."""
 
     @property
     def key(self) -> Hashable:
-        """Equal for those that read alike."""
+        """Equal for readers that read alike."""
         ...
 
-    def given(self, column: Any) -> Any:
-        """Return what the function takes instead of the column; what it raises is the function's."""
+    def read(self, batch: Any) -> Any:
+        """Return the rows as the function takes them.
+
+        `batch` is a list, an array or a dict of columns; or what a reader with an equal key returned, which is only
+        checked. What it raises, the function would have raised.
+        """
         ...
 
 
@@ -81,7 +85,7 @@ class Step:
     key: Hashable = None
     options: Mapping[str, Any] = field(default_factory=dict)
     named: bool = True
-    reading: Reading | None = None
+    reader: InputReader | None = None
     one: Callable[[Any], Any] | None = None
     model: ModelInfo | None = None
     internal: bool = False

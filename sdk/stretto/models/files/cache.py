@@ -1,4 +1,4 @@
-"""Model files as a process has read them: each once, and known again when they are sent elsewhere."""
+"""Model files as this process has read them: each once, and recognised when they are sent to other processes."""
 
 from __future__ import annotations
 
@@ -7,91 +7,99 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from threading import Condition
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
+
+from cachetools import cached
+from cachetools.keys import hashkey
 
 from stretto.errors import ModelError
-from stretto.models.files.formats import SavedModel, Trust, load_model
+from stretto.models.files.formats import LoadOptions, SavedModel, load_model
 from stretto.models.files.mlflow import is_mlflow
-from stretto.models.files.once import Once
 
-_read: Final[Once[SavedModel]] = Once()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """How a file is read; see `load_model`."""
-
-    trusted: Trust = False
-    strict: bool = False
-    mmap: bool = False
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Equal for readings that give the same."""
-        trusted = self.trusted if isinstance(self.trusted, bool) else tuple(self.trusted)
-        return trusted, self.strict, self.mmap
+Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
+"""The path, the time of the last change and the size of a file, or of each file in a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file, or MLflow's folder, as it was when it was read: equal to another reading of the same content."""
+    """A file, or a folder of MLflow's, as it was when it was read: equal to another of the same path and stamp."""
 
     path: str
-    modified: int
-    size: int
+    stamp: Stamp
     saved: SavedModel = field(compare=False)
-    reading: Reading = field(compare=False)
+    options: LoadOptions = field(compare=False)
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file is what it was when it was read."""
+        try:
+            return _stamp(Path(self.path)) == self.stamp
+        except OSError:
+            return False
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """What is sent in place of a model that whoever gets it can read: where it is, and the digest of what was read."""
+class FileReference:
+    """What is sent in place of a model to a process that can read its file: the path, and the digest of the content."""
 
     path: str
     digest: str
-    reading: Reading
+    options: LoadOptions
 
 
-def opened(target: str | os.PathLike[str], reading: Reading) -> File:
-    """Return the file at a path, read, unless this process holds what is in it already.
+def read_file(target: str | os.PathLike[str], options: LoadOptions) -> File:
+    """Return the file at a path with its model, which is read unless this process holds it already.
 
     Raises:
         ModelError: it can't be read as a model; see `load_model`.
     """
     path = Path(target).expanduser().resolve()
-    found = [each.stat() for each in _contents(path)]
-    modified, size = sum(each.st_mtime_ns for each in found), sum(each.st_size for each in found)
-    # The message of an error says the path as it was given.
-    saved = _read.get(
-        (str(path), modified, size, *reading.key),
-        lambda: load_model(target, trusted=reading.trusted, strict=reading.strict, mmap=reading.mmap),
-    )
-    return File(str(path), modified, size, saved, reading)
+    stamp = _stamp(path)
+    return File(str(path), stamp, _model(path, stamp, options, target), options)
+
+
+# Plans are unpickled in pieces, and ten pipelines may name one file: only the process knows that it has the model. It
+# is dropped with the last step that holds it. A thread that asks for a model while it is read waits for it.
+@cached(
+    WeakValueDictionary[Any, SavedModel](),
+    key=lambda path, stamp, options, target: hashkey(path, stamp, options),
+    condition=Condition(),
+)
+def _model(path: Path, stamp: Stamp, options: LoadOptions, target: str | os.PathLike[str]) -> SavedModel:
+    # The path as the user wrote it: errors name it.
+    return load_model(target, trusted=options.trusted, strict=options.strict, mmap=options.mmap)
 
 
 def digest(path: str) -> str | None:
-    """Return the digest of a file's content, or of a folder's; None where it is not there."""
-    whole = hashlib.sha256()
+    """Return the digest of the content of a file or a folder, None where there is none."""
+    content = hashlib.sha256()
     try:
         for each in _contents(Path(path)):
             with each.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+                content.update(hashlib.file_digest(file, "sha256").digest())
     except OSError:
         return None
-    return whole.hexdigest() if Path(path).exists() else None
+    return content.hexdigest() if Path(path).exists() else None
 
 
-def received(sent: Sent) -> SavedModel:
-    """Return the model that was read from a file elsewhere, from the same file here.
+def read_reference(reference: FileReference) -> SavedModel:
+    """Return the model that another process read from a file, read from the same file here.
 
     Raises:
-        ModelError: the file is not here, or is not what it was.
+        ModelError: the file is not here, or its content differs.
     """
-    found = digest(sent.path)
-    if found != sent.digest:
-        what = "is not there any more" if found is None else "is another one now"
-        raise ModelError(f"the model file {sent.path} {what}, since the pipeline was sent here: deploy it again")
-    return opened(sent.path, sent.reading).saved
+    found = digest(reference.path)
+    if found != reference.digest:
+        what = "is not there any more" if found is None else "has changed"
+        raise ModelError(f"the model file {reference.path} {what} since the pipeline was sent here: deploy it again")
+    return read_file(reference.path, reference.options).saved
+
+
+def _stamp(path: Path) -> Stamp:
+    stats = [(str(each), each.stat()) for each in _contents(path)]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 
 def _contents(path: Path) -> Iterator[Path]:

@@ -1,8 +1,8 @@
-"""Saved models: the estimator with its labels and the names of its features, in one file.
+"""Saved models: an estimator with its labels and the names of its features in one file.
 
-A ``.skops`` file is a zip archive without code; the labels and names stand in it beside the estimator, as
-``stretto.json``, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run whatever they hold as they
-are read. ``.onnx`` files and MLflow's folders are read, and not written.
+A ``.skops`` file is a zip archive without code; the labels and names are in it as ``stretto.json``, next to the
+estimator, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run code when they are read. ``.onnx``
+files and folders of MLflow's are read, but not written.
 """
 
 from __future__ import annotations
@@ -22,14 +22,29 @@ import msgspec
 from stretto.errors import ModelError
 from stretto.models.estimator import check_usable, feature_names
 from stretto.models.files.mlflow import Folder, PythonFunction, is_mlflow, read_folder
-from stretto.models.files.versions import of_this_version
-from stretto.models.labels import check_labels, check_there, read_labels
+from stretto.models.files.paths import check_file
+from stretto.models.files.versions import checked_version
+from stretto.models.labels import check_labels, read_labels
 from stretto.onnx.files import read_onnx
 
 Trust: TypeAlias = bool | Sequence[str]
 _SUFFIXES: Final = (".skops", ".joblib", ".pkl", ".pickle")
 _ONNX: Final = ".onnx"
-_BESIDE: Final = "stretto.json"
+_EXTRAS: Final = "stretto.json"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a file is read; see `load_model`."""
+
+    trusted: Trust = False
+    strict: bool = False
+    mmap: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.trusted, bool):
+            types = (self.trusted,) if isinstance(self.trusted, str) else tuple(self.trusted)
+            object.__setattr__(self, "trusted", types)
 
 
 @dataclass(frozen=True)
@@ -42,16 +57,16 @@ class SavedModel:
 
 
 def save_model(estimator: Any, path: str | os.PathLike[str], *, labels: Any = None, features: Any = None) -> Path:
-    """Write a fitted estimator with its labels and feature names to `path`, and give the path.
+    """Write a fitted estimator with its labels and feature names to `path`, and return the path.
 
     The format follows the suffix: ``.skops`` (recommended: reading it runs no code), ``.joblib``, ``.pkl`` or
     ``.pickle``. `labels`, a list, an array or the path of a JSON file, name the classes in the order of ``classes_``;
-    `features` the columns of an estimator that was fitted without names. A file that is there is replaced as a whole,
+    `features` name the columns of an estimator that was fitted without names. A file at `path` is replaced as a whole,
     or not at all.
 
     Raises:
-        ModelError: the estimator is not fitted or can't be written so, labels or names don't fit, or there is no such
-            directory or format.
+        ModelError: the estimator is not fitted, the format can't hold it, labels or names don't fit it, or there is no
+            such directory or format.
 
     >>> import tempfile
     >>> from sklearn.datasets import load_iris
@@ -77,42 +92,42 @@ def save_model(estimator: Any, path: str | os.PathLike[str], *, labels: Any = No
         _replace(path, lambda file: _write(model, file, suffix))
     except Exception as error:
         hint = "; .joblib takes more kinds of objects" if suffix == ".skops" and not isinstance(error, OSError) else ""
-        raise ModelError(f"can't save {path.absolute()}: {_said(error)}{hint}") from error
+        raise ModelError(f"can't save {path.absolute()}: {_text(error)}{hint}") from error
     return path
 
 
 def load_model(
     path: str | os.PathLike[str], *, trusted: Trust = False, strict: bool = False, mmap: bool = False
 ) -> SavedModel:
-    """Read a model that `save_model` wrote, a file that holds nothing but an estimator, or what others saved.
+    """Read a model that `save_model` wrote, a file of an estimator alone, an ``.onnx`` file or a folder of MLflow's.
 
-    A ``.skops`` file loads when skops knows all its types as safe; others are allowed by ``trusted=["module.Type"]``,
-    or all of them by ``trusted=True``. ``.joblib``, ``.pkl`` and ``.pickle`` run whatever they hold, and are read with
-    ``trusted=True`` only. An ``.onnx`` file holds no code. A folder that MLflow saved a model in is read by what is in
-    it. A model that another scikit-learn saved is warned of; with `strict` it is refused. With `mmap` the arrays of a
-    ``.joblib`` file stay in the file, and processes of a machine share them: such a file must never be written to
+    A ``.skops`` file loads if skops knows all its types to be safe; ``trusted=["module.Type"]`` allows others, and
+    ``trusted=True`` all of them. ``.joblib``, ``.pkl`` and ``.pickle`` can run any code, and are read with
+    ``trusted=True`` only. An ``.onnx`` file holds no code. A folder of MLflow's is read by the file in it. A model that
+    another version of scikit-learn saved loads with a warning; with `strict` it is an error. With `mmap` the arrays of
+    a ``.joblib`` file stay in the file, and the processes of a machine share them: such a file must never be written to
     again, only replaced as a whole, as `save_model` does.
 
     Raises:
-        ModelError: the file is not there, is damaged, is no model, holds what is not trusted, or was saved by another
-            scikit-learn and it is to be `strict`.
+        ModelError: the file is not there, is damaged, is no model or is not trusted, or with `strict` another version
+            of scikit-learn saved it.
     """
-    path = Path(path).expanduser()
+    path, options = Path(path).expanduser(), LoadOptions(trusted, strict, mmap)
     if is_mlflow(path):
-        return _of_folder(read_folder(path), trusted, strict=strict, mmap=mmap)
-    check_there(path)
+        return _of_folder(read_folder(path), options)
+    check_file(path)
     suffix = _format(path, (*_SUFFIXES, _ONNX))
     if suffix not in (".skops", _ONNX):
-        _check_trusted(path, "a pickle", trusted)
+        _check_trusted(path, "a pickle", options)
     if mmap and suffix != ".joblib":
         raise ModelError(f"mmap=True is for .joblib files, and not for {path.absolute()}: save it as .joblib")
     try:
-        with of_this_version(path, strict=strict):
-            model = _read(path, suffix, trusted, mmap=mmap)
+        with checked_version(path, strict=strict):
+            model = _read(path, suffix, options)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"can't read {path.absolute()}: {_diagnosis(path, suffix)} ({_said(error)})") from error
+        raise ModelError(f"can't read {path.absolute()}: {_diagnosis(path, suffix)} ({_text(error)})") from error
     try:
         check_usable(model.estimator)
     except ModelError as error:
@@ -120,36 +135,36 @@ def load_model(
     return model
 
 
-def _check_trusted(path: Path, what: str, trusted: Trust) -> None:
-    if trusted is not True:
+def _check_trusted(path: Path, what: str, options: LoadOptions) -> None:
+    if options.trusted is not True:
         raise ModelError(
             f"{path.absolute()} is {what}, which can run any code as it is read. If you know who wrote it, pass "
             "trusted=True; better, save the model as .skops"
         )
 
 
-def _of_folder(folder: Folder, trusted: Trust, *, strict: bool, mmap: bool) -> SavedModel:
+def _of_folder(folder: Folder, options: LoadOptions) -> SavedModel:
     if folder.file is not None:
-        model = load_model(folder.file, trusted=trusted, strict=strict, mmap=mmap)
-        # Of names that it was fitted with the estimator knows the order, and a signature need not.
-        own = model.features or folder.features if not hasattr(model.estimator, "feature_names_in_") else None
-        return replace(model, features=own)
-    _check_trusted(folder.path, "an MLflow model of flavor python_function", trusted)
+        model = load_model(folder.file, trusted=options.trusted, strict=options.strict, mmap=options.mmap)
+        # An estimator that was fitted with names knows their order better than a signature.
+        named = hasattr(model.estimator, "feature_names_in_")
+        return replace(model, features=None if named else model.features or folder.features)
+    _check_trusted(folder.path, "an MLflow model of flavor python_function", options)
     try:
         return SavedModel(PythonFunction(str(folder.path), folder.features), None, folder.features)
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"MLflow can't load {folder.path.absolute()}: {_said(error)}") from error
+        raise ModelError(f"MLflow can't load {folder.path.absolute()}: {_text(error)}") from error
 
 
-def _read(path: Path, suffix: str, trusted: Trust, *, mmap: bool) -> SavedModel:
+def _read(path: Path, suffix: str, options: LoadOptions) -> SavedModel:
     if suffix == ".skops":
-        return _read_skops(path, trusted)
+        return _read_skops(path, options.trusted)
     if suffix == _ONNX:
         estimator, features = read_onnx(path)
         return SavedModel(estimator, None, features)
-    return _read_pickle(path, mmap=mmap)
+    return _read_pickle(path, mmap=options.mmap)
 
 
 def _format(path: Path, formats: Sequence[str] = _SUFFIXES) -> str:
@@ -161,7 +176,7 @@ def _format(path: Path, formats: Sequence[str] = _SUFFIXES) -> str:
 
 
 def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    # Whoever reads the file meanwhile, or after a crash, finds the old one or the new one whole.
+    # A reader finds the old file or the new one as a whole, also after a crash.
     draft = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with draft.open("x+b") as file:
@@ -175,16 +190,16 @@ def _replace(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 
 def _write(model: SavedModel, file: BinaryIO, suffix: str) -> None:
-    beside = {"labels": model.labels, "features": model.features}
+    extras = {"labels": model.labels, "features": model.features}
     if suffix == ".skops":
         import skops.io
 
         skops.io.dump(model.estimator, file)
-        if beside != {"labels": None, "features": None}:
+        if any(each is not None for each in extras.values()):
             with zipfile.ZipFile(file, "a") as archive:
-                archive.writestr(_BESIDE, msgspec.json.encode(beside))
+                archive.writestr(_EXTRAS, msgspec.json.encode(extras))
         return
-    content = {"estimator": model.estimator, **beside}
+    content = {"estimator": model.estimator, **extras}
     if suffix == ".joblib":
         import joblib
 
@@ -197,10 +212,9 @@ def _read_skops(path: Path, trusted: Trust) -> SavedModel:
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
-    if isinstance(trusted, bool):
-        allowed = skops.io.get_untrusted_types(file=path) if trusted else []
-    else:
-        allowed = [trusted] if isinstance(trusted, str) else list(trusted)
+    allowed = list(trusted) if not isinstance(trusted, bool) else []
+    if trusted is True:
+        allowed = skops.io.get_untrusted_types(file=path)
     try:
         estimator = skops.io.load(path, trusted=allowed)
     except UntrustedTypesFoundException as error:
@@ -210,16 +224,15 @@ def _read_skops(path: Path, trusted: Trust) -> SavedModel:
             f"If you know who wrote it, pass trusted={[*allowed, *found]}, or trusted=True"
         ) from error
     with zipfile.ZipFile(path) as archive:
-        beside = archive.read(_BESIDE) if _BESIDE in archive.namelist() else b"{}"
-    stored = msgspec.json.decode(beside, type=dict[str, list[Any] | None])
-    return _saved({"estimator": estimator, **stored})
+        extras = archive.read(_EXTRAS) if _EXTRAS in archive.namelist() else b"{}"
+    return _saved({"estimator": estimator, **msgspec.json.decode(extras, type=dict[str, list[Any] | None])})
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> SavedModel:
     import joblib
 
-    # It reads what pickle wrote too, and a .pkl may come from either. Pages are shared until they are written to, which
-    # "c" allows: some estimators refuse arrays that are read-only.
+    # joblib reads pickles too, and a .pkl may be either. With "c" (copy on write) pages are shared until they are
+    # written to: some estimators fail on read-only arrays.
     content = joblib.load(path, mmap_mode="c" if mmap else None)
     return _saved(cast("dict[str, Any]", content) if _is_ours(content) else {"estimator": content})
 
@@ -234,7 +247,7 @@ def _saved(content: dict[str, Any]) -> SavedModel:
 
 
 def _diagnosis(path: Path, suffix: str) -> str:
-    """Return what may be wrong with a file that can't be read, from how it begins."""
+    """Return what is probably wrong with a file that can't be read, judging by its first bytes."""
     with path.open("rb") as file:
         start = file.read(4)
     if not start:
@@ -251,6 +264,6 @@ def _diagnosis(path: Path, suffix: str) -> str:
     return "it is damaged or cut short, or was written by other versions"
 
 
-def _said(error: Exception) -> str:
+def _text(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

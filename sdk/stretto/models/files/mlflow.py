@@ -1,6 +1,6 @@
-"""Models that MLflow saved: a folder with a file ``MLmodel`` that says what is in it.
+"""Models that MLflow saved: a folder with a file ``MLmodel`` that describes its content.
 
-Stretto reads the folder itself, with its own rules of trust; MLflow is loaded only for what it alone can run.
+Stretto reads the folder itself, with its own rules of trust; MLflow is imported only for models that it alone can run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any, Final, cast
 import numpy as np
 
 from stretto.errors import ModelError
-from stretto.models.files.once import needed
+from stretto.models.extras import import_extra
 
 DESCRIPTION: Final = "MLmodel"
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What ``MLmodel`` says: the model's file, None where only MLflow runs it, and the names of its inputs."""
+    """A folder: the file of its model, None where only MLflow can run it, and the names of its inputs."""
 
     path: Path
     file: Path | None
@@ -30,22 +30,22 @@ class Folder:
 
 
 def is_mlflow(path: Path) -> bool:
-    """Return whether a path is a folder that MLflow saved a model in, or the file that describes it."""
+    """Return whether a path is a folder that MLflow saved a model in."""
     return (path / DESCRIPTION).is_file()
 
 
 def read_folder(path: Path) -> Folder:
-    """Read what is in the folder of a model.
+    """Read the description in the folder of a model.
 
     Raises:
         ModelError: ``MLmodel`` can't be read, or what it names is not there.
     """
-    yaml: Any = needed("yaml", "mlflow", "an MLflow model folder")
+    yaml: Any = import_extra("yaml", "mlflow", "an MLflow model folder")
     description = path / DESCRIPTION
     try:
-        said = yaml.safe_load(description.read_text())
-        flavors = cast("Mapping[str, Any]", said["flavors"])
-        features = _features(said.get("signature"))
+        content = yaml.safe_load(description.read_text())
+        flavors = cast("Mapping[str, Any]", content["flavors"])
+        features = _features(content.get("signature"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         kind = type(error).__name__
         raise ModelError(
@@ -73,12 +73,12 @@ def _features(signature: Any) -> tuple[str, ...] | None:
 
 
 class PythonFunction:
-    """A model that MLflow runs, as it runs any: `predict` gives it a data frame where the inputs have names."""
+    """A model that MLflow runs, on data frames where its inputs have names."""
 
     def __init__(self, path: str, features: tuple[str, ...] | None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow warns of its own type hints when it is imported
-            pyfunc: Any = needed("mlflow.pyfunc", "mlflow", "an MLflow model of flavor python_function")
+            pyfunc: Any = import_extra("mlflow.pyfunc", "mlflow", "an MLflow model of flavor python_function")
         self._path = path
         self._features = features
         self._model = pyfunc.load_model(path)
@@ -92,9 +92,9 @@ class PythonFunction:
         return f"PythonFunction({self._path!r})"
 
     def predict(self, table: np.ndarray) -> Any:
-        """Return an answer a row."""
+        """Return an answer for each row."""
         if self._features is None:
             return np.asarray(self._model.predict(table))
-        pandas: Any = needed("pandas", "mlflow", "an MLflow model with named inputs")
+        pandas: Any = import_extra("pandas", "mlflow", "an MLflow model with named inputs")
         answers = np.asarray(self._model.predict(pandas.DataFrame(table, columns=list(self._features))))
         return answers.ravel() if answers.shape == (len(table), 1) else answers

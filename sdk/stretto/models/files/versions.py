@@ -1,4 +1,4 @@
-"""Which scikit-learn a model was saved with."""
+"""The version of scikit-learn that a model was saved with."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from stretto.errors import ModelError
 
 
 @contextmanager
-def of_this_version(path: Path, *, strict: bool) -> Generator[None]:
-    """Warn of what is read in the block if another scikit-learn wrote it, naming both versions.
+def checked_version(path: Path, *, strict: bool) -> Generator[None]:
+    """Warn once if the model that is read in the block was saved with another version, naming both.
+
+    scikit-learn warns of every estimator in a file (`InconsistentVersionWarning`); other warnings pass.
 
     Raises:
-        ModelError: another one wrote it, and it is to be `strict`.
+        ModelError: `strict`, and it was saved with another version.
     """
-    with warnings.catch_warnings(record=True) as seen:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    others = dict[tuple[str, str], None]()
-    for each in seen:
-        wrote = getattr(each.message, "original_sklearn_version", None)
-        if wrote is None:
+    versions = dict[tuple[str, str], None]()
+    for each in caught:
+        saved = getattr(each.message, "original_sklearn_version", None)
+        if saved is None:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno, source=each.source)
         else:
-            others[str(wrote), str(getattr(each.message, "current_sklearn_version", ""))] = None
-    for wrote, installed in others:
-        said = f"{path.absolute()} was saved with scikit-learn {wrote}, and {installed} is installed"
+            versions[str(saved), str(getattr(each.message, "current_sklearn_version", ""))] = None
+    for saved, installed in versions:
+        text = f"{path.absolute()} was saved with scikit-learn {saved}, and {installed} is installed"
         if strict:
-            raise ModelError(f"{said}: install scikit-learn=={wrote}, or fit and save the model again")
+            raise ModelError(f"{text}: install scikit-learn=={saved}, or fit and save the model again")
         warnings.warn(
-            f"{said}: its answers may differ, or fail. Fit and save it again, or install scikit-learn=={wrote}; "
-            "strict=True refuses such files",
+            f"{text}: its answers may differ, or fail. Fit and save it again, or install scikit-learn=={saved}; "
+            "strict=True rejects such files",
             stacklevel=2,
         )

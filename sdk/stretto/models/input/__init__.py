@@ -1,1 +1,1 @@
-"""Rows as the input of a model."""
+"""The rows of a batch as the input of a model."""

@@ -1,24 +1,25 @@
-"""The rows of a model that takes no features: texts, dicts, labels, single numbers."""
+"""Rows of a model without features: texts, dicts, labels, single numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from reprlib import repr as short
-from typing import Any
+from typing import Any, Final, Self
 
 import numpy as np
 
-from stretto.errors import BadRows, InputError
-from stretto.models.input.kinds import Form
-from stretto.models.input.numeric import Given, one_by_one
+from stretto.batch.isolate import each_row
+from stretto.errors import InputError
+from stretto.models.input.column_types import Form
+from stretto.models.input.reader import ModelInput, one_by_one
 
-_EXPECTED: dict[Form, str] = {"text": "a text", "dict": "a dict", "number": "a number", "any": "a value"}
+_EXPECTED: Final[dict[Form, str]] = {"text": "a text", "dict": "a dict", "number": "a number", "any": "a value"}
 
 
 @dataclass(frozen=True, slots=True)
-class Values:
-    """What the rows of the model named `model` look like where each is one value of the given form."""
+class SingleInput:
+    """Reads rows of the model named `model`, each of which is one value of the given form."""
 
     model: str
     form: Form
@@ -31,40 +32,37 @@ class Values:
 
     @property
     def key(self) -> Hashable:
-        """Equal for those that read rows alike."""
+        """Equal for readers that read alike."""
         return ("values", self.form)
 
-    def given(self, column: Any) -> Given:
-        """Return the rows of a column for the model, as a list or an array.
+    def accepting(self, extra: frozenset[str] | None) -> Self:
+        """Return the reader with other `extra` names, which a value has no use for."""
+        return replace(self, extra=extra)
+
+    def read(self, batch: Any) -> ModelInput:
+        """Return the values of a batch as a list, numbers as an array of shape (n_rows,).
 
         Raises:
-            BadRows: some rows are not what the model takes; it names every one of them.
+            BadRows: rows are not what the model takes; it has the error of each.
         """
-        rows = [row[0] if self._alone(row) else row for row in one_by_one(column)]
-        errors: dict[int, Exception] = {i: self._error(row) for i, row in enumerate(rows) if not self._fits(row)}
-        if errors:
-            raise BadRows(errors)
-        return Given(np.array(rows, dtype=np.float64) if self.form == "number" else rows, len(rows))
+        if isinstance(batch, ModelInput):
+            return batch
+        values: list[Any] = each_row(one_by_one(batch), self.one).require()
+        return ModelInput(np.array(values, dtype=np.float64) if self.form == "number" else values, len(values))
 
-    def admit(self, given: Given) -> None:
-        """Refuse nothing: all that is wrong was seen as the rows were read."""
+    def one(self, row: Any) -> Any:
+        """Return the value of a row.
 
-    def sample(self) -> Given | None:
-        """Return a row that may be nonsense but has the right form."""
-        rows: dict[Form, Given] = {"text": Given([""], 1), "dict": Given([{}], 1), "number": Given(np.zeros(1), 1)}
-        return rows.get(self.form)
-
-    def suspects(self, given: Given) -> list[int]:
-        """Return no rows: nothing is missing in a value."""
-        return []
-
-    def refused(self, given: Given, why: str) -> InputError:
-        """Return the error of a row that the model refused."""
-        raise AssertionError("no row is suspect")
-
-    def _alone(self, row: Any) -> bool:
-        # An array of shape (n_rows, 1), as an estimator of one number takes it too.
-        return self.form == "number" and isinstance(row, list | tuple | np.ndarray) and len(row) == 1
+        Raises:
+            InputError: it is of another form.
+        """
+        # A number may come as an array of shape (n_rows, 1), which an estimator of one number takes too.
+        if self.form == "number" and isinstance(row, list | tuple | np.ndarray) and len(row) == 1:
+            row = row[0]
+        if not self._fits(row):
+            expected = _EXPECTED[self.form]
+            raise InputError(f"model {self.model!r}: {short(row)} is not a row; a row is {expected}", "", expected)
+        return row
 
     def _fits(self, row: Any) -> bool:
         match self.form:
@@ -77,6 +75,11 @@ class Values:
             case "any":
                 return row is not None
 
-    def _error(self, row: Any) -> InputError:
-        expected = _EXPECTED[self.form]
-        return InputError(f"model {self.model!r}: {short(row)} is not a row; a row is {expected}", "", expected)
+    def sample(self) -> ModelInput | None:
+        """Return a made-up value of the right form."""
+        rows: dict[Form, Any] = {"text": [""], "dict": [{}], "number": np.zeros(1)}
+        return ModelInput(rows[self.form], 1) if self.form in rows else None
+
+    def rejection(self, row: ModelInput, reason: str) -> InputError | None:
+        """Return None: no value is missing."""
+        return None

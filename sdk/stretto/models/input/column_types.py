@@ -1,4 +1,4 @@
-"""What each column of an estimator's input holds, asked of what was fitted on it."""
+"""The types of the columns of an estimator's input, read from its fitted attributes or from a data frame."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ Form: TypeAlias = Literal["text", "dict", "number", "any"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What a column holds: numbers, texts, other values such as categories, any of these, or what nobody looks at.
+class ColumnType:
+    """The type of a column.
 
-    `known` are the only values taken, where others are refused; with `category` the estimator gets them as a column of
-    that type of pandas. A missing value is None or NaN, whichever the estimator was fitted with.
+    Attributes:
+        holds: Numbers, objects such as categories, texts, any of these, or values that the model does not look at.
+        known: The only values that the model takes, None where it takes others too.
+        missing: A missing value as the model was fitted with it: NaN or None.
+        category: Whether the model takes the column as a `pandas.Categorical`.
     """
 
     holds: Holds = "number"
@@ -28,38 +31,38 @@ class Kind:
     missing: float | None = math.nan
     category: bool = False
 
-    def and_also(self, other: Kind) -> Kind:
-        """Return the kind of a column that is read twice."""
+    def both(self, other: ColumnType) -> ColumnType:
+        """Return the type of a column that two parts of a model read, each by its own type."""
         order = get_args(Holds).index
         holds = self.holds if order(self.holds) >= order(other.holds) else other.holds
         if self.known is None or other.known is None:
             known = self.known if other.known is None else other.known
         else:
             known = tuple(value for value in self.known if value in other.known)
-        return Kind(holds, known, None if None in (self.missing, other.missing) else math.nan)
+        return ColumnType(holds, known, None if None in (self.missing, other.missing) else math.nan)
 
 
-UNUSED = Kind("unused")
+UNUSED = ColumnType("unused")
 
 
-def column_kinds(estimator: Any, count: int) -> tuple[Kind, ...]:
-    """Return the kind of each of the columns that a fitted estimator takes."""
-    return _kinds(estimator, count, seen=())
+def column_types(estimator: Any, count: int) -> tuple[ColumnType, ...]:
+    """Return the types of the columns that a fitted estimator takes, as its attributes show them."""
+    return _types(estimator, count, seen=())
 
 
-def kinds_of_frame(frame: Any) -> tuple[Kind, ...]:
-    """Return the kind of each column of the pandas frame that an estimator was fitted on."""
-    return tuple(_kind_of(dtype) for dtype in frame.dtypes)
+def types_of_frame(frame: Any) -> tuple[ColumnType, ...]:
+    """Return the types of the columns of a pandas data frame."""
+    return tuple(_type_of(dtype) for dtype in frame.dtypes)
 
 
-def _kind_of(dtype: Any) -> Kind:
+def _type_of(dtype: Any) -> ColumnType:
     if hasattr(dtype, "categories"):
-        return Kind("object", (*dtype.categories.tolist(), math.nan), category=True)
-    return Kind("number" if getattr(dtype, "kind", "O") in "fiub" else "object")
+        return ColumnType("object", (*dtype.categories.tolist(), math.nan), category=True)
+    return ColumnType("number" if getattr(dtype, "kind", "O") in "fiub" else "object")
 
 
 def wants_categories(estimator: Any) -> bool:
-    """Return whether it was fitted on columns of pandas' categories, and takes nothing else in their place."""
+    """Return whether a booster was fitted on pandas' categories, and so takes only these in their place."""
     booster = getattr(estimator, "booster_", None)  # of LightGBM
     if booster is not None:
         return bool(getattr(booster, "pandas_categorical", None))
@@ -68,11 +71,11 @@ def wants_categories(estimator: Any) -> bool:
     return False
 
 
-def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...]:
+def _types(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[ColumnType, ...]:
     if isinstance(estimator, str) or estimator is None:  # "drop", or "passthrough" and its older name
-        return (UNUSED if estimator == "drop" else Kind("any"),) * count
+        return (UNUSED if estimator == "drop" else ColumnType("any"),) * count
     if id(estimator) in seen:
-        return (Kind(),) * count
+        return (ColumnType(),) * count
     seen = (*seen, id(estimator))
     if hasattr(estimator, "steps"):
         return _of_chain([step for _, step in estimator.steps], count, seen)
@@ -82,74 +85,68 @@ def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...
         return tuple(_of_categories(estimator, categories) for categories in estimator.categories_)
     statistics = getattr(estimator, "statistics_", None)
     if isinstance(statistics, np.ndarray) and statistics.dtype == object:
-        return (Kind("object", missing=None if estimator.missing_values is None else math.nan),) * count
-    parts = [_kinds(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", None) == count]
+        return (ColumnType("object", missing=None if estimator.missing_values is None else math.nan),) * count
+    parts = [_types(part, count, seen) for part in members(estimator) if getattr(part, "n_features_in_", None) == count]
     if parts:
-        return tuple(reduce(Kind.and_also, same) for same in zip(*parts, strict=True))
-    return (Kind("number" if _only_numbers(estimator) else "any"),) * count
+        return tuple(reduce(ColumnType.both, same) for same in zip(*parts, strict=True))
+    return (ColumnType("number" if _only_numbers(estimator) else "any"),) * count
 
 
-def _of_chain(steps: Sequence[Any], count: int, seen: tuple[int, ...]) -> tuple[Kind, ...]:
-    """Return the kinds of a chain's input. What fills gaps leaves the columns as they are, for the next to read."""
+def _of_chain(steps: Sequence[Any], count: int, seen: tuple[int, ...]) -> tuple[ColumnType, ...]:
+    """Return the types of a pipeline's input: an imputer at its start hands the columns on to the next step."""
     steps = [step for step in steps if step not in (None, "passthrough")]
     if not steps:
-        return (Kind("any"),) * count
-    first = _kinds(steps[0], count, seen)
-    for filling, reading in pairwise(steps):
-        statistics = getattr(filling, "statistics_", None)
-        if (
-            not isinstance(statistics, np.ndarray)
-            or len(statistics) != count
-            or getattr(filling, "add_indicator", False)
-        ):
+        return (ColumnType("any"),) * count
+    first = _types(steps[0], count, seen)
+    for imputer, step in pairwise(steps):
+        statistics = getattr(imputer, "statistics_", None)
+        same = isinstance(statistics, np.ndarray) and len(statistics) == count
+        if not same or getattr(imputer, "add_indicator", False):
             break
-        after = _kinds(reading, count, seen)
         first = tuple(
-            replace(kind, known=None if then.known is None else (*then.known, kind.missing))
-            for kind, then in zip(first, after, strict=True)
+            replace(own, known=None if then.known is None else (*then.known, own.missing))
+            for own, then in zip(first, _types(step, count, seen), strict=True)
         )
     return first
 
 
-def _of_columns(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...]:
-    kinds = [UNUSED] * count
+def _of_columns(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[ColumnType, ...]:
+    types = [UNUSED] * count
     names = getattr(estimator, "feature_names_in_", None)
     for _, part, columns in estimator.transformers_:
         places = column_places(columns, count, names)
         single = isinstance(columns, str | int) and not isinstance(part, str)
-        inner = (Kind("text" if form_of(part) == "text" else "object"),) if single else _kinds(part, len(places), seen)
-        for at, kind in zip(places, inner, strict=True):
-            kinds[at] = kinds[at].and_also(kind)
-    return tuple(kinds)
+        inner = _types(part, len(places), seen)
+        if single:
+            inner = (ColumnType("text" if form_of(part) == "text" else "object"),)
+        for at, own in zip(places, inner, strict=True):
+            types[at] = types[at].both(own)
+    return tuple(types)
 
 
 def column_places(columns: Any, count: int, names: Any) -> list[int]:
-    """Return the places of the columns that a ColumnTransformer selects, however they were written."""
+    """Return the positions of the columns that a ColumnTransformer selects, in any of the ways it allows."""
     order = [] if names is None else list(names)
     if isinstance(columns, slice):
-        ends = [columns.start, columns.stop]
-        if any(isinstance(end, str) for end in ends):
-            first, last = (None if end is None else order.index(end) for end in ends)
-            return list(
-                range(count)[slice(first, None if last is None else last + 1, columns.step)]
-            )  # names: inclusive
-        return list(range(count)[columns])
-    listed = [columns] if isinstance(columns, str | int) else list(columns)
-    if listed and all(isinstance(each, bool | np.bool_) for each in listed):
-        return [at for at, chosen in enumerate(listed) if chosen]
-    return [order.index(each) if isinstance(each, str) else range(count)[each] for each in listed]
+        first, last = (order.index(end) if isinstance(end, str) else end for end in (columns.start, columns.stop))
+        after = last + 1 if isinstance(columns.stop, str) else last  # a slice of names includes its end
+        return list(range(count)[first : after : columns.step])
+    selected = [columns] if isinstance(columns, str | int) else list(columns)
+    if selected and all(isinstance(each, bool | np.bool_) for each in selected):
+        return [at for at, chosen in enumerate(selected) if chosen]
+    return [order.index(each) if isinstance(each, str) else range(count)[each] for each in selected]
 
 
-def _of_categories(encoder: Any, categories: np.ndarray) -> Kind:
+def _of_categories(encoder: Any, categories: np.ndarray) -> ColumnType:
     values = categories.tolist()
     strict = getattr(encoder, "handle_unknown", "error") == "error" and not hasattr(encoder, "target_type_")
     known = tuple(values) if strict else None
     holds: Holds = "number" if categories.dtype.kind in "fiub" else "object"
-    return Kind(holds, known, None if None in values else math.nan)
+    return ColumnType(holds, known, None if None in values else math.nan)
 
 
 def members(estimator: Any) -> Iterator[Any]:
-    """Return the fitted estimators that an estimator holds and hands its own input to."""
+    """Yield the fitted estimators inside an estimator that are called with its own input."""
     if hasattr(estimator, "transformer_list"):
         yield from (part for _, part in estimator.transformer_list if part not in ("drop", "passthrough"))
     for name in ("estimators_", "best_estimator_", "estimator_", "regressor_", "_preprocessor", "estimator"):
@@ -163,7 +160,7 @@ def members(estimator: Any) -> Iterator[Any]:
 
 
 def form_of(estimator: Any) -> Form | None:
-    """Return the form of its rows where these are no rows of features, by what reads them first."""
+    """Return the form of an estimator's rows where these are single values; None where they have features."""
     while hasattr(estimator, "steps"):
         readers = [step for _, step in estimator.steps if step not in (None, "passthrough")]
         if not readers:
@@ -185,10 +182,9 @@ def form_of(estimator: Any) -> Form | None:
 
 
 def _only_numbers(estimator: Any) -> bool:
-    """Return whether it takes numbers alone: as all of sklearn does but its encoders, and predictors of others."""
-    kind = type(estimator)
-    if kind.__module__.startswith("sklearn."):
-        return kind.__name__ != "FunctionTransformer"
+    """Return whether an estimator takes only numbers, as those of scikit-learn do, and predictors of other packages."""
+    if type(estimator).__module__.startswith("sklearn."):
+        return type(estimator).__name__ != "FunctionTransformer"
     if not hasattr(estimator, "__sklearn_tags__"):
         return True
     from sklearn.utils import get_tags

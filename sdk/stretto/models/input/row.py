@@ -1,0 +1,186 @@
+"""What a row of a model holds, read value by value, and the errors of rows that differ.
+
+This is the slow path: rows come here one by one, once the fast path for many rows could not read them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import reprlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from numbers import Real
+from typing import Any, cast
+
+import numpy as np
+
+from stretto.batch.frames import as_row, is_plain
+from stretto.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class RowFormat:
+    """What the rows of the model named `model` hold.
+
+    Attributes:
+        features: The names of the features in order, None where they are unknown.
+        count: The number of features, None where it is unknown.
+        extra: Names that a row may have beyond the features; None means any.
+        missing: Whether the model takes missing values; None where only trying shows it.
+    """
+
+    model: str
+    features: tuple[str, ...] | None = None
+    count: int | None = None
+    extra: frozenset[str] | None = frozenset()
+    missing: bool | None = False
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that a row may have; any, where `extra` is None."""
+        return frozenset((*(self.features or ()), *(self.extra or ())))
+
+    def allows(self, names: Iterable[Any]) -> bool:
+        """Return whether a row may have all of these names."""
+        return self.extra is None or self.names.issuperset(names)
+
+    def values(self, row: Any) -> Sequence[Any]:
+        """Return the values of a row in the order of the features, unchecked.
+
+        Raises:
+            InputError: it has other features, or is no row.
+        """
+        row = row if is_plain(row) else as_row(row)
+        return self._by_name(cast("Mapping[Any, Any]", row)) if isinstance(row, Mapping) else self._in_order(row)
+
+    def _by_name(self, row: Mapping[Any, Any]) -> list[Any]:
+        features = self.features
+        if features is None:
+            raise self._error(
+                "the row has names, but the model was fitted without; pass features=[...] to model(), or pass the "
+                "values in order",
+                expected=self._row,
+            )
+        absent = [name for name in features if name not in row]
+        names = self.names
+        unknown = [str(name) for name in row if name not in names]
+        if unknown and self.extra is not None:
+            close = _closest(unknown[0], tuple(absent or features))
+            hint = f" (did you mean {close!r}?)" if close else ""
+            raise self._error(
+                f"unknown feature {reprlib.repr(unknown[0])}{hint}; it takes {listed(features)}",
+                field=unknown[0][:100],
+                expected=self._row,
+            )
+        if absent:
+            close = _closest(absent[0], tuple(unknown))
+            hint = f" (it has {close!r})" if close else ""
+            raise self._error(
+                f"the row lacks {listed(absent)}{hint}; it takes {listed(features)}",
+                field=absent[0],
+                expected="a finite number",
+            )
+        return [row[name] for name in features]
+
+    def _in_order(self, row: Any) -> Sequence[Any]:
+        if isinstance(row, np.ndarray) and row.ndim == 1:
+            row = row.tolist()  # masked values become None
+        if isinstance(row, np.ndarray) or not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray):
+            raise self._error(f"{_described(row)} is not a row; a row is {self._row}", expected=self._row)
+        values = cast("Sequence[Any]", row)
+        if any(isinstance(value, list | tuple | np.ndarray | Mapping) for value in values):
+            raise self._error(
+                f"the row holds rows or lists; a row is {self._row}, and many rows go to predict_many()",
+                expected=self._row,
+            )
+        if self.count is not None and len(values) != self.count:
+            names = f": {listed(self.features)}" if self.features else ""
+            raise self._error(
+                f"the row has {_counted(len(values), 'value')}, it takes {self.count}{names}", expected=self._row
+            )
+        return values
+
+    def number(self, value: Any, at: int) -> float:
+        """Return the value of the feature at this position as a float: NaN for None, infinity for what is too large.
+
+        Raises:
+            InputError: it is no number.
+        """
+        if value is None:
+            return math.nan
+        if isinstance(value, Real | Decimal | np.bool_):
+            try:
+                return float(value)
+            except OverflowError:
+                return math.inf
+        hint = "; write it without quotes" if isinstance(value, str) and _is_number(value) else ""
+        raise self.error(at, f"is {reprlib.repr(value)}, which is {_with_article(value)} and no number{hint}")
+
+    def not_finite(self, number: float, at: int) -> InputError:
+        """Return the error of a row with NaN or infinity at this position."""
+        if math.isnan(number):
+            return self.error(at, "is missing (NaN or null), and the model takes no missing values")
+        return self.error(at, "is infinite, or too large for a 64-bit float")
+
+    def rejected(self, at: int, reason: str) -> InputError:
+        """Return the error of a row that the model rejected for the missing value at this position."""
+        return self.error(at, f"is missing (NaN or null), and the model does not take it: {reason}")
+
+    def error(self, at: int, text: str, expected: str = "") -> InputError:
+        """Return the error of a row whose value at this position is wrong in the way that `text` says."""
+        expected = expected or ("a finite number" if self.missing is False else "a finite number or null")
+        field = str(at) if self.features is None else self.features[at]
+        return self._error(f"{self.feature(at)} {text}", field=field, expected=expected)
+
+    def feature(self, at: int) -> str:
+        """Return the feature at this position as errors name it."""
+        return f"the value at position {at}" if self.features is None else f"feature {self.features[at]!r}"
+
+    @property
+    def _row(self) -> str:
+        values = "numbers" if self.count is None else _counted(self.count, "number")
+        named = "a dict of named features, or " if self.features else ""
+        return f"{named}a list or 1-d array of {values}"
+
+    def _error(self, text: str, field: str = "", expected: str = "") -> InputError:
+        return InputError(f"model {self.model!r}: {text}", field, expected)
+
+
+@lru_cache(maxsize=64)
+def _closest(name: str, names: tuple[str, ...]) -> str | None:
+    # Bounded and cached: the names may come with a request, and all of its rows may be wrong in the same way.
+    close = difflib.get_close_matches(name[:100], [each[:100] for each in names[:32]], n=1)
+    return close[0] if close else None
+
+
+def listed(names: Sequence[Any], most: int = 12) -> str:
+    """Return the first of the names, and how many more there are."""
+    shown = ", ".join(map(repr, names[:most]))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"{reprlib.repr(value)} ({_with_article(value)})"
+
+
+def _with_article(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
