@@ -11,10 +11,9 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.engine.backend import step_error
 from stretto.engine.context import Context, late
 from stretto.engine.threads import T, Threads, run_sync
-from stretto.errors import BadRows, InputError, StrettoError
+from stretto.errors import BadRows, InputError, StepError, StrettoError
 from stretto.plan.steps import Step
 
 AT_ONCE = 256
@@ -110,7 +109,7 @@ async def _own(work: Awaitable[T]) -> T:
 
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     # The caller's own value is at fault only where the step was given that value, not one the pipeline made of it.
-    return error if own and isinstance(error, InputError) else step_error(step.name, error)
+    return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
 
 
 def _rows(step: Step, column: Batch, context: Context) -> Batch:
@@ -219,7 +218,7 @@ async def _columns(
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
             rest = [row for i, row in enumerate(rows) if i not in culprits]
             if not culprits:
-                errors |= {row: step_error(step.name, bad) for row in rows}
+                errors |= {row: StepError.of(step.name, bad) for row in rows}
             elif rest:
                 left.append(rest)
         except Exception as error:

@@ -17,7 +17,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, scatter
 from stretto.engine.apply import apply, apply_whole
-from stretto.engine.backend import Backend, step_error
+from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.threads import run_sync
 from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
@@ -372,7 +372,7 @@ class _Tally:
         except StrettoError as error:
             self.errors[i] = error if self.node.inline else error.under(named(self.node))
         except Exception as error:
-            self.errors[i] = step_error(named(self.node), error)
+            self.errors[i] = StepError.of(named(self.node), error)
         else:
             if answer is UNDECIDED:
                 if waiting:
@@ -446,9 +446,9 @@ async def _around(node: Around, column: Batch, backend: Backend, context: Contex
         if len(outcomes) != column.size:
             raise ValueError(f"{column.size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
-        return Batch.failed(type(error)(*error.args) for _ in range(column.size))
+        return Batch.failed(error.copy() for _ in range(column.size))
     except Exception as error:
-        return Batch.failed(step_error(named(node), error) for _ in range(column.size))
+        return Batch.failed(StepError.of(named(node), error) for _ in range(column.size))
     return Batch.of_outcomes(outcomes)
 
 

@@ -10,11 +10,10 @@ from typing import TypeAlias
 import anyio
 
 from stretto.batch.batch import Batch, scatter
-from stretto.engine.backend import step_error
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, Span, late
 from stretto.engine.inline import InlineBackend
-from stretto.errors import Overloaded, StrettoError
+from stretto.errors import Overloaded, StepError, StrettoError
 from stretto.plan.steps import Stage, Step
 from stretto.serve.calls import TRIES, Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.serve.parcel import owned
@@ -153,7 +152,7 @@ class Hosted:
         except Exception as error:
             if not is_unsent(error):
                 raise
-        errors = {i: step_error(self._name, each) for i, each in unsendable(column.rows()).items()}
+        errors = {i: StepError.of(self._name, each) for i, each in unsendable(column.rows()).items()}
         fine = [i for i in range(column.size) if i not in errors]
         if not fine:
             return Batch.failed(errors.values()), []

@@ -11,12 +11,11 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.compiler.fuse import fuse
-from stretto.engine.backend import step_error
 from stretto.engine.context import Context, Span, late
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import StrettoError
+from stretto.errors import StepError, StrettoError
 from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
@@ -175,7 +174,7 @@ def _is_even(plan: Plan) -> bool:
 
 def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
     failures = unsendable(outcomes)
-    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
+    return [StepError.of(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:

@@ -118,7 +118,7 @@ class HttpTransport(Transport):
             return [_anywhere(each) for each in await self._ask_many([each.row for each in batch], deadline)]
         except StrettoError as error:
             # Each caller gets an error of its own, to which its own traceback is attached.
-            return [error._copy(*error.args) for _ in batch]
+            return [error.copy() for _ in batch]
 
     async def _ask(self, row: bytes, deadline: float | None) -> Any:
         body = await self._connection.send("POST", "", row, deadline, MSGPACK)
