@@ -128,8 +128,8 @@ class Pipeline(Generic[In, Out]):
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
-    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Return the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+    def optimize(self, sample: Any = None, *, engine: str = "onnx") -> Pipeline[In, Out]:
+        """Return the pipeline with its models compiled by an engine, where it can and is then faster for one row.
 
         `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
         trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
@@ -139,7 +139,7 @@ class Pipeline(Generic[In, Out]):
             Disagreement: a compiled model answers otherwise; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return _restored(optimize(check(self.plan()), sample), self.text, self.label)
+        return _restored(optimize(check(self.plan()), sample, engine), self.text, self.label)
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from stretto.models import Plurality
 from stretto.plan.nodes import Around, Aside, Call, Choose, Input, Join, Node, Pack, Recover
 from stretto.plan.plan import Plan
-from stretto.plan.protocols import Plurality
 from stretto.plan.steps import Stage, Step
 
 

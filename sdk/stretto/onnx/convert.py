@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,24 +13,13 @@ from stretto.models.estimator import Output, classes_of_estimator
 from stretto.models.files.once import needed
 from stretto.onnx import svm, trees
 from stretto.onnx.graph_builder import DOMAIN, LEARNING, OPSET
+from stretto.onnx.kernel import GraphKernel
 
 WHAT: Final = "engine='onnx'"
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
-    """A graph for one output of an estimator, in double precision or float32, not verified yet.
-
-    With `classes`, its answer is the position of a label among them.
-    """
-
-    content: bytes
-    precision: str
-    classes: np.ndarray | None = None
-
-
-def graphs(estimator: Any, output: Output) -> Iterator[Graph | Exception]:
-    """Return graphs for the estimator's output, the most exact one first, or the reason why there is none.
+def kernels(estimator: Any, output: Output) -> Iterator[GraphKernel | Exception]:
+    """Return graphs for the estimator's output, in double precision and in float32, or the reasons why there are none.
 
     Raises:
         ModelError: skl2onnx is not installed.
@@ -46,7 +34,7 @@ def graphs(estimator: Any, output: Output) -> Iterator[Graph | Exception]:
     ):
         try:
             model = _converted(skl2onnx, twin, kind([None, _width(estimator)]), converters)
-            yield Graph(_only(model, output), precision, classes if output == "predict" else None)
+            yield GraphKernel(_only(model, output), precision, classes if output == "predict" else None)
         except Exception as error:  # skl2onnx raises exceptions of every class for what it can't convert
             yield error
 

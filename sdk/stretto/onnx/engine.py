@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from stretto.models.engines import Engine
+from stretto.models.estimator import Output
 from stretto.models.files.once import needed
-from stretto.models.method import Method
-from stretto.onnx.compiled import Compiled, compile_method
-from stretto.onnx.convert import WHAT
+from stretto.onnx.convert import WHAT, kernels
 from stretto.onnx.files import read_onnx
+from stretto.onnx.kernel import GraphKernel
 from stretto.onnx.merge import merge
 from stretto.plan.plan import Plan
 
 
 class OnnxEngine(Engine):
-    """Computes estimators on ONNX Runtime, from graphs that skl2onnx and the converters of this folder write."""
+    """Computes estimators on ONNX Runtime, by graphs that skl2onnx and the converters of this folder write."""
 
     def ready(self) -> None:
         """Return if skl2onnx, onnx and ONNX Runtime are installed.
@@ -29,9 +28,9 @@ class OnnxEngine(Engine):
         for module in ("skl2onnx", "onnx", "onnxruntime"):
             needed(module, "onnx", WHAT)
 
-    def compile(self, method: Method, rows: np.ndarray | None) -> Compiled:
-        """Return the method compiled and verified; see `compile_method`."""
-        return compile_method(method, rows)
+    def kernels(self, estimator: Any, output: Output) -> Iterator[GraphKernel | Exception]:
+        """Return graphs, the one in double precision first; see `convert`."""
+        return kernels(estimator, output)
 
     def merge(self, plan: Plan) -> Plan:
         """Return the plan with compiled models that stand together as one graph; see `merge`."""

@@ -14,10 +14,11 @@ from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate_stage
 from stretto.models import ModelFunction
+from stretto.models.compiled import Compiled
 from stretto.models.engines import Plurality
-from stretto.onnx.compiled import Compiled
+from stretto.models.verify import differing, probes
+from stretto.onnx.kernel import TOLERANCES, GraphKernel
 from stretto.onnx.merged import ROWS, Answer, Fields, Merged, Model, Vote, merged, models_of
-from stretto.onnx.verify import TOLERANCES, differing, probes
 from stretto.plan.nodes import Call, Join, Node, Pack
 from stretto.plan.plan import Plan, between, ending, outside, rebuilt
 from stretto.plan.steps import Stage, Step
@@ -45,7 +46,7 @@ def _with_plans(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -
 
 def _is_model(node: Node) -> bool:
     match node:
-        case Call(step=Step(fn=ModelFunction(method=Compiled()))):
+        case Call(step=Step(fn=ModelFunction(method=Compiled(kernel=GraphKernel())))):
             return True
         case _:
             return False

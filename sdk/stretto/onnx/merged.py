@@ -116,7 +116,7 @@ def _reader(answer: Answer, place: Mapping[Model, int]) -> Reader:
     match answer:
         case Model(fn=fn):
             at = place[answer]
-            return lambda raw, size: shaped(fn.said(fn.method.read(raw[at])), size)
+            return lambda raw, size: shaped(fn.said(fn.method.shaped(fn.method.kernel.read(raw[at]))), size)
         case Vote(models=models):
             labels, tables = _counting(answer)
             ballots = [(place[model], table) for model, table in zip(models, tables, strict=True)]
@@ -132,7 +132,7 @@ def _counting(vote: Vote) -> tuple[Any, list[np.ndarray]]:
     Raises:
         ValueError: the labels do not sort as Python's do, weights are not whole, or a model answers without classes.
     """
-    classes = [each.fn.classes if each.fn.method.graph.classes is not None else (None,) for each in vote.models]
+    classes = [each.fn.classes if each.fn.method.kernel.classes is not None else (None,) for each in vote.models]
     kinds = {type(label) for each in classes for label in each}
     if kinds not in ({str}, {int}) or not all(weight.is_integer() for weight in vote.weights):
         raise ValueError("votes are counted of strings, or of whole numbers, and with whole weights")
@@ -146,10 +146,10 @@ def _counting(vote: Vote) -> tuple[Any, list[np.ndarray]]:
 
 def merged(answer: Answer, models: Sequence[Model]) -> Merged | None:
     """Return what computes an answer by one graph of its models; None where they do not go together."""
-    methods = [each.fn.method for each in models]
+    kernels = [each.fn.method.kernel for each in models]
     schemas = {replace(each.fn.schema, model="", missing=False) for each in models if each.source is None}
-    content = [each.graph.content for each in methods]
-    if len(schemas) > 1 or sum(map(len, content)) > SIZE or any(each.graph.precision != "double" for each in methods):
+    content = [each.content for each in kernels]
+    if len(schemas) > 1 or sum(map(len, content)) > SIZE or any(each.precision != "double" for each in kernels):
         return None
     place = {model: i for i, model in enumerate(models)}
     try:

@@ -46,19 +46,6 @@ class UntilMany(Protocol):
         ...
 
 
-@runtime_checkable
-class Plurality(Protocol):
-    """An `until` that gives the label with the largest sum of weights, of several the one that sorts first.
-
-    `plurality` gives the weight of each of the members named, by which a graph that computes them all counts; or None
-    where the answer is found in another way.
-    """
-
-    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float] | None:
-        """Return each member's weight, or None."""
-        ...
-
-
 class Body(Protocol):
     """What an `Around` holds, as its policy sees it: rows, and the means to have their outcomes."""
 

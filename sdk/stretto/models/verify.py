@@ -1,4 +1,4 @@
-"""The rows on which a graph must agree with its estimator, and the comparison."""
+"""The rows on which an engine must agree with an estimator, and the comparison."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from stretto.models.method import _parts as parts
-
-TOLERANCES: Final = {"double": 1e-6, "float32": 1e-5}
-"""How far numbers may differ, as a fraction of the largest one, or of 1 where that is larger."""
 
 DRAWN: Final = 256
 EDGES: Final = 600
