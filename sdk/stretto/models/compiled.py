@@ -83,11 +83,11 @@ def compile_method(method: Method, engine: str, rows: np.ndarray | None) -> Comp
         Disagreement: its answers differ from the estimator's; the error holds the rows.
         ModelError: there is no such engine, it is not installed, or it can't compute the estimator.
     """
-    kernels = find_engine(engine).kernels(method.estimator, method.output)
-    table = probes(method, rows)
+    computing = find_engine(engine)
+    table = probes(method.estimator, rows, computing.splits(method.estimator))
     expected = np.asarray(method(Given(table, len(table), is_tame(table))))
     reasons: list[Exception] = []
-    for kernel in kernels:
+    for kernel in computing.kernels(method.estimator, method.output):
         if isinstance(kernel, Exception):
             reasons.append(kernel)
             continue

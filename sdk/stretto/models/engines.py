@@ -12,6 +12,7 @@ import numpy as np
 
 from stretto.errors import ModelError
 from stretto.models.estimator import Output
+from stretto.models.verify import tree_splits
 from stretto.plan.plan import Plan
 
 GROUP: Final = "stretto.engines"
@@ -53,6 +54,10 @@ class Engine(Protocol):
         Each is verified on rows: the first that agrees with the estimator is taken.
         """
         ...
+
+    def splits(self, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the features that the estimator's trees split, and the thresholds: rows there are verified too."""
+        return tree_splits(estimator)
 
     def merge(self, plan: Plan) -> Plan:
         """Return a compiled plan in which models of this engine that stand together are computed in one call.

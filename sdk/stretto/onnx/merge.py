@@ -105,7 +105,7 @@ def _call(group: list[Node]) -> Node | None:
     answer = plan.fold(_answer)
     models = [] if answer is None else models_of(answer)
     compute = merged(answer, models) if answer is not None and len(models) > 1 else None
-    if compute is None or not _agrees(compute, plan, probes(models[0].fn.method, None)[: ROWS - 1]):
+    if compute is None or not _agrees(compute, plan, probes(models[0].fn.estimator)[: ROWS - 1]):
         return None
     return Call(tuple(sources), step=Stage(plan, reason="one graph on ONNX Runtime", compute=compute))
 
