@@ -14,23 +14,9 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from stretto import (
-    UNDECIDED,
-    Around,
-    Aside,
-    Body,
-    Call,
-    Input,
-    Join,
-    Node,
-    Pack,
-    Pipeline,
-    Plan,
-    Within,
-    composer,
-    step,
-)
+from stretto import Pipeline, composer, step
 from stretto.errors import BadRows, InputError, StrettoError
+from stretto.nodes import UNDECIDED, Around, Aside, Body, Call, Input, Join, Node, Pack, Plan, Within
 from stretto.plan.steps import ModelInfo, Stage
 from stretto_composers import (
     average,

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from stretto import Call, Client, Input, Join, Node, Pack, Pipeline, Plan, Step, composer, parallel, step
+from stretto import Client, Pipeline, composer, parallel, step
 from stretto.compiler import check, compile_plan, defer, fuse, place, share
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Input, Join, Node, Pack, Plan, Step
 from stretto.plan.steps import Stage
 from stretto.testing.oracle import oracle_outcome, same
 from stretto_composers import fallback, switch, vote

@@ -38,7 +38,7 @@ def answers_of(node: Node) -> Answers:
     Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
     that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
 
-    >>> from stretto import Input
+    >>> from stretto.nodes import Input
     >>> answers_of(Input())
     Answers(output='', outputs=(), kind='', classes=None, features=None)
     """

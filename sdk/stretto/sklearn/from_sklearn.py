@@ -14,7 +14,7 @@ from stretto.models.input.mixed import Mixed
 from stretto.models.method import Method
 from stretto.models.parts import Beside, Classes, Largest, Mean, Member, Most, Saying, Select, Stacked, rows_step
 from stretto.models.step import Identity
-from stretto.pipeline import Pipeline, atom
+from stretto.pipeline import Atom, Pipeline
 from stretto.plan.nodes import Call, Node, Pack
 from stretto.plan.steps import ModelInfo, Step
 
@@ -51,7 +51,7 @@ def from_sklearn(
     asked: Output = "proba" if fn.output == "label_proba" else fn.output
     lower = build.lowered(fn.estimator, asked, name or default_name(estimator), framed=build.framed)
     if lower is None:
-        return atom(lambda node: Call((node,), step=whole), whole.name, whole.name)
+        return Pipeline.of(Atom(lambda node: Call((node,), step=whole), whole.name, whole.name))
 
     def lowered(node: Node) -> Node:
         node = lower(Call((node,), step=rows_step(fn.schema)))
@@ -61,7 +61,7 @@ def from_sklearn(
         known = ModelInfo(output=fn.output, kind="classifier", classes=fn.classes)
         return Call((node,), step=Step(fn=said, name=f"{whole.name} labels", vectorized=True, named=False, model=known))
 
-    return atom(lowered, f"from_sklearn({fn!r})", whole.name)
+    return Pipeline.of(Atom(lowered, f"from_sklearn({fn!r})", whole.name))
 
 
 def _call(node: Node, fn: Callable[[Any], Any], name: str) -> Node:
