@@ -40,6 +40,7 @@ LAYERS = """
     cli
     __main__
     onnx
+    lignum
 """
 
 

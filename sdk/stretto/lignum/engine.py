@@ -29,8 +29,9 @@ class LignumEngine(Engine):
     def kernels(self, estimator: Any, output: Output) -> Iterator[BoosterKernel | Exception]:
         """Return the booster as lignum computes it."""
         self.ready()
+        classes = getattr(estimator, "classes_", ())  # CatBoost's regressors have no classes in them
         try:
-            yield BoosterKernel(saved(estimator), library(estimator), output, getattr(estimator, "classes_", None))
+            yield BoosterKernel(saved(estimator), library(estimator), output, classes if len(classes) else None)
         except Exception as error:  # lignum and the boosters raise exceptions of every class
             yield error
 
