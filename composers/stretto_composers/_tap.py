@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Choose, Node, Part, Pipeline, composer
-from stretto_composers._inside import inside, unchanged
+from stretto import Input, Node, Part, Pipeline, Plan, Sub, composer
 
 
 @composer
@@ -25,4 +24,5 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     (2.0, [2])
     """
     # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
-    return Choose((x, inside(x, Pipeline(part).plan(), "tap")), cases=(), default=unchanged())
+    value, seen = Input(), Input()
+    return Sub((x, Sub((x,), body=Pipeline(part).plan(), name="tap")), body=Plan((value, seen), value))

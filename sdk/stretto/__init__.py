@@ -13,7 +13,7 @@ from stretto.engine.results import Metadata, Trace
 from stretto.models import Answers, SavedModel, answering, answers_of, load_model, rows_read, save_model
 from stretto.observe.profile import profile
 from stretto.pipeline import Part, Pipeline, model, parallel, step
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Within
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import UNDECIDED, Body, Policy, Until
 from stretto.plan.steps import Step
@@ -51,6 +51,7 @@ __all__ = [
     "SavedModel",
     "Span",
     "Step",
+    "Sub",
     "Submission",
     "Trace",
     "Until",

@@ -23,7 +23,7 @@ from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
 from stretto.models import default_name, is_estimator, model_step
 from stretto.plan.nodes import Call, Input, Instead, Node, Pack
-from stretto.plan.plan import Plan
+from stretto.plan.plan import Plan, substitute
 from stretto.plan.steps import Step
 
 In = TypeVar("In", contravariant=True)
@@ -214,11 +214,8 @@ def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
 
 
 def graft(plan: Plan, node: Node) -> Node:
-    """Give the output of a copy of the plan's graph that starts at `node`."""
-    done: dict[Node, Node] = {plan.inputs[0]: node}
-    for each in plan.order:
-        done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
-    return done[plan.output]
+    """Return the output of a copy of the plan's graph that starts at `node`."""
+    return substitute(plan.output, {plan.inputs[0]: node})
 
 
 def as_pipeline(part: Any) -> Pipeline[Any, Any]:

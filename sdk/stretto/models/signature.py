@@ -13,7 +13,7 @@ from stretto.models.method import Method
 from stretto.models.parts import Saying
 from stretto.models.step import ModelFunction, on_engine
 from stretto.onnx.compiled import Compiled
-from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Within
+from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 
@@ -52,7 +52,7 @@ def answers_of(node: Node) -> Answers:
             return _answers(fn)
         case Call(step=Step() as step) if isinstance(step.fn, Saying):
             return Answers(step.fn.output, (), "classifier", step.fn.classes)
-        case Within() | Recover() | Choose():
+        case Sub() | Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
             return answers_of(main)
@@ -98,7 +98,7 @@ def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
         case Call(step=Step() as step) if fn is not None:
             made = _function(fn, output, named)
             return None if made is None else replace(node, step=replace(step, fn=made, key=made.key))
-        case Within() | Recover() | Choose():
+        case Sub() | Within() | Recover() | Choose():
             plans = [_plan_answering(plan, output, named) for plan in node.plans]
             return None if None in plans else node.rebuild(node.inputs, cast("tuple[Plan, ...]", tuple(plans)))
         case Aside(inputs=(main, *rest)):
