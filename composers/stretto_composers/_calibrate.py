@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from stretto import Call, Choose, Client, Pipeline, Step, step
+from stretto import Call, Choose, Client, Pipeline, Step, Sub, step
 from stretto.errors import PipelineError
 from stretto_composers._calibration import Calibration
 from stretto_composers._cascade import Judge, Last, cascade
@@ -79,7 +79,7 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
     """Give the plans of a cascade's tiers, and what reads them."""
     plan = Pipeline(pipeline).plan()
-    choices = [node for node in plan.order if isinstance(node, Choose)]
+    choices = [node for node in plan.order if isinstance(node, Choose | Sub)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
     judges = [fn for fn in judges if isinstance(fn, Judge)]
     tiers = [cast("Any", each.plans[-1]) for each in choices]
