@@ -9,8 +9,9 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from stretto import Call, Choose, Client, Pipeline, Step, Sub, step
+from stretto import Client, Pipeline, step
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Step, Sub, plan_of
 from stretto_composers._calibration import Calibration
 from stretto_composers._cascade import Judge, Last, cascade
 from stretto_composers._numbers import number
@@ -77,8 +78,8 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 
 
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
-    """Give the plans of a cascade's tiers, and what reads them."""
-    plan = Pipeline(pipeline).plan()
+    """Return the plans of a cascade's tiers, and what reads them."""
+    plan = plan_of(pipeline)
     choices = [node for node in plan.order if isinstance(node, Choose | Sub)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
     judges = [fn for fn in judges if isinstance(fn, Judge)]
@@ -152,7 +153,7 @@ class Read:
         self.judge = judge
 
     def __call__(self, said: Any) -> dict[str, Any]:
-        """Give the columns of both; the last tier has labels alone."""
+        """Return the columns of both; the last tier has labels alone."""
         if isinstance(self.judge, Last):
             return {"label": self.judge.labels(said)}
         sure, labels = self.judge.test.read(said, self.judge.classes)

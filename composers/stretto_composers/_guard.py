@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import InputError, Overloaded, StrettoError
+from stretto.nodes import Around, Body, Node, Part, as_pipeline
 from stretto_composers._settings import Forgetful, positive, share, whole
 
 LOG = logging.getLogger("stretto.guard")
@@ -96,7 +97,7 @@ def guard(
     >>> circuit
     Circuit('open')
     """
-    main = Pipeline(part)
+    main = as_pipeline(part)
     policy = Breaker(
         main.label,
         whole("errors", errors, 1),
@@ -122,7 +123,7 @@ class Breaker(Forgetful):
     attempts = (0, 1)
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give the body's outcomes, or at once that it is left alone."""
+        """Return the body's outcomes, or at once that it is left alone."""
         circuit, now = self.circuit, anyio.current_time()
         if circuit.state == "closed":
             outcomes = await body.run()
@@ -166,5 +167,5 @@ class Breaker(Forgetful):
 
 
 def _counted(outcomes: Sequence[Any]) -> list[bool]:
-    """Say of each row but refused ones whether it failed."""
+    """Return whether each row failed, leaving out rows with bad input."""
     return [isinstance(each, StrettoError) for each in outcomes if not isinstance(each, InputError)]

@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
-from stretto import Instead
 from stretto.errors import InputError, StrettoError
+from stretto.nodes import Instead
 
 OnError: TypeAlias = Literal["raise", "omit"] | Instead
 
@@ -57,7 +57,7 @@ class Heard:
                 del self.said[name]
 
     def error(self, names: tuple[str, ...]) -> Exception:
-        """Give the first failure in the order written, of those that count if there are any."""
+        """Return the first failure in the order written, of those that count if there are any."""
         failures = self.failed or self.omitted
         if not failures:
             return ValueError("no branch of the fan-out has answered")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stretto import Call, Input, Node, Plan, Step, Sub
+from stretto.nodes import Call, Input, Node, Plan, Step, Sub
 
 
 def inside(x: Node, plan: Plan, name: str) -> Node:
@@ -11,12 +11,12 @@ def inside(x: Node, plan: Plan, name: str) -> Node:
 
 
 def unchanged() -> Plan:
-    """Give the plan whose answer is its input."""
+    """Return the plan whose answer is its input."""
     start = Input()
     return Plan((start,), start)
 
 
 def alone(step: Step) -> Plan:
-    """Give the plan of one step."""
+    """Return the plan of one step."""
     start = Input()
     return Plan((start,), Call((start,), step=step))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stretto import Answers, Node, answers_of
+from stretto.nodes import Answers, Node, answers_of
 
 
 def classifier(node: Node) -> Answers | None:
-    """Give what is known of the model that a node's value comes from; None where it comes from something else."""
+    """Return what is known of the model that a node's value comes from; None where it comes from something else."""
     answers = answers_of(node)
     return answers if answers.output else None

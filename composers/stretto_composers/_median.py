@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stretto import Node, Part, composer
+from stretto import composer
+from stretto.nodes import Node, Part
 from stretto_composers._combined import combining
 from stretto_composers._members import fan_out
 
@@ -34,5 +35,5 @@ def median(x: Node, *members: Part[Any, Any]) -> Node:
 
 
 def middle(names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-    """Give the median of arrays stacked along the first axis; NaN where one of them is."""
+    """Return the median of arrays stacked along the first axis; NaN where one of them is."""
     return np.median(numbers, axis=0)

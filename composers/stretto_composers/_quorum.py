@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from stretto import Call, Input, Join, Node, Pack, Part, Plan, Step, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Input, Join, Node, Pack, Part, Plan, Step
 from stretto_composers._agree import agreed
 from stretto_composers._agreement import Agreement, OfRows, Timer
 from stretto_composers._members import fan_out, known, own_name, source_of
@@ -83,7 +84,7 @@ def quorum(
 
 
 def _timed(x: Pack, until: Agreement, seconds: float, source: Node | None) -> Node:
-    """Give the node that decides from the branches as they arrive, one of which is a timer."""
+    """Return the node that decides from the branches as they arrive, one of which is a timer."""
     timer = own_name(f"by {seconds:g} s", x.names)
     start, same = Input(), Input()
     ring = Call((start,), step=Step(fn=Timer(seconds), name=timer, vectorized=True, named=False))
@@ -112,7 +113,7 @@ def _check_reachable(k: float, needed: float, weights: Weights, names: tuple[str
 
 
 def _first(x: Node) -> Node:
-    """Give the value that the plan begins with."""
+    """Return the value that the plan begins with."""
     while x.inputs:
         x = x.inputs[0]
     return x

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from stretto import Around, Aside, Body, Call, Input, Node, Pack, Part, Pipeline, Plan, Step, Within, composer
+from stretto import composer
 from stretto.errors import PipelineError, StrettoError
+from stretto.nodes import Around, Aside, Body, Call, Input, Node, Pack, Part, Plan, Step, Within, as_pipeline
 from stretto_composers._settings import Forgetful, positive, share
 
 LOG = logging.getLogger("stretto.shadow")
@@ -103,12 +104,12 @@ def shadow(
     """
     if compare is not None and not callable(compare):
         raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")
-    other = Pipeline(candidate)
+    other = as_pipeline(candidate)
     both = Input()
     row = Call((both,), step=ROW)
     asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
     policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
-    answer = Pipeline(part)(x)
+    answer = as_pipeline(part)(x)
     start = Input()
     beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")
     return Aside(
@@ -129,7 +130,7 @@ class Watch(Forgetful):
     attempts = (0, 1)
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give None for each row."""
+        """Return None for each row."""
         rows = body.rows
         chosen = [i for i in range(len(rows)) if random.random() < self.sample]
         if chosen and self.under_way >= AT_ONCE:
@@ -169,7 +170,7 @@ class Watch(Forgetful):
 
 
 def equal(answer: Any, other: Any) -> bool:
-    """Say whether two answers are equal, arrays by what is in them."""
+    """Return whether two answers are equal, arrays by what is in them."""
     if isinstance(answer, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(answer, other)
     return bool(answer == other)

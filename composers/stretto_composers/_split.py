@@ -8,8 +8,9 @@ from hashlib import blake2b
 from math import log
 from typing import Any, ClassVar, cast
 
-from stretto import Call, Choose, Node, Part, Pipeline, Step, composer
+from stretto import Pipeline, composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Node, Part, Step, as_pipeline, plan_of
 from stretto_composers._canonical import canonical
 from stretto_composers._members import labels_of
 from stretto_composers._numbers import number
@@ -44,12 +45,12 @@ def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = 
     names = tuple(arms)
     step = Step(fn=Arms(names, weights, salt), name="split", named=False)
     source = x if key is None else keyed(x, key)
-    plans = tuple((name, Pipeline(part).plan()) for name, (part, _) in arms.items())
+    plans = tuple((name, plan_of(part)) for name, (part, _) in arms.items())
     return Choose((x, Call((source,), step=step)), cases=plans)
 
 
 def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float]]:
-    """Give each part with its weight, by name."""
+    """Return each part with its weight, by name."""
     if not isinstance(cast("object", parts), Mapping):
         raise PipelineError(
             f"split() takes a dict from each part to its weight, such as {{a: 0.9, b: 0.1}}, not {parts!r}"
@@ -71,10 +72,10 @@ def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float
 
 def _arm(key: Any, value: Any) -> tuple[str | None, Pipeline[Any, Any], Any]:
     if not isinstance(key, str):
-        return None, Pipeline(key), value
+        return None, as_pipeline(key), value
     match value:
         case (part, weight):
-            return key, Pipeline(part), weight
+            return key, as_pipeline(part), weight
         case _:
             raise PipelineError(f"split(): for a named part give both, {{{key!r}: (part, weight)}}, not {value!r}")
 
@@ -106,7 +107,7 @@ class Arms:
         object.__setattr__(self, "_seeds", seeds)
 
     def __call__(self, key: Any) -> str:
-        """Give the name for a key.
+        """Return the name for a key.
 
         Raises:
             TypeError: the key is None, or holds what has no canonical form.
@@ -122,6 +123,6 @@ class Arms:
 
 
 def _draw(content: bytes, seed: bytes) -> float:
-    """Give a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
+    """Return a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
     digest = blake2b(content, digest_size=8, key=seed).digest()
     return ((int.from_bytes(digest, "big") >> 12) + 0.5) * 2.0**-52

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Input, Node, Part, Pipeline, Plan, Sub, composer
+from stretto import composer
+from stretto.nodes import Input, Node, Part, Plan, Sub, plan_of
 
 
 @composer
 def tap(x: Node, part: Part[Any, Any]) -> Node:
-    """Give the value to `part`, wait for it, and answer with the value itself: for logs, counters and checks.
+    """Pass the value to `part`, wait for it, and return the value itself: for logs, counters and checks.
 
     Where `part` fails the row fails, so that a check can refuse a row; to go on all the same, write
     ``tap(fallback(part, lambda x: None))``.
@@ -25,4 +26,4 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     """
     # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
     value, seen = Input(), Input()
-    return Sub((x, Sub((x,), body=Pipeline(part).plan(), name="tap")), body=Plan((value, seen), value))
+    return Sub((x, Sub((x,), body=plan_of(part), name="tap")), body=Plan((value, seen), value))

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import Node, Pack, Part, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Node, Pack, Part
 from stretto_composers._combined import combining
 from stretto_composers._members import fan_out
 from stretto_composers._weights import Weights, checked
@@ -51,5 +52,5 @@ class WeightedMean:
     weights: Weights
 
     def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-        """Give the mean; only the weights of the members that are there count."""
+        """Return the mean; only the weights of the members that are there count."""
         return np.average(numbers, axis=0, weights=self.weights.of(names))

@@ -9,10 +9,11 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 import numpy as np
 
 from stretto.batch.frames import Frame, as_row, as_rows, is_plain
+from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.pipeline import Estimator, Pipeline
-from stretto.transports.base import Transport
+from stretto.transports.base import Token, Transport
 from stretto.transports.connect import connect
 
 In = TypeVar("In", contravariant=True)
@@ -58,7 +59,7 @@ class Submission(Generic[Out]):
         return self._task.cancel()
 
     def done(self) -> bool:
-        """Say whether there is an answer or an error."""
+        """Return whether there is an answer or an error."""
         return self._task.done()
 
     def __repr__(self) -> str:
@@ -85,33 +86,51 @@ class Client(Generic[In, Out]):
     """
 
     @overload
-    def __init__(self: Client[Any, Any], target: str | Transport, /, *, token: str | None = None) -> None: ...
+    def __init__(
+        self: Client[Any, Any],
+        target: str,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        max_batch: int | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, target: Pipeline[In, Out], /) -> None: ...
+    def __init__(self, target: Pipeline[In, Out], /, *, max_batch: int | None = None) -> None: ...
     @overload
-    def __init__(self, target: Callable[[In], Awaitable[Out]], /) -> None: ...
+    def __init__(self: Client[Any, Any], target: Transport, /) -> None: ...
     @overload
-    def __init__(self, target: Callable[[In], Out], /) -> None: ...
+    def __init__(self, target: Callable[[In], Awaitable[Out]], /, *, max_batch: int | None = None) -> None: ...
     @overload
-    def __init__(self: Client[Any, Any], target: Estimator | Handle, /) -> None: ...
-    def __init__(self, target: Any, /, *, token: str | None = None) -> None:
-        self.transport: Transport = connect(target, token)
+    def __init__(self, target: Callable[[In], Out], /, *, max_batch: int | None = None) -> None: ...
+    @overload
+    def __init__(self: Client[Any, Any], target: Estimator | Handle, /, *, max_batch: int | None = None) -> None: ...
+    def __init__(
+        self,
+        target: Any,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        self.transport: Transport = connect(target, headers=headers, token=token, max_batch=max_batch)
         self._submitted: set[asyncio.Task[Any]] = set()
         self._closed = False
 
     async def predict(self, x: In, *, timeout: float | None = None) -> Out:
-        """Give the answer for one row.
+        """Return the answer for one row.
 
         `timeout` is the budget in seconds for all that happens on the way.
 
         Raises:
             InputError: the row is not what the pipeline takes.
             StepError: a step failed on it.
-            DeadlineExceeded: the time given was used up.
+            DeadlineExceeded: the row was not answered within `timeout`.
             Overloaded: the queue in front of the models is full.
             ConnectionFailed: the server is not there.
         """
-        return await self._open().predict(x if is_plain(x) else as_row(x), timeout)
+        return await self._open().predict(x if is_plain(x) else as_row(x), Context.starting(timeout))
 
     async def predict_many(
         self,
@@ -119,9 +138,9 @@ class Client(Generic[In, Out]):
         *,
         timeout: float | None = None,
         on_error: OnError = "raise",
-        step: str = "",
+        step: str | None = None,
     ) -> list[Out]:
-        """Give the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
+        """Return the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
 
         With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their
         answers would; with ``"skip"`` they are left out. `step` asks that named step alone.
@@ -129,7 +148,7 @@ class Client(Generic[In, Out]):
         Raises:
             StrettoError: as in `predict`, for the first row that failed, unless `on_error` says otherwise.
         """
-        answers = list(await self._open().outcomes(_listed(rows), timeout, step))
+        answers = list(await self._open().outcomes(_listed(rows), Context.starting(timeout), step))
         failed = [(i, each.at(i)) for i, each in enumerate(answers) if isinstance(each, StrettoError)]
         if failed and on_error == "raise":
             raise failed[0][1]
@@ -162,7 +181,7 @@ class Client(Generic[In, Out]):
         on_error: OnError = "raise",
         timeout: float | None = None,
     ) -> AsyncIterator[Out]:
-        """Give the answers for a stream of rows as they come, with at most `concurrency` requests under way.
+        """Return the answers for a stream of rows as they come, with at most `concurrency` requests under way.
 
         `ordered` gives them in the order of the rows, else as they are answered. Leaving the loop early cancels what
         is under way. `timeout` is each row's.
@@ -225,14 +244,14 @@ class Client(Generic[In, Out]):
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
-        return await self._open().trace(as_row(x), timeout)
+        return await self._open().trace(as_row(x), Context.starting(timeout))
 
     async def metadata(self) -> Metadata:
-        """Say what is at the other end: its pipeline, its steps, the features a row must have."""
+        """Return what is at the other end: its pipeline, its steps, the features a row must have."""
         return await self._open().metadata()
 
     async def ready(self) -> bool:
-        """Say whether a prediction would be answered now."""
+        """Return whether a prediction would be answered now."""
         return not self._closed and await self.transport.ready()
 
     async def aclose(self) -> None:
@@ -271,7 +290,7 @@ class Client(Generic[In, Out]):
 
         It is the empty string where they do not.
         """
-        return self.transport.direct_url
+        return getattr(self.transport, "direct_url", "")
 
     def __repr__(self) -> str:
         return f"Client({self.transport.where})"

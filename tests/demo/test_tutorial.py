@@ -9,7 +9,6 @@ import pytest
 from examples import iris_tutorial
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 async def test_the_tutorial_answers_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every part of the tutorial runs, and its answers are those of the original."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stretto import UNDECIDED, Client, Join, Node, Pack, Pipeline, composer, step
+from stretto import Client, Pipeline, composer, step
 from stretto.errors import DeadlineExceeded, StepError, StrettoError
+from stretto.nodes import UNDECIDED, Join, Node, Pack
 from stretto.testing.clock import virtual_clock
 from stretto.testing.oracle import oracle_outcome, same
 
@@ -107,7 +108,7 @@ class TestSeconds:
         never = built(sleeps(1), sleeps(60), sleeps(60), until=lambda arrived, waiting: UNDECIDED, seconds=2)
         (outcome,), took = answers(never, [0])
         assert isinstance(outcome, DeadlineExceeded)
-        assert "'join' is undecided after 2 s without m1, m2" in str(outcome)
+        assert "deadline exceeded in 'join', without m1, m2 (2 s)" in str(outcome)
         assert took == pytest.approx(2)
 
     def test_all_in_time_and_undecided_is_a_failure(self) -> None:

@@ -255,7 +255,7 @@ def graphs(pipeline):
     return [
         node.step
         for node in compile_plan(pipeline.plan()).walk()
-        if isinstance(getattr(node, "step", None), Stage) and node.step.graph is not None
+        if isinstance(getattr(node, "step", None), Stage) and node.step.compute is not None
     ]
 
 
@@ -325,7 +325,6 @@ def test_compiling_twice_changes_nothing():
     assert made.optimize().plan().text == made.plan().text
 
 
-@pytest.mark.ray
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_compiled_pipeline_answers_on_serve(ray_cluster):
     made = parallel(iris_model("logistic"), iris_model("svm")).optimize(iris.data)

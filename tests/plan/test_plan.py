@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from stretto import (
+from stretto import Pipeline, parallel
+from stretto.errors import PipelineError
+from stretto.nodes import (
     UNDECIDED,
     Around,
     Aside,
@@ -22,15 +24,12 @@ from stretto import (
     Join,
     Node,
     Pack,
-    Pipeline,
     Plan,
     Recover,
     Step,
     Sub,
     Within,
-    parallel,
 )
-from stretto.errors import PipelineError
 from stretto.plan.plan import between
 from stretto.plan.steps import Stage
 from tests.plans import assert_legal, pipelines

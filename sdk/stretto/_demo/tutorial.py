@@ -43,13 +43,13 @@ class Trained:
 
 
 def aggregate(said: Mapping[str, str]) -> dict[str, Any]:
-    """Give the user's own summary of what the models said."""
+    """Return the user's own summary of what the models said."""
     labels = list(said.values())
     return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1}
 
 
 def slow(name: str) -> Pipeline[Any, str]:
-    """Give a model that takes 0.4 seconds, in a deployment of its own."""
+    """Return a model that takes 0.4 seconds, in a deployment of its own."""
 
     def think(row: Mapping[str, float]) -> str:
         time.sleep(0.4)

@@ -163,7 +163,7 @@ def _package(entry: EntryPoint) -> str:
 
 
 def load(target: str) -> Pipeline[Any, Any]:
-    """Give the pipeline at ``MODULE:ATTRIBUTE``, looking in the current directory first.
+    """Return the pipeline at ``MODULE:ATTRIBUTE``, looking in the current directory first.
 
     Raises:
         click.ClickException: there is no such module or attribute, or it is not a pipeline.

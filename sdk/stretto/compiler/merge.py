@@ -10,11 +10,11 @@ from typing import Any, TypeAlias, cast
 from stretto.batch.batch import Batch
 from stretto.engine.apply import shaped
 from stretto.errors import BadRows
-from stretto.models import Member, Merged, Votes, is_compiled, merged
+from stretto.models import Member, Merged, ModelFunction, Votes, merged
 from stretto.plan.nodes import Call, Input, Join, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import Plurality
-from stretto.plan.steps import Stage, Step
+from stretto.plan.steps import ModelInfo, Stage, Step
 
 Shape: TypeAlias = "int | Mapping[str, Shape]"
 """Whose answers: a member's by its place, those of a vote by the complement of its place, or a dict of them."""
@@ -24,7 +24,7 @@ Env: TypeAlias = "dict[Node, tuple[Node, Env]]"
 
 
 def merge(plan: Plan) -> Plan:
-    """Give the plan in whose stages chains, fan-outs and votes of compiled models are one call of one graph.
+    """Return the plan in whose stages chains, fan-outs and votes of compiled models are one call of one graph.
 
     The graph stands beside the models as they were: they answer what it can't, such as rows that are wrong.
     """
@@ -46,7 +46,7 @@ class Graph:
     shape: Shape
 
     def __call__(self, column: Batch) -> Batch | None:
-        """Give the column, or None where the models must be asked one by one."""
+        """Return the column, or None where the models must be asked one by one."""
         if isinstance(column.values, tuple):
             return None
         try:
@@ -112,7 +112,7 @@ class _Reader:
         match node:
             case Pack(names=names):
                 return {name: self.read(each, env) for name, each in zip(names, node.inputs, strict=True)}
-            case Call(step=Step() as step) if is_compiled(step):
+            case Call(step=Step(model=ModelInfo(engine="onnx")) as step):
                 return self._member(node, step, env)
             case Join() if isinstance(node.until, Plurality):
                 return self._vote(node, node.until.plurality(node.names), env)
@@ -124,7 +124,7 @@ class _Reader:
         if key not in self._places:
             given, outer = _resolved(node.inputs[0], env)
             source = None
-            if isinstance(given, Call) and isinstance(given.step, Step) and is_compiled(given.step, inner=True):
+            if isinstance(given, Call) and isinstance(given.step, Step) and _makes_rows(given.step):
                 source = cast("int", self.read(given, outer))
             elif outer:
                 raise _UnfitError
@@ -148,6 +148,12 @@ class _Reader:
         return ~(len(self.votes) - 1)
 
 
+def _makes_rows(step: Step) -> bool:
+    """Return whether the step is a compiled model whose answers are rows of numbers for another."""
+    compiled = step.model is not None and step.model.engine == "onnx"
+    return compiled and isinstance(step.fn, ModelFunction) and step.fn.transforms
+
+
 def _resolved(node: Node, env: Env) -> tuple[Node, Env]:
     while node in env:
         node, env = env[node]
@@ -155,7 +161,7 @@ def _resolved(node: Node, env: Env) -> tuple[Node, Env]:
 
 
 def _together(node: Node, consumers: Mapping[Node, set[Node]]) -> tuple[Call | None, set[Node]]:
-    """Give the call of one graph for a node, with all nodes whose values are then needed by nobody else."""
+    """Return the call of one graph for a node, with all nodes whose values are then needed by nobody else."""
     reader = _Reader()
     try:
         shape = reader.read(node, {})
@@ -169,12 +175,12 @@ def _together(node: Node, consumers: Mapping[Node, set[Node]]) -> tuple[Call | N
     if models is None:
         return None, set()
     (root,) = reader.roots
-    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", graph=Graph(models, shape))
+    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", compute=Graph(models, shape))
     return Call((root,), step=stage), inside
 
 
 def _copied(node: Node, root: Node) -> Plan:
-    """Give the plan from the root to the node."""
+    """Return the plan from the root to the node."""
     start = Input()
     done: dict[Node, Node] = {root: start}
     left = [node]

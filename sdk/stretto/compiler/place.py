@@ -28,7 +28,7 @@ class Profile:
 
 
 def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> Plan:
-    """Give the plan in which every call that gets a deployment of its own is one of a hosted stage.
+    """Return the plan in which every call that gets a deployment of its own is one of a hosted stage.
 
     A step with resources of its own always does; with ``"split"`` so does every model; with ``"auto"`` so does a step
     that by the `profile` costs more than a hop. The others stay in the process that took the request.
@@ -59,7 +59,7 @@ def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> P
 def _why_apart(step: Step, placement: Placement, profile: Profile | None) -> str:
     if step.options:
         return "asks for resources of its own"
-    if placement == "split" and step.pure and step.named:
+    if placement == "split" and step.model is not None and step.named:
         return "placement='split' gives each model a deployment"
     cost = profile.steps.get(step.name) if placement == "auto" and profile is not None else None
     if cost is not None and profile is not None and cost > profile.hop and step.named:

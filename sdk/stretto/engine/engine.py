@@ -14,7 +14,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.engine.backend import Backend
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
@@ -45,26 +45,24 @@ class Engine:
         stage = plan.stage
         self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Give the answer for one row, or raise its error."""
+    async def predict(self, row: Any, context: Context) -> Any:
+        """Return the answer for one row, or raise its error."""
         if self._lane is not None:
-            if timeout is None:
+            if context.deadline is None:
                 return await self._lane.submit(row, None)
-            context = Context.starting(timeout)
-            with anyio.move_on_after(timeout):
+            with anyio.move_on_after(context.budget):
                 return await self._lane.submit(row, context.deadline)
-            raise late(f"({timeout:g} s)")
-        outcome = (
-            await self._evaluate(self.plan, Batch([row], 1, request=True), Context.starting(timeout))
-        ).outcomes()[0]
+            raise context.exceeded(f"stage {self._lane.stage.name!r}")
+        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Give an outcome for each of `rows`, from one step alone if named."""
-        plan = self._of(step) if step else self.plan
-        context = Context.starting(timeout)
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
+        """Return an outcome for each of `rows`, from one step alone if named."""
+        plan = self.plan if step is None else self._of(step)
         if len(rows) <= CHUNK:
             return (await self._evaluate(plan, Batch.of(rows, request=True), context)).outcomes()
         found: dict[int, list[Any]] = {}
@@ -81,17 +79,16 @@ class Engine:
                 tasks.start_soon(chunk, start)
         return [outcome for start in sorted(found) for outcome in found[start]]
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
+    async def trace(self, row: Any, context: Context) -> Trace:
         """Answer one row alone, noting when each step ran."""
-        spans: list[Span] = []
-        context = Context(Context.starting(timeout).deadline, spans)
+        context = context.traced()
         outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
         failed = isinstance(outcome, StrettoError)
-        ordered = tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
+        ordered = tuple(sorted(context.spans or (), key=lambda span: (span.start, -span.end)))
         return Trace(None if failed else outcome, outcome if failed else None, ordered)
 
     async def metadata(self) -> Metadata:
-        """Say what this pipeline is."""
+        """Return what this pipeline is."""
         return Metadata(
             name=self.name,
             pipeline=self.text,
@@ -102,7 +99,7 @@ class Engine:
         )
 
     async def ready(self) -> bool:
-        """Say yes: models are loaded before there is a plan."""
+        """Return True: models are loaded before there is a plan."""
         return True
 
     async def aclose(self) -> None:
@@ -111,7 +108,7 @@ class Engine:
 
     async def _evaluate(self, plan: Plan, column: Batch, context: Context) -> Batch:
         if context.expired:
-            return Batch.failed([late("before it began") for _ in range(column.size)])
+            return Batch.failed([context.exceeded("the queue of the pipeline") for _ in range(column.size)])
         return await evaluate(plan, (column,), self.backend, context)
 
     def _of(self, step: str) -> Plan:
@@ -127,7 +124,7 @@ class Engine:
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
-    """Give each step by its name, or the deployment that runs it; names that two different steps have are left out."""
+    """Return each step by its name, or the deployment that runs it; names that two steps share are omitted."""
     found: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
@@ -141,7 +138,7 @@ def _by_name(plan: Plan) -> dict[str, Step | Stage]:
 
 
 def _first_steps(plan: Plan) -> list[Step]:
-    """Give the steps that are applied to the plan's own input, looking into stages and sub-plans."""
+    """Return the steps that are applied to the plan's own input, looking into stages and sub-plans."""
     steps: list[Step] = []
     left = [(plan, plan.inputs[0])] if plan.inputs else []
     while left:

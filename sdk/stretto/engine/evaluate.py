@@ -15,8 +15,8 @@ from typing import Any, cast
 import anyio
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.engine.apply import apply, apply_whole
-from stretto.engine.backend import Backend, step_error
+from stretto.engine.apply import apply
+from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.join import by_failure, join
 from stretto.engine.threads import run_sync
@@ -27,7 +27,7 @@ from stretto.plan.steps import Stage, Step
 
 
 async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, context: Context) -> Batch:
-    """Give the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
+    """Return the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
     if len(plan.waiting) > 1:
         await _Flow(plan, values, backend, context).run()
@@ -38,20 +38,19 @@ async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, con
 
 
 def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Give a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
+    """Return a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
 
     What stages are mostly made of, vectorised steps and dicts of their answers, is called without a coroutine.
     """
     plan = stage.plan
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
-    untraced = context.spans is None
     for node in plan.order:
         given = [values[each] for each in node.inputs]
         match node:
             case Pack():
                 found = _pack(node, given, context)
-            case Call(step=Step() as step) if untraced and not given[0].errors:
-                found = apply_whole(step, given[0], context)
+            case Call(step=Step() as step) if not given[0].errors:
+                found = apply(step, given[0], context)
             case Call(step=Stage() as inner):
                 found = _nested(inner, tuple(given), context)
             case _:
@@ -61,9 +60,9 @@ def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -
 
 
 def _nested(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Give the output of a stage inside another: by its graph, unless the work is to be seen."""
-    if stage.graph is not None and context.spans is None and not context.expired and not columns[0].errors:
-        found = stage.graph(columns[0])
+    """Return the output of a stage inside another: computed in one call, unless its steps are traced."""
+    if stage.compute is not None and context.spans is None and not context.expired and not columns[0].errors:
+        found = stage.compute(columns[0])
         if found is not None:
             return found
     return evaluate_stage(stage, columns, context)
@@ -107,7 +106,7 @@ class _Flow:
 
 
 async def visit(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Give a node's column from its inputs' columns."""
+    """Return a node's column from its inputs' columns."""
     match node:
         case Call(step=Stage() as stage):
             return await backend.run(stage, tuple(columns), context)
@@ -131,7 +130,7 @@ async def visit(node: Node, columns: list[Batch], backend: Backend, context: Con
 
 
 async def _meaning(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Give the meaning of a node over rows none of which has failed."""
+    """Return the meaning of a node over rows none of which has failed."""
     match node:
         case Call(step=step):
             return await backend.run(step, (columns[0],), context)
@@ -224,7 +223,7 @@ async def _choose(node: Choose, columns: list[Batch], keys: Batch, backend: Back
 
 
 def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
-    """Give the cases that rows took, in the order written."""
+    """Return the cases that rows took, in the order written."""
     taken = set(chosen)
     return ", ".join(
         [*(f"{key}" for key, plan in node.cases if plan in taken), *(["default"] * (node.default in taken))]
@@ -325,9 +324,9 @@ async def _around(node: Around, columns: list[Batch], backend: Backend, context:
         if len(outcomes) != size:
             raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
-        return Batch.failed(type(error)(*error.args) for _ in range(size))
+        return Batch.failed(error.copy() for _ in range(size))
     except Exception as error:
-        return Batch.failed(step_error(node.title, error) for _ in range(size))
+        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
     return Batch.of_outcomes(outcomes)
 
 
@@ -344,7 +343,7 @@ class _Direct(Backend):
     async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
         """Apply a step, or evaluate a stage inside this one."""
         if isinstance(step, Step):
-            return await apply(step, columns[0], context)
+            return apply(step, columns[0], context)
         return _nested(step, columns, context)
 
     def aside(self, work: object) -> bool:

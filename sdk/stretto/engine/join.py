@@ -15,8 +15,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.engine.apply import shaped
-from stretto.engine.backend import step_error
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context
 from stretto.errors import DeadlineExceeded, StepError, StrettoError
 from stretto.plan.nodes import Join
 from stretto.plan.plan import Plan
@@ -79,7 +78,7 @@ class Tally:
     def end(self) -> None:
         """Decide the rows that are open after the node's seconds without the members that have not arrived."""
         if len(self.open) and self.context.expired:
-            self.errors |= {int(row): late(f"in {self.node.title!r}") for row in self.open}
+            self.errors |= {int(row): self.context.exceeded(repr(self.node.title)) for row in self.open}
         elif len(self.open):
             self._decide(())
 
@@ -150,13 +149,13 @@ class Tally:
         except StrettoError as error:
             return error if node.own_inputs else error.under(node.title)
         except Exception as error:
-            return step_error(node.title, error)
+            return StepError.of(node.title, error)
         if answer is not UNDECIDED or waiting:
             return answer
         missing = [name for name in node.names if name not in arrived]
         if not missing:
             return StepError(node.title, "Undecided", "all members answered, and none of it decides")
-        return DeadlineExceeded(f"{node.title!r} is undecided after {node.seconds:g} s without {', '.join(missing)}")
+        return DeadlineExceeded(f"{node.title!r}, without {', '.join(missing)}", node.seconds)
 
     def _close(self, places: Sequence[int] | np.ndarray) -> None:
         left = np.delete(np.arange(len(self.open)), places)

@@ -109,7 +109,8 @@ class Plan:
         the node's inputs and with what `close(plan, output)` made of its sub-plans; by default that is what `rule` made
         of their outputs. A sub-plan comes before the nodes that hold it, and is folded once wherever it stands.
 
-        >>> from stretto import Input, Pipeline
+        >>> from stretto import Pipeline
+        >>> from stretto.nodes import Input
         >>> plan = (Pipeline(abs) >> abs >> float).plan()
         >>> plan.fold(lambda node, inputs, plans: sum(inputs) + (not isinstance(node, Input)))
         3
@@ -176,7 +177,8 @@ def rebuilt(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> No
 def substitute(output: Node, nodes: Mapping[Node, Node]) -> Node:
     """Return a copy of the graph behind `output` in which other nodes stand in the place of some.
 
-    >>> from stretto import Input, Pipeline
+    >>> from stretto import Pipeline
+    >>> from stretto.nodes import Input
     >>> plan, other = (Pipeline(abs) >> float).plan(), Input()
     >>> Plan((other,), substitute(plan.output, {plan.inputs[0]: other})).text == plan.text
     True

@@ -45,7 +45,7 @@ def application(
     tokens: Sequence[str] = (),
     **options: Any,
 ) -> serve.Application:
-    """Give the Serve application of a pipeline, for ``serve run module:app``, config files and `ray.serve.run`.
+    """Return the Serve application of a pipeline, for ``serve run module:app``, config files and `ray.serve.run`.
 
     `placement` and `profile` are as in `deploy`. With `tokens`, HTTP requests need one of them as their bearer token.
     `options` are Serve's for the deployment that takes the requests, such as ``num_replicas=2``; those of a step are
@@ -67,7 +67,7 @@ def build(
     options: Mapping[str, Any],
     address: Address | None = None,
 ) -> serve.Application:
-    """Give the application of a compiled plan; `text` is the pipeline as written.
+    """Return the application of a compiled plan; `text` is the pipeline as written.
 
     At `address` the replicas that take the requests answer HTTP themselves, beside Serve's proxy. Models of files go as
     paths where this process is connected to a Ray of which all nodes have the files, and as bytes elsewhere.
@@ -90,7 +90,7 @@ def build(
 
 
 def hosted_stages(plan: Plan) -> Iterator[Stage]:
-    """Give the stages that get a deployment of their own."""
+    """Return the stages that get a deployment of their own."""
     for node in plan.walk():
         if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
             yield node.step
@@ -107,7 +107,7 @@ class _Elsewhere:
 
 
 def _without_hosted(plan: Plan) -> Plan:
-    """Give the plan without the models that are hosted: they are neither sent to nor loaded in the ingress."""
+    """Return the plan without the models that are hosted: they are neither sent to nor loaded in the ingress."""
 
     def inner(node: Node) -> Node:
         if isinstance(node, Call) and isinstance(node.step, Step):
@@ -135,7 +135,7 @@ def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> Any:
 
 
 def _lanes(stage: Stage) -> int | None:
-    """Say how many calls of a stage may be under way, or None where each request makes its own.
+    """Return how many calls of a stage may be under way, or None where each request makes its own.
 
     Rows travel together only to where they are done together: one that waits for something would hold up the others.
     """

@@ -10,11 +10,10 @@ from typing import TypeAlias
 import anyio
 
 from stretto.batch.batch import Batch, scatter
-from stretto.engine.backend import step_error
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context, Span, latest
 from stretto.engine.inline import InlineBackend
-from stretto.errors import Overloaded, StrettoError
+from stretto.errors import Overloaded, StepError, StrettoError
 from stretto.plan.steps import Stage, Step
 from stretto.serve.calls import TRIES, Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.serve.parcel import owned
@@ -48,7 +47,7 @@ class ServeBackend(InlineBackend):
         return await super().run(step, columns, context)
 
     async def ready(self) -> bool:
-        """Say whether every deployment answers."""
+        """Return whether every deployment answers."""
         try:
             await asyncio.gather(*(host.ping() for host in self._hosts.values()))
         except StrettoError:
@@ -75,7 +74,7 @@ class Hosted:
             self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=f"deployment {name!r}")
 
     async def run(self, column: Batch, context: Context) -> Batch:
-        """Give the outcomes of the rows that have not failed before, by the deadline."""
+        """Return the outcomes of the rows that have not failed before, by the deadline."""
         fine = column.fine()
         if not fine:
             return column
@@ -84,7 +83,7 @@ class Hosted:
         with anyio.move_on_after(context.budget):
             answer = await self._answer(sent, context)
         if answer is None:
-            answer = Batch.failed(late(f"in deployment {self._name!r}") for _ in fine)
+            answer = Batch.failed(context.exceeded(f"deployment {self._name!r}") for _ in fine)
         return scatter(column.size, [(fine, answer)], column.errors) if column.errors else answer
 
     async def ping(self) -> None:
@@ -128,7 +127,7 @@ class Hosted:
 
     async def _together(self, items: list[Sent]) -> list[Batch]:
         whole = Batch.concat([column for column, _ in items])
-        answer = await self._outcomes(whole, latest([each for _, each in items]))
+        answer = await self._outcomes(whole, latest(each for _, each in items))
         return _parts(answer, [column.size for column, _ in items])
 
     async def _outcomes(self, column: Batch, deadline: float | None) -> Batch:
@@ -153,7 +152,7 @@ class Hosted:
         except Exception as error:
             if not is_unsent(error):
                 raise
-        errors = {i: step_error(self._name, each) for i, each in unsendable(column.rows()).items()}
+        errors = {i: StepError.of(self._name, each) for i, each in unsendable(column.rows()).items()}
         fine = [i for i in range(column.size) if i not in errors]
         if not fine:
             return Batch.failed(errors.values()), []
@@ -162,12 +161,6 @@ class Hosted:
 
     def _failed(self, size: int, error: Exception) -> Batch:
         return Batch.failed(translated(error, self._name) for _ in range(size))
-
-
-def latest(deadlines: list[float | None]) -> float | None:
-    """Give the deadline of the most patient of requests that travel together; each watches its own."""
-    known = [each for each in deadlines if each is not None]
-    return max(known) if known and len(known) == len(deadlines) else None
 
 
 def _parts(answer: Batch, sizes: list[int]) -> list[Batch]:

@@ -24,7 +24,7 @@ DIED = (ray_errors.RayActorError, ray_errors.ObjectLostError)
 
 
 def by_value(handle: Handle, method: str) -> Handle:
-    """Give the handle's method, to be called with values.
+    """Return the handle's method, to be called with values.
 
     By default Serve 2.60 puts a call's arguments and its answer into Ray's object store, by way of actor tasks. By
     value it uses the gRPC server that every replica has, which takes half the time.
@@ -33,7 +33,7 @@ def by_value(handle: Handle, method: str) -> Handle:
 
 
 async def call(method: Handle, *args: Any, deadline: float | None, tries: int = TRIES) -> Any:
-    """Give what a replica answers; where one dies under the call, ask another.
+    """Return what a replica answers; where one dies under the call, ask another.
 
     The replica is told the seconds that are left, as the last argument: Serve itself carries no deadline. Cancelling
     this cancels the replica's work.
@@ -62,13 +62,13 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
 
 
 def is_unsent(error: Exception) -> bool:
-    """Say whether a call ended because rows or answers can't be pickled: what rows fail with comes as their outcome."""
+    """Return whether a call ended because rows or answers can't be pickled; a row's own error comes as its outcome."""
     known = (StrettoError, ray_errors.RayError, serve_errors.RayServeException, ConnectionError)
     return isinstance(error, ray_errors.RayTaskError) or not isinstance(error, known)
 
 
 def unsendable(values: Iterable[Any]) -> dict[int, Exception]:
-    """Give the positions of the values that can't be pickled, and why."""
+    """Return the positions of the values that can't be pickled, and why."""
     found: dict[int, Exception] = {}
     for i, value in enumerate(values):
         try:
@@ -79,7 +79,7 @@ def unsendable(values: Iterable[Any]) -> dict[int, Exception]:
 
 
 def translated(error: Exception, where: str) -> StrettoError:
-    """Give the error of ours that says what Ray's did; `where` names the deployment."""
+    """Return the error of ours that says what Ray's did; `where` names the deployment."""
     failure = _translation(error, where)
     failure.__cause__ = error
     return failure

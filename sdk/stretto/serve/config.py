@@ -35,7 +35,7 @@ ARGUMENTS = ("target", "placement", "token_variable")
 
 
 def app(args: dict[str, Any]) -> serve.Application:
-    """Give the application that a config file asks for; Serve calls it with the file's ``args``.
+    """Return the application that a config file asks for; Serve calls it with the file's ``args``.
 
     `target` is ``MODULE:ATTRIBUTE`` of a pipeline, and `placement` is as in `deploy`. `token_variable` names the
     environment variable that holds the bearer token of which HTTP requests need.
@@ -55,7 +55,7 @@ def app(args: dict[str, Any]) -> serve.Application:
 
 
 def find(target: str) -> Pipeline[Any, Any]:
-    """Give the pipeline at ``MODULE:ATTRIBUTE``.
+    """Return the pipeline at ``MODULE:ATTRIBUTE``.
 
     Raises:
         PipelineError: there is no such module or attribute, or it is not a pipeline.
@@ -82,7 +82,7 @@ def config(
     folder: str | os.PathLike[str] | None = None,
     token_variable: str | None = None,
 ) -> Mapping[str, Any]:
-    """Give the config of a pipeline, for ``serve deploy`` and ``serve run``: what goes into the YAML file.
+    """Return the config of a pipeline, for ``serve deploy`` and ``serve run``: what goes into the YAML file.
 
     It has an entry for each deployment, with what can be changed there. `folder` is where the module is on the nodes of
     the cluster; without it the nodes must have the module installed.

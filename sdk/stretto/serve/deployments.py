@@ -11,12 +11,11 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.compiler.fuse import fuse
-from stretto.engine.backend import step_error
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context, Span
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import StrettoError
+from stretto.errors import StepError, StrettoError
 from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
@@ -49,13 +48,16 @@ class Host:
         self._backend = InlineBackend()
 
     async def run(self, column: Batch, traced: bool, careful: bool, budget: float | None) -> tuple[Batch, list[Span]]:
-        """Give the outcomes of the rows, with the spans of the work if it is traced.
+        """Return the outcomes of the rows, with the spans of the work if it is traced.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
-        context = Context(Context.starting(budget).deadline, [] if traced else None)
+        context = Context.starting(budget)
+        context = context.traced() if traced else context
         if context.expired:
-            return Batch.failed(late(f"before deployment {self._name!r} began") for _ in range(column.size)), []
+            return Batch.failed(
+                context.exceeded(f"the way to deployment {self._name!r}") for _ in range(column.size)
+            ), []
         answer = await evaluate(self._plan, (owned(column),), self._backend, context)
         if careful:
             answer = Batch.of_outcomes(_portable(answer.outcomes(), self._name))
@@ -90,7 +92,7 @@ class Ingress:
         self._even = _is_even(self._transport.plan) and None not in lanes.values()
 
     def __serve_build_asgi_app__(self) -> Any:
-        """Give the HTTP interface; Serve asks for it once the constructor is done."""
+        """Return the HTTP interface; Serve asks for it once the constructor is done."""
         app = make_app(self._transport, tokens=self._tokens)
         if self._address is not None:
             self._direct = listening(app, self._address)
@@ -106,40 +108,42 @@ class Ingress:
             raise RuntimeError("the replica's own HTTP server has ended")
 
     async def direct(self, budget: float | None) -> str:
-        """Give the address at which the replica answers HTTP itself, or the empty string."""
+        """Return the address at which the replica answers HTTP itself, or the empty string."""
         return self._address.url if self._address is not None and self._direct is not None else ""
 
     async def advice(self, budget: float | None) -> tuple[str, ...]:
-        """Say what could be faster, of what is settled when a cluster comes up or an application is deployed."""
+        """Return what could be faster, of what is settled when a cluster comes up or an application is deployed."""
         proxied = () if await self.direct(budget) else (PROXIED,)
         return (*proxied, SEPARATE) if separate_thread() else proxied
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
-        """Give an outcome for each row, or the error of the whole call.
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, step: str | None, careful: bool, budget: float | None
+    ) -> Any:
+        """Return an outcome for each row, or the error of the whole call.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
         try:
-            outcomes = await self._transport.outcomes(owned(rows), budget, step)
+            outcomes = await self._transport.outcomes(owned(rows), Context.starting(budget), step)
         except StrettoError as error:
             return error
         return _portable(outcomes, self._transport.name) if careful else pack(outcomes)
 
     async def trace(self, row: Any, budget: float | None) -> Trace:
         """Answer one row alone, noting what happened on the way."""
-        trace = await self._transport.trace(owned(row), budget)
+        trace = await self._transport.trace(owned(row), Context.starting(budget))
         return replace(trace, spans=tuple(replace(span, place=span.place or _place()) for span in trace.spans))
 
     async def metadata(self, budget: float | None) -> Metadata:
-        """Say what is deployed."""
+        """Return what is deployed."""
         return await self._transport.metadata()
 
     async def ready(self, budget: float | None) -> bool:
-        """Say whether every deployment of the application answers."""
+        """Return whether every deployment of the application answers."""
         return await self._transport.ready()
 
     async def lanes(self, budget: float | None) -> int:
-        """Say how many calls of many rows one process should have under way, for all replicas together.
+        """Return how many calls of many rows one process should have under way, for all replicas together.
 
         It is 0 where rows that come together are not done together: there each is to come in a call of its own.
         """
@@ -155,11 +159,11 @@ class _ReplicaEngine(LocalTransport):
         self._metadata = metadata
 
     async def metadata(self) -> Metadata:
-        """Say what was deployed."""
+        """Return what was deployed."""
         return self._metadata
 
     async def ready(self) -> bool:
-        """Say whether every deployment answers."""
+        """Return whether every deployment answers."""
         try:
             async with asyncio.timeout(PING):
                 return await self._serve.ready()
@@ -175,7 +179,7 @@ def _is_even(plan: Plan) -> bool:
 
 def _portable(outcomes: Sequence[Any], where: str) -> list[Any]:
     failures = unsendable(outcomes)
-    return [step_error(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
+    return [StepError.of(where, failures[i]) if i in failures else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _world_size() -> int:

@@ -62,7 +62,7 @@ class Direct:
 
 
 def listening(app: Any, address: Address) -> Direct | None:
-    """Give the server, or None where the port is another program's: Serve's proxy answers all the same."""
+    """Return the server, or None where the port is another program's: Serve's proxy answers all the same."""
     try:
         return Direct(app, address)
     except OSError as error:
@@ -94,7 +94,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _below(app: Any, root: str) -> Any:
-    """Give the application under a route, as Serve's proxy hands requests on: with the route as ``root_path``."""
+    """Return the application under a route, as Serve's proxy hands requests on: with the route as ``root_path``."""
     if not root:
         return app
 

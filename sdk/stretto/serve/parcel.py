@@ -11,7 +11,7 @@ from stretto.batch.batch import Batch
 
 
 def pack(rows: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
-    """Give rows that are arrays of one shape and type as one array: Ray sends each array of a list by itself."""
+    """Return rows that are arrays of one shape and type as one array: Ray sends each array of a list by itself."""
     if not len(rows) or isinstance(rows, np.ndarray):
         return rows
     first = rows[0]
@@ -22,12 +22,12 @@ def pack(rows: Sequence[Any] | np.ndarray) -> Sequence[Any] | np.ndarray:
 
 
 def unpack(rows: Sequence[Any] | np.ndarray) -> list[Any]:
-    """Give the rows as a list, in which arrays can be written to as in process."""
+    """Return the rows as a list, in which arrays can be written to as in process."""
     return list(owned(rows)) if isinstance(rows, np.ndarray) else owned(list(rows))
 
 
 def owned(values: Any) -> Any:
-    """Give the same values in arrays that can be written to.
+    """Return the same values in arrays that can be written to.
 
     Ray gives a task its arrays read-only, since they may lie in memory that others share; a function that works in
     place in process must do so on Serve too.

@@ -28,7 +28,7 @@ class Quarantine(Generic[Answer]):
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def answers(self, size: int, ask: Ask[Answer]) -> list[tuple[range, Answer | Exception]]:
-        """Give the answers to that many rows, by parts in their order; for a row that can't be had, why."""
+        """Return the answers to that many rows, by parts in their order; for a row that can't be had, why."""
         rows = range(size)
         try:
             return [(rows, await ask(rows))]

@@ -71,7 +71,7 @@ declaring = threading.Lock()
 
 
 def separate_thread() -> bool:
-    """Say whether this process, if it is a replica, runs what was deployed in a thread beside Serve's own."""
+    """Return whether this process, if it is a replica, runs what was deployed in a thread beside Serve's own."""
     return bool(constants.RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
 
 
@@ -160,12 +160,12 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
 
 
 def connected() -> bool:
-    """Say whether this process is connected to Ray."""
+    """Return whether this process is connected to Ray."""
     return ray.is_initialized()
 
 
 def controller(*, required: bool = True) -> Any:
-    """Give Serve's controller client on the connected Ray, or None where Serve is not started. This blocks.
+    """Return Serve's controller client on the connected Ray, or None where Serve is not started. This blocks.
 
     Raises:
         ConnectionFailed: it is required, and Serve is not started.
@@ -195,7 +195,7 @@ def start_serve(host: str, port: int | None) -> Any:
 
 
 def deployment_schemas(app: Any, name: str) -> list[dict[str, Any]]:
-    """Give what a config file says of each deployment of an application."""
+    """Return what a config file says of each deployment of an application."""
     made = build_app(app, name=name).deployments
     return [deployment_to_schema(each).model_dump(mode="json", exclude_unset=True) for each in made]
 
@@ -267,7 +267,7 @@ def _unless_gone(local: LocalRay | None, gone: threading.Event) -> LocalRay | No
 
 
 def _is_started_by_hand() -> bool:
-    """Say whether a Ray that ``ray start`` started on this machine is there."""
+    """Return whether a Ray that ``ray start`` started on this machine is there."""
     address = read_ray_address()
     if not address:
         return False

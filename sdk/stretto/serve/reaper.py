@@ -16,7 +16,7 @@ SECONDS = 10.0
 
 
 def marked(mark: str) -> list[int]:
-    """Give the processes of this user that have the mark in their environment."""
+    """Return the processes of this user that have the mark in their environment."""
     found: list[int] = []
     for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib takes longer to import than this runs
         try:

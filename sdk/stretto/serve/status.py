@@ -98,7 +98,7 @@ def delete(name: str, *, seconds: float = 10.0) -> tuple[str, ...]:
 
 
 def applications() -> Mapping[str, Details]:
-    """Give the applications that Serve has, by name. This blocks."""
+    """Return the applications that Serve has, by name. This blocks."""
     client = controller(required=False)
     return {} if client is None else client.get_serve_details()["applications"]
 
@@ -113,7 +113,7 @@ def _failures(app: Details) -> str:
 
 
 def _cause(message: str) -> str:
-    """Give the exception that a replica's constructor ended in, out of the traces that Serve wraps around it."""
+    """Return the exception that a replica's constructor ended in, out of the traces that Serve wraps around it."""
     message = re.sub(r"\x1b\[\d*m", "", message).rstrip()
     trace = message.rpartition("Traceback (most recent call last):\n")[2]
     found = re.search(r"^(?![ \t]).+", trace, re.MULTILINE) if trace != message else None
@@ -121,7 +121,7 @@ def _cause(message: str) -> str:
 
 
 def _missing(app: Details) -> Iterator[tuple[str, bool]]:
-    """Say what replicas wait for that is not to be had, and whether no node has so much."""
+    """Return what replicas wait for that is not to be had, and whether no node has so much."""
     free: Mapping[str, float] | None = None
     for each in app.get("deployments", {}).values():
         if not any(replica["state"] == "STARTING" and not replica.get("node_id") for replica in each["replicas"]):

@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from stretto.batch.frames import as_rows
 from stretto.client import Client
 from stretto.errors import PipelineError
-from stretto.models import answers_of, classes_of
+from stretto.models import answers_of
 from stretto.pipeline import Pipeline, as_pipeline
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ PROBABILITIES = ("proba", "label_proba")
 
 
 def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str | None = None) -> PipelineEstimator:
-    """Give a pipeline as a fitted estimator, for `cross_val_score`, `clone`, metrics and whatever takes one.
+    """Return a pipeline as a fitted estimator, for `cross_val_score`, `clone`, metrics and whatever takes one.
 
     Its parts are fitted already, so `fit` does nothing and `clone` gives the same estimator, as with scikit-learn's
     ``FrozenEstimator``: what is scored is the pipeline as it is. `classes` are what a classifier tells apart, in the
@@ -51,7 +51,7 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     if output not in ("predict", *PROBABILITIES):
         raise PipelineError(f"output={output!r}: an estimator predicts, or gives 'proba' or 'label_proba'")
     if classes is None:
-        told = {each for each in map(classes_of, steps) if each is not None}
+        told = {step.model.classes for step in steps if step.model is not None and step.model.classes is not None}
         classes = next(iter(told)) if len(told) == 1 else None
     if classes is None and output in PROBABILITIES:
         raise PipelineError(f"{pipeline!r} gives probabilities: say of what, with classes=[...] in their order")
@@ -75,7 +75,7 @@ class PipelineEstimator(BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Give the answers for many rows; of probabilities, the likeliest class.
+        """Return the answers for many rows; of probabilities, the likeliest class.
 
         Raises:
             StrettoError: as in `Client.predict_many`, for the first row that failed.
@@ -86,11 +86,11 @@ class PipelineEstimator(BaseEstimator):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Give the probabilities as an array of shape (n_rows, n_classes), in the order of ``classes_``."""
+        """Return the probabilities as an array of shape (n_rows, n_classes), in the order of ``classes_``."""
         return self._probabilities(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Give the accuracy of a classifier, and R² of a regressor."""
+        """Return the accuracy of a classifier, and R² of a regressor."""
         from sklearn.metrics import accuracy_score, r2_score
 
         metric = r2_score if self.classes is None else accuracy_score

@@ -173,7 +173,7 @@ async def _within(node: Within, cells: list[Any], request: Any) -> Any:
     start = now()
     answer = await _plan(node.body, cells, request)
     if now() - start >= node.seconds:
-        raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
+        raise DeadlineExceeded(seconds=node.seconds)
     return answer
 
 
@@ -220,7 +220,7 @@ async def _join(node: Join, inputs: Sequence[Sequence[Callable[[], Awaitable[Any
     if answer is not UNDECIDED:
         return [answer]
     if len(arrived) < len(node.names):
-        raise DeadlineExceeded(f"undecided after {node.seconds} s")
+        raise DeadlineExceeded(seconds=node.seconds)
     raise StepError(_name(node) if node.own_inputs else "", "Undecided", "all members answered, and none of it decides")
 
 

@@ -1,0 +1,169 @@
+"""The row law: many rows at once mean what each row means alone, and a failing row fails no other.
+
+A function over many rows is written as two plain functions that raise plain exceptions. `many` takes the rows together
+and returns their values together; it returns None, or raises, where it can't. `one` takes one row and returns its
+value, or raises what is wrong with it. Nobody collects errors by position, nobody loops, nobody catches:
+
+* A step is ``Step(fn=many, one=one, vectorized=True, ...)``, and the engine does the rest. A function that has no row
+  form leaves `one` out: the engine splits the rows until only the failing ones are left.
+* A reader or an encoder that is no step calls `each_row(rows, one, many)`. ``each_row(...).require()`` returns the
+  values or raises `BadRows`, ``each_row(...).as_list()`` has the errors in the places of their rows. Without `many` it
+  is a loop over the rows that goes on after a failure.
+* What has to be awaited (an ``async def`` function over many rows, a replica, a request over HTTP) calls
+  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails;
+  `isolate_now` is the same for what is not awaited.
+
+Whoever knows that some rows are bad and the others are not may raise `BadRows` from `many`, naming them: it spares the
+search, and changes nothing else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds
+`many` equal to `one`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
+
+from stretto.errors import BadRows
+
+Row = TypeVar("Row")
+Rows = TypeVar("Rows", bound=Iterable[Any])
+Answer = TypeVar("Answer")
+Part: TypeAlias = tuple[Sequence[int], Answer | Exception]
+"""The positions of some rows, and the answer to them or their error."""
+Failures: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+
+
+class Outcomes(NamedTuple):
+    """What `each_row` returns: `values` as `many` returned them, or a list of what `one` did; and `errors` by position.
+
+    Where a row failed the list holds None.
+    """
+
+    values: Any
+    errors: dict[int, Exception]
+
+    def require(self) -> Any:
+        """Return the values of all rows.
+
+        Raises:
+            BadRows: rows failed; it has the error of every one of them.
+        """
+        if self.errors:
+            raise BadRows(self.errors)
+        return self.values
+
+    def as_list(self) -> list[Any]:
+        """Return the values, a row each, with the errors in the places of the failed rows."""
+        outcomes = list(self.values)
+        for i, error in self.errors.items():
+            outcomes[i] = error
+        return outcomes
+
+
+def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] | None = None) -> Outcomes:
+    """Return the values of many rows, and the errors of those that failed.
+
+    `many` is tried first. Where it raises or returns None, `one` is called for every row; rows that `many` named in a
+    `BadRows` have failed already. `rows` is only iterated in that case: a `Batch` makes its rows into Python objects no
+    sooner.
+
+    >>> each_row([1, 4], one=lambda x: 1 / x, many=lambda xs: [1 / x for x in xs])
+    Outcomes(values=[1.0, 0.25], errors={})
+    >>> each_row([1, 0, 4], one=lambda x: 1 / x, many=lambda xs: [1 / x for x in xs])
+    Outcomes(values=[1.0, None, 0.25], errors={1: ZeroDivisionError('division by zero')})
+    >>> each_row([1, 0], one=lambda x: 1 / x).as_list()
+    [1.0, ZeroDivisionError('division by zero')]
+    """
+    named: dict[int, Exception] = {}
+    if many is not None:
+        try:
+            together = many(rows)
+        except BadRows as bad:
+            named = bad.errors
+        except Exception:
+            pass  # which rows it was, and what is wrong with them, is for `one` to say
+        else:
+            if together is not None:
+                return Outcomes(together, {})
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for i, row in enumerate(rows):
+        value = None
+        try:
+            if i in named:
+                raise named[i]
+            value = one(row)
+        except Exception as error:
+            errors[i] = error
+        values.append(value)
+    return Outcomes(values, errors)
+
+
+async def isolate(
+    size: int,
+    ask: Callable[[Sequence[int]], Awaitable[Answer]],
+    failed: Failures = Exception,
+    *,
+    parts: int = 2,
+    error: Exception | None = None,
+) -> list[Part[Answer]]:
+    """Return the answers to the rows at the positions 0 to `size`, by parts: positions, and their answer or error.
+
+    `ask` is awaited for the positions of all rows, unless that has been tried and raised `error`. Where it raises one
+    of `failed`, they are split in `parts`, which are asked for one after the other, until single rows are left that
+    fail: these have the error. Where it raises `BadRows`, the rows named have failed (by their place among the rows
+    asked for), and the rest is asked for again. Any other exception is the caller's. Where a smaller part would do no
+    better, as after a deadline, `ask` returns its error instead of raising it.
+
+    >>> import asyncio
+    >>> async def ask(positions):
+    ...     return [1 / [1, 0, 4, 2][i] for i in positions]
+    >>> asyncio.run(isolate(4, ask))
+    [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
+    """
+    answers, left = _split(range(size), error, parts)
+    while left:
+        rows = left.pop()
+        try:
+            answers.append((rows, await ask(rows)))
+        except failed as raised:
+            failures, smaller = _split(rows, raised, parts)
+            answers += failures
+            left += smaller
+    return answers
+
+
+def isolate_now(
+    size: int, ask: Callable[[Sequence[int]], Answer], *, error: Exception | None = None
+) -> list[Part[Answer]]:
+    """Return what `isolate` returns, for an `ask` that is not awaited.
+
+    >>> isolate_now(4, lambda positions: [1 / [1, 0, 4, 2][i] for i in positions])
+    [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
+    """
+    answers, left = _split(range(size), error, 2)
+    while left:
+        rows = left.pop()
+        try:
+            answers.append((rows, ask(rows)))
+        except Exception as raised:
+            failures, smaller = _split(rows, raised, 2)
+            answers += failures
+            left += smaller
+    return answers
+
+
+def _split(rows: Sequence[int], error: Exception | None, parts: int) -> tuple[list[Part[Any]], list[Sequence[int]]]:
+    """Return which of the rows have failed after `error`, with theirs, and what is left to ask for, last first."""
+    if error is None:
+        return [], [rows]
+    if isinstance(error, BadRows):
+        failed = {i: each for i, each in error.errors.items() if 0 <= i < len(rows)}
+        if not failed:
+            return [(rows, error)], []
+        rest = [row for i, row in enumerate(rows) if i not in failed]
+        return [([rows[i]], each) for i, each in failed.items()], [rest] if rest else []
+    if len(rows) == 1:
+        return [(rows, error)], []
+    step = -(-len(rows) // parts)
+    return [], [rows[start : start + step] for start in reversed(range(0, len(rows), step))]
