@@ -20,7 +20,7 @@ from tests.cases import FEATURES, SETOSA, iris_model
 ROWS = np.random.default_rng(0).normal(size=(60, 4))
 FITTED = Ridge().fit(ROWS, ROWS @ [1.0, 2.0, 3.0, 4.0] + 1)
 
-SOURCE = '''
+SOURCE = """
 import numpy as np
 from stretto.models.engines import Engine
 
@@ -50,7 +50,7 @@ class WrongEngine(DotEngine):
 
 class NoEngine:
     pass
-'''
+"""
 
 Install = Callable[..., None]
 
@@ -88,7 +88,9 @@ def test_an_engine_of_another_package_computes_a_model(install: Install) -> None
     assert np.allclose(pickle.loads(pickle.dumps(step)).fn(ROWS), FITTED.predict(ROWS))
 
 
-async def test_a_pipeline_is_optimized_by_it_as_far_as_it_can(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_pipeline_is_optimized_by_it_as_far_as_it_can(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install("dots", dot="dot_engine:DotEngine")
     compiled = importlib.import_module("stretto.models.compiled")
     monkeypatch.setattr(compiled, "_time", lambda what, *_: 0.0 if isinstance(what, compiled.Compiled) else 1.0)
@@ -108,7 +110,9 @@ def test_what_differs_is_refused_with_the_rows(install: Install) -> None:
 
 
 def test_an_unknown_engine_names_those_that_are_installed() -> None:
-    with pytest.raises(ModelError, match=r"engine='tensorrt' is not installed: the engines are .*'onnx'.*; install the"):
+    with pytest.raises(
+        ModelError, match=r"engine='tensorrt' is not installed: the engines are .*'onnx'.*; install the"
+    ):
         model(FITTED, engine="tensorrt")
     with pytest.raises(ModelError, match=r"engine='tensorrt' is not installed"):
         Pipeline(FITTED).optimize(engine="tensorrt")
@@ -117,7 +121,9 @@ def test_an_unknown_engine_names_those_that_are_installed() -> None:
 def test_two_packages_with_an_engine_of_one_name_are_both_named(install: Install) -> None:
     install("dots", dot="dot_engine:DotEngine")
     install("spots", dot="dot_engine:WrongEngine")
-    with pytest.raises(ModelError, match=r"two packages provide an engine named 'dot': dots 1\.0 and spots 1\.0; uninst"):
+    with pytest.raises(
+        ModelError, match=r"two packages provide an engine named 'dot': dots 1\.0 and spots 1\.0; uninst"
+    ):
         model(FITTED, engine="dot")
 
 
@@ -126,7 +132,10 @@ def test_two_packages_with_an_engine_of_one_name_are_both_named(install: Install
     [
         ("no_such_module:Engine", r"engine 'dot' of dots 1\.0 can't be loaded from no_such_module:Engine \(ModuleNotF"),
         ("dot_engine:Missing", r"can't be loaded from dot_engine:Missing \(AttributeError: .*reinstall or uninstall"),
-        ("dot_engine:NoEngine", r"engine 'dot' of dots 1\.0: dot_engine:NoEngine is not a subclass of stretto\.models\.en"),
+        (
+            "dot_engine:NoEngine",
+            r"engine 'dot' of dots 1\.0: dot_engine:NoEngine is not a subclass of stretto\.models\.en",
+        ),
     ],
 )
 def test_an_engine_that_can_t_be_loaded_names_its_package(install: Install, target: str, message: str) -> None:
@@ -153,5 +162,7 @@ async def test_a_model_on_an_engine_rejects_bad_rows_in_the_same_words(install: 
 def test_logistic_regression_has_no_kernel_of_that_engine(install: Install) -> None:
     install("dots", dot="dot_engine:DotEngine")
     fitted = LogisticRegression().fit(ROWS, ROWS[:, 0] > 0)
-    with pytest.raises(ModelError, match=r"model 'flowers': engine='dot' can't compile LogisticRegression .*not linear"):
+    with pytest.raises(
+        ModelError, match=r"model 'flowers': engine='dot' can't compile LogisticRegression .*not linear"
+    ):
         model(fitted, name="flowers", engine="dot")

@@ -112,7 +112,14 @@ class ModelFunction:
     def key(self) -> Hashable:
         """Equal for models that give equal answers to equal rows."""
         # By repr, since the labels (1, 0) and (True, False) are equal and give different answers.
-        return ("model", self.source, self.engine, self.output, repr(self.labels and self.labels.names), self.schema.key)
+        return (
+            "model",
+            self.source,
+            self.engine,
+            self.output,
+            repr(self.labels and self.labels.names),
+            self.schema.key,
+        )
 
     def __repr__(self) -> str:
         return f"{self.shown}, engine={self.engine!r}" if self.engine else self.shown

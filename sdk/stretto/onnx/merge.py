@@ -120,7 +120,9 @@ def _answer(node: Node, inputs: tuple[Answer | None, ...], plans: Sequence[Any])
         case Join(members=members, feeds=feeds, names=names):
             own = dict(zip(node.inputs, inputs, strict=True))
             models = [
-                reduce(lambda source, each: Model(cast("Any", each).step.fn, source), plan.order, cast("Any", own[fed[0]]))
+                reduce(
+                    lambda source, each: Model(cast("Any", each).step.fn, source), plan.order, cast("Any", own[fed[0]])
+                )
                 for plan, fed in zip(members, feeds, strict=True)
             ]
             weights = cast("Any", node.until).plurality(names)
