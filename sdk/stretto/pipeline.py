@@ -13,7 +13,7 @@ from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
 from stretto.models import default_name, is_estimator, model_step
 from stretto.plan.nodes import Call, Input, Instead, Node, Pack
-from stretto.plan.plan import Plan
+from stretto.plan.plan import Plan, substitute
 from stretto.plan.steps import Step
 
 In = TypeVar("In", contravariant=True)
@@ -141,8 +141,8 @@ class Pipeline(Generic[In, Out]):
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
-    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Return the pipeline with its models compiled to ONNX, where that is possible and faster for one row.
+    def optimize(self, sample: Any = None, *, engine: str = "onnx") -> Pipeline[In, Out]:
+        """Return the pipeline with its models compiled by an engine, where that is possible and faster for one row.
 
         `sample` is rows that the pipeline takes, as for `Client.predict_many`. On these rows, and at the thresholds of
         trees, a compiled model must agree with its estimator: labels equal, numbers within a millionth of the largest.
@@ -152,7 +152,7 @@ class Pipeline(Generic[In, Out]):
             Disagreement: a compiled model differs from its estimator; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return Pipeline.of(grafted(optimize(check(self.plan()), sample), self.text, self.label))
+        return Pipeline.of(grafted(optimize(check(self.plan()), sample, engine), self.text, self.label))
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
@@ -196,10 +196,7 @@ def grafted(plan: Plan, text: str, label: str, call: ComposerCall | None = None)
 
 
 def _graft(plan: Plan, node: Node) -> Node:
-    done: dict[Node, Node] = {plan.inputs[0]: node}
-    for each in plan.order:
-        done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
-    return done[plan.output]
+    return substitute(plan.output, {plan.inputs[0]: node})
 
 
 def _restored(plan: Plan, text: str, label: str, call: ComposerCall | None) -> Pipeline[Any, Any]:

@@ -25,6 +25,9 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
+from stretto.batch.batch import Batch
+from stretto.engine.apply import apply
+from stretto.engine.context import Context
 from stretto.errors import BadRows, InputError, ModelError
 from stretto.models import accepting, default_name, is_estimator, model_step
 from stretto.models.files.formats import SavedModel, save_model
@@ -142,9 +145,9 @@ def test_labels_name_classes_that_are_not_counted_from_zero(names):
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        (["a", "b"], "labels= has 2 names .* tells 3 classes apart"),
-        ({"a": 1}, "give a list"),
-        (7, "give a list"),
+        (["a", "b"], "labels= has 2 names .* has 3 classes"),
+        ({"a": 1}, "pass a list"),
+        (7, "pass a list"),
         ([["a"], "b", "c"], "a label is a string or a number"),
         ("labels.json", "there is no labels file"),
     ],
@@ -165,7 +168,7 @@ def test_a_labels_file_without_a_list_is_refused(tmp_path, text):
     "estimator", [KMeans(3), IsolationForest(n_estimators=3), LinearRegression()], ids=default_name
 )
 def test_only_classifiers_have_labels(estimator):
-    with pytest.raises(ModelError, match="has no one list of classes_"):
+    with pytest.raises(ModelError, match="needs a classifier with one array classes_"):
         model_step(estimator.fit(X, y), labels=LABELS)
 
 
@@ -245,7 +248,7 @@ def test_features_that_do_not_fit_are_refused(features, says):
 def test_features_may_rename_but_not_reorder_those_fitted(frame):
     estimator = LogisticRegression(max_iter=1000).fit(frame, y)
     renamed = model_step(estimator, features=["sl", *NAMES[1:]])
-    assert renamed.fn([dict(zip(renamed.fn.features, X[0], strict=True))]).tolist() == [0]
+    assert renamed.fn([dict(zip(renamed.features, X[0], strict=True))]).tolist() == [0]
     with pytest.raises(ModelError, match="in another place than LogisticRegression was fitted with"):
         model_step(estimator, features=NAMES[::-1])
 
@@ -267,10 +270,11 @@ def test_a_model_accepts_the_features_of_others_when_told_to():
 
 
 def culprits(step, rows):
-    with pytest.raises(BadRows) as caught:
-        step.fn(rows)
-    assert all(isinstance(each, InputError) for each in caught.value.errors.values())
-    return list(caught.value.errors)
+    """Give the positions of the rows that fail, each with an InputError, when the step is applied to all of them."""
+    batch = Batch.of(rows, request=True)
+    errors = apply(step, batch, Context()).errors
+    assert all(isinstance(each, InputError) for each in errors.values())
+    return list(errors)
 
 
 def test_missing_values_are_refused_unless_the_model_takes_them():
@@ -344,7 +348,7 @@ def test_a_step_survives_pickling(by, frame):
     step = accepting(model_step(fitted, labels=LABELS), frozenset({"age"}))
     twin = pickle.loads(by.dumps(step))
     assert twin.fn(forms_of(X)["dicts"]).tolist() == step.fn(X).tolist()
-    assert (twin.name, twin.fn.extra, repr(twin.fn)) == (step.name, step.fn.extra, repr(step.fn))
+    assert (twin.name, twin.reader.extra, repr(twin.fn)) == (step.name, step.reader.extra, repr(step.fn))
     assert twin.key == accepting(replace(twin), frozenset({"age"})).key
 
 
@@ -377,7 +381,7 @@ def test_a_model_that_was_loaded_is_a_target_too():
 @pytest.mark.parametrize(
     ("target", "says"),
     [
-        (LogisticRegression, r"give a fitted instance, such as LogisticRegression\(\)\.fit"),
+        (LogisticRegression, r"pass a fitted instance, such as LogisticRegression\(\)\.fit"),
         (LogisticRegression(), r"LogisticRegression is not fitted: call \.fit"),
         (make_pipeline(StandardScaler(), SVC()), "not fitted"),
         (asyncio.sleep, r"write step\(fn\)"),

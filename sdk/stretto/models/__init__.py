@@ -1,27 +1,22 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
-from stretto.models.agree import check_after_fan_out, check_after_model
+from stretto.models.answering import answering, rows_read
+from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
-from stretto.models.files.cache import File, Sent, digest, received
+from stretto.models.files.cache import File, FileReference, digest, read_reference
 from stretto.models.files.formats import SavedModel, load_model, save_model
-from stretto.models.signature import Answers, answering, answers_of, rows_read
-from stretto.models.step import (
-    ModelFunction,
-    accepting,
-    model_step,
-    optimized,
-)
-from stretto.onnx.merged import Member, Merged, Votes, merged
+from stretto.models.function import ModelFunction
+from stretto.models.signature import Answers, answers_of, check_after_fan_out, check_after_model
+from stretto.models.step import accepting, model_step, on_engine, with_function
 
 __all__ = [
     "Answers",
+    "Engine",
     "File",
-    "Member",
-    "Merged",
+    "FileReference",
     "ModelFunction",
+    "Plurality",
     "SavedModel",
-    "Sent",
-    "Votes",
     "accepting",
     "answering",
     "answers_of",
@@ -29,12 +24,13 @@ __all__ = [
     "check_after_model",
     "default_name",
     "digest",
+    "find_engine",
     "is_estimator",
     "load_model",
-    "merged",
     "model_step",
-    "optimized",
-    "received",
+    "on_engine",
+    "read_reference",
     "rows_read",
     "save_model",
+    "with_function",
 ]

@@ -58,7 +58,9 @@ def check_usable(estimator: Any) -> None:
             "a Booster of XGBoost takes no arrays: pass the XGBClassifier or XGBRegressor, or its inplace_predict"
         )
     if iscoroutinefunction(estimator):
-        raise ModelError(f"{default_name(estimator)} is 'async def', and a model is called, not awaited: write step(fn)")
+        raise ModelError(
+            f"{default_name(estimator)} is 'async def', and a model is called, not awaited: write step(fn)"
+        )
     if hasattr(estimator, "__sklearn_tags__") and not _is_fitted(estimator):
         name = type(estimator).__name__
         raise ModelError(f"{name} is not fitted: call .fit(X, y) before it becomes a step")
@@ -162,7 +164,7 @@ def check_output(estimator: Any, output: str) -> Output:
     """
     supported = outputs(estimator)
     if output not in supported:
-        unknown = "" if output in get_args(Output) else ", which is no output"
+        unknown = "" if output in get_args(Output) else ", which is no kind of output"
         raise ModelError(
             f"output={output!r}{unknown}: {type(estimator).__name__} supports {', '.join(map(repr, supported))}"
         )

@@ -59,8 +59,8 @@ def check_labels(estimator: Any, labels: Sequence[Any]) -> None:
         raise ModelError(f"labels= needs a classifier with one array classes_, and {name} has none: leave labels= out")
     if len(labels) != len(classes):
         raise ModelError(
-            f"labels= has {len(labels)} names {list(labels)}, but {name} has {len(classes)} classes: {classes.tolist()}; "
-            "pass a label for each, in this order"
+            f"labels= has {len(labels)} names {list(labels)}, but {name} has {len(classes)} classes: "
+            f"{classes.tolist()}; pass a label for each, in this order"
         )
 
 
@@ -79,7 +79,7 @@ def read_labels(labels: Any) -> tuple[Any, ...] | None:
         labels = labels.tolist() if hasattr(labels, "tolist") else labels
     if not isinstance(labels, list | tuple):
         raise ModelError(
-            f"labels={labels!r}: pass a list with a label for each class, or the path of a JSON file with one"
+            f"labels={labels!r}: pass a list with a label for each class, or the path of a JSON file of one"
         )
     plain = [each.item() if isinstance(each, np.generic) else each for each in cast("Sequence[Any]", labels)]
     wrong = [each for each in plain if not isinstance(each, str | int | float | bool | None)]

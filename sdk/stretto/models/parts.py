@@ -13,42 +13,10 @@ from typing import Any, cast
 import numpy as np
 
 from stretto.models.estimator import Output
-from stretto.models.input.numeric import Given, is_tame
-from stretto.models.input.schema import Intake
+from stretto.models.input.numeric import is_finite
+from stretto.models.input.reader import ModelInput
 from stretto.models.labels import Labels
 from stretto.models.method import Method
-from stretto.plan.steps import Step
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Reads the rows of a request, once for all the parts: gives an array, or named columns."""
-
-    schema: Intake
-
-    @property
-    def features(self) -> tuple[str, ...] | None:
-        """The names of the features in order, where they are known."""
-        return self.schema.features
-
-    def __call__(self, column: Any) -> Any:
-        """Return the rows as the estimator takes them.
-
-        Raises:
-            BadRows: some rows are not what it takes; it names every one of them.
-        """
-        given = column if isinstance(column, Given) else self.schema.given(column)
-        self.schema.admit(given)
-        return given.data
-
-    def __repr__(self) -> str:
-        return "rows"
-
-
-def rows_step(schema: Intake) -> Step:
-    """Return the step that reads the rows of a request."""
-    key = ("rows", repr(schema))
-    return Step(fn=Rows(schema), name="rows", vectorized=True, pure=True, key=key, reading=schema, named=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +29,9 @@ class Member:
         """Return an answer a row."""
         if isinstance(column, dict):
             columns = cast("dict[str, Any]", column)
-            return self.method(Given(columns, len(next(iter(columns.values())))))
-        tame = isinstance(column, np.ndarray) and column.ndim == 2 and column.dtype.kind == "f" and is_tame(column)
-        return self.method(Given(column, len(column), tame))
+            return self.method(ModelInput(columns, len(next(iter(columns.values())))))
+        numbers = isinstance(column, np.ndarray) and column.ndim == 2 and column.dtype.kind == "f"
+        return self.method(ModelInput(column, len(column), numbers and is_finite(column)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,29 +1,63 @@
-"""What is known of a node's answers before anything runs, and the node that answers otherwise."""
+"""What goes into a model and comes out of it, known before anything runs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
-from stretto.errors import Disagreement, ModelError
-from stretto.models.estimator import Kind, Output, check_output
-from stretto.models.input.mixed import Mixed
-from stretto.models.method import Method
-from stretto.models.parts import rows_step
-from stretto.models.step import ModelFunction, on_engine, with_function
-from stretto.onnx.compiled import Compiled
-from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Within
-from stretto.plan.plan import Plan
+from stretto.errors import PipelineError
+from stretto.models.compiled import Compiled
+from stretto.models.estimator import Kind, has_method, kind, outputs
+from stretto.models.function import ModelFunction
+from stretto.models.input.row import listed
+from stretto.models.input.single import SingleInput
+from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.steps import ModelInfo, Step
+
+
+def model_info(fn: ModelFunction) -> ModelInfo:
+    """Return what is known of a model before it runs."""
+    return ModelInfo(
+        features=fn.reader.features,
+        n_features=getattr(fn.estimator, "n_features_in_", None),
+        output=fn.output,
+        outputs=outputs(fn.estimator),
+        kind=kind(fn.estimator),
+        classes=fn.classes,
+        width=_width(fn),
+        file=fn.file,
+        engine=fn.engine,
+        note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,
+    )
+
+
+def _width(fn: ModelFunction) -> int | None:
+    estimator, classes = fn.estimator, fn.classes
+    if fn.output in ("proba", "label_proba"):
+        return None if classes is None else len(classes)
+    if fn.output == "predict" and has_method(estimator, "predict"):
+        # The attributes of a regressor do not show the number of columns of its target.
+        return None if classes is None or getattr(estimator, "multilabel_", False) else 0
+    vocabulary = getattr(estimator, "vocabulary_", None)
+    if fn.output == "decision" or vocabulary is not None:
+        return None if vocabulary is None else len(vocabulary)
+    try:
+        return len(estimator.get_feature_names_out())
+    except Exception:  # not every transformer knows them, and each raises an error of its own
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is known of a node's answers before anything runs; of what is no model, nothing.
+    """What is known of a node's answers before anything runs; everything is empty where no model makes them.
 
-    `output` is what a model answers with and `outputs` all that it can, in the words of ``model(..., output=)``. `kind`
-    is ``"classifier"``, ``"regressor"`` or empty. `classes` are what it tells apart, as its answers name them and in
-    the order of its probabilities, or None. `features` is how many numbers a row of its has, where that is known.
+    Attributes:
+        output: What the model answers with, in the words of ``model(..., output=)``.
+        outputs: Every output that it supports.
+        kind: ``"classifier"``, ``"regressor"`` or empty.
+        classes: The classes, as the answers name them and in the order of the probabilities, or None.
+        features: The number of values in one of the model's rows, None where it is unknown.
     """
 
     output: str = ""
@@ -36,8 +70,8 @@ class Answers:
 def answers_of(node: Node) -> Answers:
     """Return what is known of a node's answers before anything runs.
 
-    Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
-    that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
+    Of a composer that passes the answer of one of its parts on, such as `switch` and `fallback`, that is what the
+    parts have in common; nothing, where their outputs or classes differ.
 
     >>> from stretto.nodes import Input
     >>> answers_of(Input())
@@ -46,7 +80,7 @@ def answers_of(node: Node) -> Answers:
     match node:
         case Call(step=Step(model=ModelInfo() as model)):
             return Answers(model.output, model.outputs, model.kind, model.classes, model.n_features)
-        case Within() | Recover() | Choose():
+        case Sub() | Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
             return answers_of(main)
@@ -54,78 +88,61 @@ def answers_of(node: Node) -> Answers:
             return Answers()
 
 
-def _common(known: list[Answers]) -> Answers:
-    if len({(each.output, each.kind, repr(each.classes)) for each in known}) != 1:
+def _common(parts: Sequence[Answers]) -> Answers:
+    if len({(part.output, part.kind, repr(part.classes)) for part in parts}) != 1:
         return Answers()
-    first, *others = known
-    outputs = tuple(output for output in first.outputs if all(output in each.outputs for each in others))
-    same = all(each.features == first.features for each in others)
-    return replace(first, outputs=outputs, features=first.features if same else None)
+    first, *others = parts
+    supported = tuple(output for output in first.outputs if all(output in part.outputs for part in others))
+    same = all(part.features == first.features for part in others)
+    return replace(first, outputs=supported, features=first.features if same else None)
 
 
-def _model(node: Node) -> ModelFunction | None:
-    step = node.step if isinstance(node, Call) else None
-    return step.fn if isinstance(step, Step) and isinstance(step.fn, ModelFunction) else None
+def check_after_model(step: Step, before: Step) -> None:
+    """Check that a model can take the answers of the model before it as its rows.
 
-
-def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
-    """Return the node whose model answers with `output` instead; None where it is no model, or one that can't.
-
-    Composers that pass a part's answer on are seen through, as by `answers_of`. Without `named` the labels that the
-    user gave the classes are left out, and the answers are the estimator's own.
+    Raises:
+        PipelineError: they are single values, or their names or number differ from those of its features.
     """
-    fn = _model(node)
-    match node:
-        case Call(step=Step() as step) if fn is not None:
-            made = _function(fn, output, named)
-            return None if made is None else replace(node, step=with_function(step, made))
-        case Within() | Recover() | Choose():
-            plans = [_plan_answering(plan, output, named) for plan in node.plans]
-            return None if None in plans else node.rebuild(node.inputs, cast("tuple[Plan, ...]", tuple(plans)))
-        case Aside(inputs=(main, *rest)):
-            changed = answering(main, output, named=named)
-            return None if changed is None else node.rebuild((changed, *rest), node.plans)
-        case _:
-            return None
+    model, source = step.model, before.model
+    if model is None or source is None or isinstance(step.reader, SingleInput):
+        return
+    if source.output == "label_proba":
+        _check_names(step, model, [str(each) for each in source.classes or ()], f"model {before.name!r} gives")
+        return
+    if source.width == 0:
+        raise PipelineError(
+            f"model {step.name!r} takes rows of features, and model {before.name!r} before it gives one value a row: "
+            "should they be side by side, in parallel()?"
+        )
+    if None not in (source.width, model.n_features) and source.width != model.n_features:
+        raise PipelineError(
+            f"model {step.name!r} was fitted on {model.n_features} features, and model {before.name!r} before it gives "
+            f"{source.width}"
+        )
 
 
-def _plan_answering(plan: Plan, output: Output, named: bool) -> Plan | None:
-    changed = answering(plan.output, output, named=named)
-    return None if changed is None else Plan(plan.inputs, changed)
+def check_after_fan_out(step: Step, names: Sequence[str]) -> None:
+    """Check that the branches of a fan-out are the features of the model after it.
 
-
-def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction | None:
-    labels = fn.labels if named else None
-    if fn.output == output:
-        return replace(fn, labels=labels)
-    try:
-        method = Method(fn.estimator, check_output(fn.estimator, output), named=isinstance(fn.schema, Mixed))
-    except ModelError:
-        return None
-    made = replace(fn, method=method, labels=labels)
-    return _compiled(made, fn) if isinstance(fn.method, Compiled) else made
-
-
-def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
-    """Return the model compiled, as it was before, or say in its plan why it can't be."""
-    match before.source:
-        case ("onnx", source):
-            made = replace(made, source=source, shown=before.shown.removesuffix(", engine='onnx'"))
-        case _:
-            pass
-    try:
-        return on_engine(made, "onnx")
-    except (Disagreement, ModelError) as error:
-        return replace(made, note=f"not compiled: {error.message}")
-
-
-def rows_read(node: Node) -> Node | None:
-    """Return the node of the rows that a model's node is given, as the model reads them; None where it is no model.
-
-    They are an array of shape (n_rows, n_features), in the order of its features, or for a model of mixed columns a
-    dict of these.
+    Raises:
+        PipelineError: the names differ.
     """
-    fn = _model(node)
-    if fn is None:
-        return None
-    return Call(node.inputs, step=rows_step(fn.schema))
+    if step.model is not None and step.reader is not None:
+        _check_names(step, step.model, names, "the fan-out before it gives")
+
+
+def _check_names(step: Step, model: ModelInfo, names: Sequence[str], source: str) -> None:
+    if isinstance(step.reader, SingleInput):
+        raise PipelineError(f"model {step.name!r} takes single values, and {source} {listed(names)} by name")
+    features = model.features
+    if features is None:
+        raise PipelineError(
+            f"model {step.name!r} was fitted without names, and {source} {listed(names)} by name: "
+            "name its features in order, with features=[...]"
+        )
+    different = [name for name in features if name not in names] or [name for name in names if name not in features]
+    if different:
+        raise PipelineError(
+            f"model {step.name!r} takes {listed(features)}, and {source} {listed(names)}: {different[0]!r} is not in "
+            "both"
+        )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 import pickle
 import socket
-from collections.abc import Collection, Hashable, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeAlias
 
-from stretto.models import File, SavedModel, Sent, digest, received
+from stretto.models import File, FileReference, SavedModel, digest, read_reference
 from stretto.plan.plan import Plan
 from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, connected, ray, ray_errors
 
-Reference: TypeAlias = tuple[Sent, Literal["model", "estimator"]]
+Reference: TypeAlias = tuple[FileReference, Literal["model", "estimator"]]
 """What stands in a pickle in place of the model of a file, or of its estimator."""
 
 PATIENCE = 10.0
@@ -28,8 +27,8 @@ def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
             continue
         content = digest(file.path)
         if content is not None:
-            sent = Sent(file.path, content, file.reading)
-            known |= {id(file.saved): (sent, "model"), id(file.saved.estimator): (sent, "estimator")}
+            reference = FileReference(file.path, content, file.options)
+            known |= {id(file.saved): (reference, "model"), id(file.saved.estimator): (reference, "estimator")}
     stream = io.BytesIO()
     _Pickler(stream, known).dump(plan)
     return stream.getvalue()
@@ -57,14 +56,13 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         # Held until all of the plan is there: what nobody holds the process would read again.
-        self._read: dict[Hashable, SavedModel] = {}
+        self._read: dict[FileReference, SavedModel] = {}
 
     def persistent_load(self, pid: Reference) -> Any:
-        sent, what = pid
-        key = (sent.path, sent.reading.key)
-        if key not in self._read:
-            self._read[key] = received(sent)
-        return self._read[key] if what == "model" else self._read[key].estimator
+        reference, what = pid
+        if reference not in self._read:
+            self._read[reference] = read_reference(reference)
+        return self._read[reference] if what == "model" else self._read[reference].estimator
 
 
 def reachable(plan: Plan) -> frozenset[str]:
@@ -72,7 +70,7 @@ def reachable(plan: Plan) -> frozenset[str]:
 
     A file that was changed since, or that one node lacks, is not among them. Without Ray there are none. This blocks.
     """
-    files = {file.path: file for file in _files(plan) if _is_as_read(file)}
+    files = {file.path: file for file in _files(plan) if file.unchanged}
     if not files or not connected():
         return frozenset()
     others = [
@@ -101,14 +99,3 @@ def _files(plan: Plan) -> list[File]:
 
 def _digests(paths: list[str]) -> dict[str, str | None]:
     return {path: digest(path) for path in paths}
-
-
-def _is_as_read(file: File) -> bool:
-    path = Path(file.path)
-    if path.is_dir():
-        return path.exists()
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (status.st_mtime_ns, status.st_size) == (file.modified, file.size)

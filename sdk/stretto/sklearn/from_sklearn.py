@@ -9,10 +9,11 @@ import numpy as np
 
 from stretto.models import ModelFunction, default_name, model_step
 from stretto.models.estimator import Output, has_method
-from stretto.models.input.kinds import column_places
-from stretto.models.input.mixed import Mixed
-from stretto.models.method import Method
-from stretto.models.parts import Beside, Classes, Largest, Mean, Member, Most, Saying, Select, Stacked, rows_step
+from stretto.models.function import rows_step
+from stretto.models.input.column_types import column_places
+from stretto.models.input.mixed import MixedInput
+from stretto.models.method import method_of
+from stretto.models.parts import Beside, Classes, Largest, Mean, Member, Most, Saying, Select, Stacked
 from stretto.models.step import Identity
 from stretto.pipeline import Atom, Pipeline
 from stretto.plan.nodes import Call, Node, Pack
@@ -47,14 +48,14 @@ def from_sklearn(
     """
     whole = model_step(estimator, name=name, features=features, labels=labels, output=output)
     fn = cast("ModelFunction", whole.fn)
-    build = _Build(framed=isinstance(fn.schema, Mixed) and fn.schema.frames is not None)
+    build = _Build(framed=isinstance(fn.reader, MixedInput) and fn.reader.frame is not None)
     asked: Output = "proba" if fn.output == "label_proba" else fn.output
     lower = build.lowered(fn.estimator, asked, name or default_name(estimator), framed=build.framed)
     if lower is None:
         return Pipeline.of(Atom(lambda node: Call((node,), step=whole), whole.name, whole.name))
 
     def lowered(node: Node) -> Node:
-        node = lower(Call((node,), step=rows_step(fn.schema)))
+        node = lower(Call((node,), step=rows_step(fn.reader)))
         if fn.classes is None or fn.output in ("decision", "transform"):
             return node
         said = Saying(fn.output, fn.classes, fn.labels)
@@ -90,7 +91,7 @@ class _Build:
         key: Hashable = ("member", Identity(estimator), output, framed)
         made = self._made.get(key)
         if made is None:
-            fn = Member(Method(estimator, output, named=framed))
+            fn = Member(method_of(estimator, output, mixed=framed))
             made = Step(fn=fn, name=self._own(name), vectorized=True, pure=True, key=key, model=ModelInfo())
             self._made[key] = made
         return lambda node: Call((node,), step=made)

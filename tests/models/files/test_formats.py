@@ -266,9 +266,9 @@ def test_an_onnx_file_answers_with_labels_and_probabilities(tmp_path, kind, zipm
 def test_an_onnx_file_with_an_input_a_feature_takes_rows_by_name(tmp_path):
     types = [(name, FloatTensorType([None, 1])) for name in "abcd"]
     fitted = by_column().fit(X, y)
-    fn = model_step(exported(tmp_path / "m.onnx", fitted, types)).fn
-    assert fn.features == tuple("abcd")
-    assert np.allclose(fn([dict(zip("abcd", X[0].tolist(), strict=True))]), fitted.predict(X[:1]), atol=1e-5)
+    step = model_step(exported(tmp_path / "m.onnx", fitted, types))
+    assert step.features == tuple("abcd")
+    assert np.allclose(step.fn([dict(zip("abcd", X[0].tolist(), strict=True))]), fitted.predict(X[:1]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,9 @@ def test_a_file_that_changed_or_went_is_not_read_elsewhere(tmp_path):
     path = save_model(logistic, tmp_path / "iris.skops")
     sent = packed(compile_plan(model(path).plan()), {str(path)})
     save_model(LogisticRegression(C=0.1).fit(X, y), path)
-    with pytest.raises(ModelError, match=f"the model file {path} is another one now.*deploy it again"):
+    with pytest.raises(
+        ModelError, match=f"the model file {path} has changed since the pipeline was sent here: deploy it again"
+    ):
         unpacked(sent)
     path.unlink()
     with pytest.raises(ModelError, match=f"the model file {path} is not there any more.*deploy it again"):

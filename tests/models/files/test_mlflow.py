@@ -89,7 +89,7 @@ def test_an_onnx_model_in_a_folder_is_read(tmp_path):
     graph = skl2onnx.convert_sklearn(fitted, initial_types=[("rows", FloatTensorType([None, 4]))], target_opset=18)
     (folder / "model.onnx").write_bytes(graph.SerializeToString())
     assert model_step(folder).fn(X).tolist() == fitted.predict(X).tolist()
-    assert model_step(folder).fn.features == tuple(NAMES)
+    assert model_step(folder).features == tuple(NAMES)
 
 
 def test_what_only_mlflow_runs_it_runs_where_it_is_trusted(tmp_path):

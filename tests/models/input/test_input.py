@@ -28,6 +28,7 @@ from stretto import Client, Pipeline, model, parallel, save_model
 from stretto.engine.engine import CHUNK
 from stretto.errors import InputError, ModelError, PipelineError, StepError
 from stretto.models import model_step
+from stretto.models.input.numeric import NumericInput
 from stretto_composers import vote
 
 iris = load_iris()
@@ -279,18 +280,16 @@ def test_what_can_not_be_a_model_is_refused() -> None:
 
 
 def test_models_that_read_alike_share_the_work() -> None:
-    """Steps whose readings are equal are given what the first of them read."""
+    """Steps whose readers have equal keys share what the first of them read."""
     one, two = (model_step(each, features=["a", "b", "c", "d"]) for each in (SHAPES[0][0], SHAPES[2][0]))
     other = model_step(SHAPES[2][0], features=["a", "b", "c", "e"])
-    assert one.reading.key == two.reading.key != other.reading.key
+    assert one.reader.key == two.reader.key != other.reader.key
 
 
 async def test_the_rows_of_a_request_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from stretto.models.input.numeric import Schema
-
     read: list[Any] = []
-    table = Schema.table
-    monkeypatch.setattr(Schema, "table", lambda self, column: read.append(self.model) or table(self, column))
+    table = NumericInput.table
+    monkeypatch.setattr(NumericInput, "table", lambda self, rows: read.append(self.row.model) or table(self, rows))
     members = [model(SVC().fit(X, y), name=name, features=list("abcd")) for name in ("one", "two", "three")]
     rows = [dict(zip("abcd", row, strict=True)) for row in X.tolist()]
     for target in (parallel(*members), vote(*members)):
@@ -352,6 +351,6 @@ def test_a_pipeline_sent_elsewhere_has_a_model_of_two_branches_once() -> None:
 def test_an_estimator_asked_without_names_shares_its_arrays() -> None:
     frame = pd.DataFrame(X, columns=list("abcd"))
     fitted = LogisticRegression(max_iter=1000).fit(frame, y)
-    asked = model_step(fitted).fn.method._ask.__self__
+    asked = model_step(fitted).fn.method._function.__self__
     assert asked is not fitted
     assert asked.coef_ is fitted.coef_

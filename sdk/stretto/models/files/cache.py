@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition
@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 from cachetools import cached
-from cachetools.keys import hashkey
 
 from stretto.errors import ModelError
 from stretto.models.files.formats import LoadOptions, SavedModel, load_model
@@ -60,13 +59,13 @@ def read_file(target: str | os.PathLike[str], options: LoadOptions) -> File:
     return File(str(path), stamp, _model(path, stamp, options, target), options)
 
 
+def _key(path: Path, stamp: Stamp, options: LoadOptions, target: object) -> Hashable:
+    return path, stamp, options
+
+
 # Plans are unpickled in pieces, and ten pipelines may name one file: only the process knows that it has the model. It
 # is dropped with the last step that holds it. A thread that asks for a model while it is read waits for it.
-@cached(
-    WeakValueDictionary[Any, SavedModel](),
-    key=lambda path, stamp, options, target: hashkey(path, stamp, options),
-    condition=Condition(),
-)
+@cached(WeakValueDictionary[Any, SavedModel](), key=_key, condition=Condition())
 def _model(path: Path, stamp: Stamp, options: LoadOptions, target: str | os.PathLike[str]) -> SavedModel:
     # The path as the user wrote it: errors name it.
     return load_model(target, trusted=options.trusted, strict=options.strict, mmap=options.mmap)

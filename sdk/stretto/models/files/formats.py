@@ -1,8 +1,8 @@
 """Saved models: an estimator with its labels and the names of its features in one file.
 
 A ``.skops`` file is a zip archive without code; the labels and names are in it as ``stretto.json``, next to the
-estimator, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run code when they are read. ``.onnx``
-files and folders of MLflow's are read, but not written.
+estimator, so that `skops.io.load` still reads it. Pickles (``.joblib``, ``.pkl``) run code when they are read.
+``.onnx`` files and folders of MLflow's are read, but not written.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from uuid import uuid4
 import msgspec
 
 from stretto.errors import ModelError
+from stretto.models.engines import find_engine
 from stretto.models.estimator import check_usable, feature_names
 from stretto.models.files.mlflow import Folder, PythonFunction, is_mlflow, read_folder
 from stretto.models.files.paths import check_file
 from stretto.models.files.versions import checked_version
 from stretto.models.labels import check_labels, read_labels
-from stretto.onnx.files import read_onnx
 
 Trust: TypeAlias = bool | Sequence[str]
 _SUFFIXES: Final = (".skops", ".joblib", ".pkl", ".pickle")
@@ -162,7 +162,7 @@ def _read(path: Path, suffix: str, options: LoadOptions) -> SavedModel:
     if suffix == ".skops":
         return _read_skops(path, options.trusted)
     if suffix == _ONNX:
-        estimator, features = read_onnx(path)
+        estimator, features = find_engine("onnx").read(path)
         return SavedModel(estimator, None, features)
     return _read_pickle(path, mmap=options.mmap)
 

@@ -161,9 +161,11 @@ def is_finite(table: np.ndarray) -> bool:
     # The dot product bounds all numbers, and is NaN if one is: it takes a quarter of the time of np.isfinite. For more
     # than 10,000 numbers OpenBLAS would use all cores, and its threads spin for a while after.
     if len(flat) <= 8192:
-        finite = flat.dot(flat) < 1e76
+        finite = float(flat.dot(flat)) < 1e76
     else:
-        finite = all(part.dot(part) < 1e76 for part in (flat[at : at + 8192] for at in range(0, len(flat), 8192)))
+        finite = all(
+            float(part.dot(part)) < 1e76 for part in (flat[at : at + 8192] for at in range(0, len(flat), 8192))
+        )
     if finite:
         return True
     largest = 3.4e38

@@ -42,7 +42,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     ),
     "a model after one value": (
         lambda: named(logistic, "first") >> named(logistic, "second"),
-        "model 'first' before it gives one value a row: is it meant to stand beside it",
+        "model 'first' before it gives one value a row: should they be side by side, in parallel",
     ),
     "a model after probabilities by other names": (
         lambda: named(words, "first", output="label_proba") >> named(meta, "second", features=["setosa", "rose"]),
