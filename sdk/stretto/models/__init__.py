@@ -1,6 +1,7 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
 from stretto.models.agree import check_after_fan_out, check_after_model
+from stretto.models.compiled import Compiled
 from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, Sent, digest, received
@@ -16,6 +17,7 @@ from stretto.models.step import (
 
 __all__ = [
     "Answers",
+    "Compiled",
     "Engine",
     "File",
     "ModelFunction",
