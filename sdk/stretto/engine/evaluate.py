@@ -167,7 +167,7 @@ def _pack(node: Pack, columns: list[Batch], context: Context) -> Batch:
         return whole
     refused: dict[int, StrettoError] = {}
     failed: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    fine = whole.fine()
+    fine = whole.ok_rows()
     if fine:
         failed[()] = list(fine)
     for i in sorted(whole.errors):
@@ -250,7 +250,7 @@ async def _recover(node: Recover, column: Batch, backend: Backend, context: Cont
         return under(node, result)
     spare = await evaluate(node.handler, (column.take(failed),), backend, context)
     kept = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
-    fine = result.fine()
+    fine = result.ok_rows()
     parts: list[tuple[Sequence[int], Batch]] = [(failed, under(node, spare))]
     if fine:
         parts.append((fine, result.take(fine)))
