@@ -1,4 +1,4 @@
-"""Stopping work that nobody waits for any more."""
+"""Cancelling the work of requests whose clients have disconnected."""
 
 from __future__ import annotations
 
@@ -9,89 +9,84 @@ from typing import TypeVar
 from starlette.types import Receive
 
 from stretto.errors import Overloaded
-from stretto.server.messages import GoneError
+from stretto.server.messages import ClientDisconnectedError
 
 Result = TypeVar("Result")
-PATIENCE = 0.25
-"""Seconds before a connection is watched, and up to twice that: it takes a task, and most requests are answered sooner.
-A server that is asked more than it can answer must not have that to do beside."""
+WATCH_AFTER = 0.25
+"""Seconds, and at most twice that, before a connection is watched for disconnects. Watching takes a task, and most
+requests finish sooner."""
 
 
 class DisconnectWatcher:
-    """Stops the work of requests whose clients hang up.
+    """Cancels the work of requests whose clients disconnect.
 
-    One timer looks after all of them: those that were there at its last turn are watched from the next.
+    One timer serves all requests: those that were there at its last tick, and still are, are watched from the next.
     """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._young: set[_Watch] = set()
-        self._old: set[_Watch] = set()
+        self._recent: set[_Watch] = set()
+        self._older: set[_Watch] = set()
 
     async def run(self, work: Awaitable[Result], receive: Receive) -> Result:
-        """Return the result of `work`, which is cancelled if the client hangs up while it takes longer than `PATIENCE`.
+        """Return the result of `work`, and cancel it if the client disconnects while it takes longer.
 
         Raises:
-            GoneError: the client hung up.
-            Overloaded: the work was cancelled for another reason than this request, as when its models are shut down.
+            ClientDisconnectedError: the client disconnected.
+            Overloaded: the work was cancelled for another reason than this request, such as a shutdown of its models.
         """
-        watch = _Watch(receive)
-        self._add(watch)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._start(loop)
+        watch = _Watch(receive, asyncio.current_task(loop))
+        self._recent.add(watch)
         try:
             try:
                 return await work
             finally:
-                self._young.discard(watch)
-                self._old.discard(watch)
+                self._recent.discard(watch)
+                self._older.discard(watch)
                 if watch.task is not None:
-                    await watch.stop(watch.task)
+                    watch.task.cancel()
+                    await asyncio.gather(watch.task, return_exceptions=True)
         except asyncio.CancelledError:
-            if watch.gone and not watch.request.uncancel():
-                raise GoneError from None
+            # CPython counts the requests to cancel a task (Task.cancelling). Whoever cancelled it, and handles the
+            # CancelledError, takes its own back (Task.uncancel): ours is the only one if none is left then.
+            if watch.disconnected and not watch.request.uncancel():
+                raise ClientDisconnectedError from None
             if watch.request.cancelling():
                 raise
             raise Overloaded("the server is shutting down; try again") from None
 
-    def _add(self, watch: _Watch) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._young, self._old = loop, set(), set()
-            loop.call_later(PATIENCE, self._turn, loop)
-        self._young.add(watch)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._recent, self._older = loop, set(), set()
+        loop.call_later(WATCH_AFTER, self._tick, loop)
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             return
-        for watch in self._old:
-            watch.start()
-        self._old, self._young = self._young, set()
-        if self._old:
-            loop.call_later(PATIENCE, self._turn, loop)
+        for watch in self._older:
+            watch.task = loop.create_task(watch.wait())
+        self._older, self._recent = self._recent, set()
+        if self._older:
+            loop.call_later(WATCH_AFTER, self._tick, loop)
         else:
-            self._loop = None  # the next request starts the timer again: a server at rest does nothing
+            self._loop = None  # the next request starts the timer again: an idle server does nothing
 
 
 class _Watch:
-    """Waits for the client to hang up, and then cancels the request's task."""
+    """Waits for the client to disconnect, and then cancels the request's task."""
 
-    __slots__ = ("_receive", "gone", "request", "task")
+    __slots__ = ("disconnected", "receive", "request", "task")
 
-    def __init__(self, receive: Receive) -> None:
-        request = asyncio.current_task()
+    def __init__(self, receive: Receive, request: asyncio.Task[object] | None) -> None:
         assert request is not None
-        self._receive = receive
+        self.receive = receive
         self.request = request
         self.task: asyncio.Task[None] | None = None
-        self.gone = False
+        self.disconnected = False
 
-    def start(self) -> None:
-        self.task = asyncio.get_running_loop().create_task(self._wait())
-
-    async def stop(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def _wait(self) -> None:
-        if (await self._receive())["type"] == "http.disconnect":
-            self.gone = True
+    async def wait(self) -> None:
+        if (await self.receive())["type"] == "http.disconnect":
+            self.disconnected = True
             self.request.cancel()
