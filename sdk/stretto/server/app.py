@@ -42,7 +42,7 @@ class _App:
         try:
             root, path = _split(scope)
             headers = dict(scope["headers"])
-            if path != LIVE:
+            if self._limits.tokens and path != LIVE:
                 self._limits.check_token(headers.get(b"authorization", b""))
             handler = self._routes.find(root, path, scope["method"])
             request = Request(scope, root, path, headers, self._limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
@@ -12,6 +12,8 @@ from stretto.errors import Overloaded
 from stretto.server.messages import ClientDisconnectedError
 
 Result = TypeVar("Result")
+Request: TypeAlias = "asyncio.Task[Any]"
+"""The task in which the server runs a request."""
 WATCH_AFTER = 0.25
 """Seconds, and at most twice that, before a connection is watched for disconnects. Watching takes a task, and most
 requests finish sooner."""
@@ -25,8 +27,9 @@ class DisconnectWatcher:
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._recent: set[_Watch] = set()
-        self._older: set[_Watch] = set()
+        self._recent: dict[Request, Receive] = {}
+        self._older: dict[Request, Receive] = {}
+        self._watches: dict[Request, _Watch] = {}
 
     async def run(self, work: Awaitable[Result], receive: Receive) -> Result:
         """Return the result of `work`, and cancel it if the client disconnects while it takes longer.
@@ -38,55 +41,55 @@ class DisconnectWatcher:
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             self._start(loop)
-        watch = _Watch(receive, asyncio.current_task(loop))
-        self._recent.add(watch)
+        request = asyncio.current_task(loop)
+        assert request is not None
+        self._recent[request] = receive
+        watch = None
         try:
             try:
                 return await work
             finally:
-                self._recent.discard(watch)
-                self._older.discard(watch)
-                if watch.task is not None:
-                    watch.task.cancel()
-                    await asyncio.gather(watch.task, return_exceptions=True)
+                if self._recent.pop(request, None) is None and self._older.pop(request, None) is None:
+                    watch = self._watches.pop(request, None)
+                    if watch is not None:
+                        await watch.stop()
         except asyncio.CancelledError:
-            # CPython counts the requests to cancel a task (Task.cancelling). Whoever cancelled it, and handles the
-            # CancelledError, takes its own back (Task.uncancel): ours is the only one if none is left then.
-            if watch.disconnected and not watch.request.uncancel():
+            # CPython counts the requests to cancel a task (Task.cancelling); who handles the CancelledError of a
+            # request of its own takes that back (Task.uncancel). Ours was the only one if none is left then.
+            if watch is not None and watch.disconnected and not request.uncancel():
                 raise ClientDisconnectedError from None
-            if watch.request.cancelling():
+            if request.cancelling():
                 raise
             raise Overloaded("the server is shutting down; try again") from None
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._recent, self._older = loop, set(), set()
+        self._loop, self._recent, self._older, self._watches = loop, {}, {}, {}
         loop.call_later(WATCH_AFTER, self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             return
-        for watch in self._older:
-            watch.task = loop.create_task(watch.wait())
-        self._older, self._recent = self._recent, set()
-        if self._older:
+        self._watches |= {request: _Watch(request, receive) for request, receive in self._older.items()}
+        self._older, self._recent = self._recent, {}
+        if self._older or self._watches:
             loop.call_later(WATCH_AFTER, self._tick, loop)
         else:
             self._loop = None  # the next request starts the timer again: an idle server does nothing
 
 
 class _Watch:
-    """Waits for the client to disconnect, and then cancels the request's task."""
+    """Waits for the client to disconnect, and then cancels the request."""
 
-    __slots__ = ("disconnected", "receive", "request", "task")
-
-    def __init__(self, receive: Receive, request: asyncio.Task[object] | None) -> None:
-        assert request is not None
-        self.receive = receive
-        self.request = request
-        self.task: asyncio.Task[None] | None = None
+    def __init__(self, request: Request, receive: Receive) -> None:
         self.disconnected = False
+        self._request = request
+        self._task = asyncio.get_running_loop().create_task(self._wait(receive))
 
-    async def wait(self) -> None:
-        if (await self.receive())["type"] == "http.disconnect":
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _wait(self, receive: Receive) -> None:
+        if (await receive())["type"] == "http.disconnect":
             self.disconnected = True
-            self.request.cancel()
+            self._request.cancel()

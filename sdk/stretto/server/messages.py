@@ -54,10 +54,9 @@ class Request:
         self.scope = scope
         self.root = root
         self.path = path
-        self.body = b""
         self.packed = headers.get(b"content-type") == _MSGPACK
-        length = headers.get(b"content-length", b"")
-        if length.isdigit():
+        length = headers.get(b"content-length")
+        if length is not None and length.isdigit():
             limits.check_bytes(int(length))
         self.context = Context.starting(_budget(headers, limits.timeout))
 
@@ -68,15 +67,13 @@ class Request:
             TooLarge: it has more bytes than the limit.
             ClientDisconnectedError: the client closed the connection before it had sent all of it.
         """
-        body, more = bytearray(), True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnectedError
-            body += message.get("body", b"")
-            limits.check_bytes(len(body))
-            more = message.get("more_body", False)
-        self.body = bytes(body)
+        message = await receive()
+        self.body = message.get("body", b"")
+        if message.get("more_body"):
+            self.body = await _rest(self.body, receive, limits)
+        elif message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        limits.check_bytes(len(self.body))
 
     def value(self) -> Any:
         """Return the value in the body, or raise `InputError`."""
@@ -87,11 +84,24 @@ class Request:
         return Response(encode_msgpack(answer), MSGPACK) if self.packed else Response(encode_json(answer))
 
 
+async def _rest(start: bytes, receive: Receive, limits: Limits) -> bytes:
+    body, more = bytearray(start), True
+    while more:
+        limits.check_bytes(len(body))
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
 def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
     """Return the seconds in which the request is to be answered, or None without a limit."""
     header = headers.get(b"x-stretto-timeout")
     if header is None:
-        return _serve_budget(headers, default)
+        header = headers.get(b"x-request-timeout-seconds")
+        return default if header is None else _serve_budget(header, default)
     seconds = _number(header)
     if math.isnan(seconds):
         text = header.decode("latin-1")
@@ -101,9 +111,9 @@ def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
     return None if math.isinf(seconds) else seconds
 
 
-def _serve_budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
+def _serve_budget(header: bytes, default: float | None) -> float | None:
     # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number is ignored.
-    seconds = _number(headers.get(b"x-request-timeout-seconds", b"nan"))
+    seconds = _number(header)
     return default if math.isnan(seconds) else seconds if 0 < seconds < math.inf else None
 
 

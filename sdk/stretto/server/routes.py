@@ -53,7 +53,7 @@ class Routes:
             NotFound: there is nothing at `path`; the message lists the routes.
             MethodNotAllowedError: the route takes other methods.
         """
-        route = self._routes.get(STEPS if path.startswith(STEPS) else path)
+        route = self._routes.get(path) or self._routes.get(STEPS if path.startswith(STEPS) else "")
         if route is None:
             routes = ", ".join(f"{route.methods[0]} {at}" for at, route in self._routes.items())
             under = f" under {root}" if root else ""
