@@ -52,7 +52,8 @@ class _App:
             return
         except Exception as error:
             response = problem_response(error)
-        await response.send(send)
+        for message in response.messages:
+            await send(message)
 
 
 class _Source:

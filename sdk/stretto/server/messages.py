@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope
 
-from stretto.engine.context import Context
+from stretto.engine.context import UNLIMITED, Context
 from stretto.errors import DeadlineExceeded, InputError
 from stretto.server.limits import Limits
 from stretto.wire import JSON, MSGPACK, decode_json, decode_msgpack, encode_json, encode_msgpack
@@ -20,19 +20,16 @@ class ClientDisconnectedError(Exception):
 
 
 class Response:
-    """A complete response."""
+    """A complete response: the `messages` to send, as ASGI has them."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("messages",)
 
     def __init__(self, body: bytes, media: str = JSON, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-        self.body = body
-        self.status = status
-        self.headers = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *headers]
-
-    async def send(self, send: Send) -> None:
-        """Pass it to the server."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
-        await send({"type": "http.response.body", "body": self.body})
+        fields = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *headers]
+        self.messages: tuple[Message, ...] = (
+            {"type": "http.response.start", "status": status, "headers": fields},
+            {"type": "http.response.body", "body": body},
+        )
 
 
 class Request:
@@ -58,7 +55,8 @@ class Request:
         length = headers.get(b"content-length")
         if length is not None and length.isdigit():
             limits.check_bytes(int(length))
-        self.context = Context.starting(_budget(headers, limits.timeout))
+        seconds = _budget(headers, limits.timeout)
+        self.context = UNLIMITED if seconds is None else Context.starting(seconds)
 
     async def read(self, receive: Receive, limits: Limits) -> None:
         """Read the body, and no more of it than the limit.
