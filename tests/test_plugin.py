@@ -16,7 +16,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gives the folder that the plug-in is installed in, beside what is there."""
+    """Return the folder that the plug-in is installed in, beside what is there."""
     folder = tmp_path_factory.mktemp("plugin")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), str(PLUGIN)]
     subprocess.run(pip, check=True, capture_output=True, timeout=120)
