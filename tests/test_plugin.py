@@ -28,7 +28,7 @@ def run(installed: Path, tmp_path: Path) -> Run:
     """Runs a Python module where the plug-in is installed."""
 
     def run(*args: str, also: Path | None = None) -> subprocess.CompletedProcess[str]:
-        paths = [str(installed), *([str(also)] if also else [])]
+        paths = [str(installed), *([str(also)] if also else []), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120"}
         command = [sys.executable, "-m", *args]
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)
