@@ -14,7 +14,6 @@ from stretto.errors import ConnectionFailed, InputError, NotFound, Overloaded, P
 from stretto.testing.http_server import serving
 from stretto.transports import HttpTransport, Transport
 from stretto.transports.connect import SCHEMES, connect
-from stretto.transports.local import LocalTransport
 from tests.echo import served
 
 
