@@ -121,7 +121,7 @@ async def asking(url, **options):
 
 @asynccontextmanager
 async def echoing(**options):
-    """Give a transport to a server on a socket, and the fake that answers there."""
+    """Return a transport to a server on a socket, and the fake that answers there."""
     echo = Echo()
     async with served(make_app(echo, Limits(**options))) as url, asking(url) as transport:
         try:

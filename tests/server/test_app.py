@@ -43,7 +43,7 @@ def scope_of(path="/", root_path="", method="POST", headers=()):
 
 
 async def called(app, scope, *messages):
-    """Give the status and body that an application answers with, and how many of the messages it took."""
+    """Return the status and body that an application answers with, and how many of the messages it took."""
     sent, left = [], list(messages)
 
     async def receive():
@@ -62,7 +62,7 @@ def body_of(value, more=False):
 
 
 def error_of(response):
-    """Give the error that a response tells of, having checked that it is told as RFC 9457 says."""
+    """Return the error that a response tells of, having checked that it is told as RFC 9457 says."""
     assert response.headers["content-type"] == PROBLEM
     assert "Traceback" not in response.text
     assert response.json()["status"] == response.status_code
