@@ -118,15 +118,17 @@ class Engine:
         return self._alone[step]
 
     def _features(self) -> tuple[str, ...]:
-        known = [step.features or () for step in _first_steps(self.plan)]
-        return tuple(dict.fromkeys(name for names in known for name in names))
+        readers = [node.step for node in self.plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
+        return tuple(dict.fromkeys(name for step in readers for name in step.features or ()))
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
-    """Return each step by its name, or the deployment that runs it; names that two steps share are omitted."""
+    """Return each step that users know by its name, or the deployment that runs it, if no other has that name."""
     found: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
+        if step.internal:
+            continue
         other = found.setdefault(step.name, step)
         if other is not step and isinstance(other, Step) and (step.key is None or step.key != other.key):
             twice.add(step.name)
@@ -134,20 +136,3 @@ def _by_name(plan: Plan) -> dict[str, Step | Stage]:
         if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
             found[node.step.deployment] = node.step
     return {name: step for name, step in found.items() if name not in twice}
-
-
-def _first_steps(plan: Plan) -> list[Step]:
-    """Return the steps that are applied to the plan's own input, looking into stages and sub-plans."""
-    steps: list[Step] = []
-    left = [(plan, plan.inputs[0])] if plan.inputs else []
-    while left:
-        each, start = left.pop(0)
-        for node in each.order:
-            if start not in node.inputs:
-                continue
-            left += [(sub, sub.inputs[0]) for sub in node.plans]
-            if isinstance(node, Call) and isinstance(node.step, Stage):
-                left.append((node.step.plan, node.step.plan.inputs[node.inputs.index(start)]))
-            elif isinstance(node, Call) and isinstance(node.step, Step):
-                steps.append(node.step)
-    return steps
