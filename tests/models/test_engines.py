@@ -22,7 +22,7 @@ FITTED = Ridge().fit(ROWS, ROWS @ [1.0, 2.0, 3.0, 4.0] + 1)
 
 SOURCE = """
 import numpy as np
-from stretto.models.engines import Engine
+from stretto.nodes import Engine
 
 class Dot:
     tolerance = 1e-9
@@ -134,7 +134,7 @@ def test_two_packages_with_an_engine_of_one_name_are_both_named(install: Install
         ("dot_engine:Missing", r"can't be loaded from dot_engine:Missing \(AttributeError: .*reinstall or uninstall"),
         (
             "dot_engine:NoEngine",
-            r"engine 'dot' of dots 1\.0: dot_engine:NoEngine is not a subclass of stretto\.models\.en",
+            r"engine 'dot' of dots 1\.0: dot_engine:NoEngine is not a subclass of stretto\.nodes\.Engine",
         ),
     ],
 )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from stretto.errors import BadRows, Disagreement, ModelError
-from stretto.models import ModelFunction, find_engine, on_engine, with_function
+from stretto.models import Compiled, ModelFunction, find_engine, on_engine, with_function
 from stretto.plan.nodes import Call, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
@@ -58,7 +58,7 @@ def _value(node: Node, rows: list[Any]) -> Any:
     if any(each is _UNKNOWN for each in rows):
         return _UNKNOWN
     match node:
-        case Call(step=Step(fn=ModelFunction() as fn, name=name)):
+        case Call(step=Step(fn=fn, name=name)) if isinstance(cast("object", fn), ModelFunction):
             try:
                 return fn(rows[0])
             except BadRows as error:
@@ -72,7 +72,7 @@ def _value(node: Node, rows: list[Any]) -> Any:
 
 def _compiled(step: Step, engine: str, rows: Any) -> Step:
     """Return a model's step on the engine, or as it was with the reason why not in its note."""
-    fn: ModelFunction = step.fn
+    fn = cast("ModelFunction", step.fn)
     if fn.engine:
         return step
     find_engine(engine).ready()
@@ -82,6 +82,6 @@ def _compiled(step: Step, engine: str, rows: Any) -> Step:
         raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
     except ModelError as error:
         return with_function(step, replace(fn, note=f"not compiled: {error.message}"))
-    if not compiled.method.faster:
+    if isinstance(compiled.method, Compiled) and not compiled.method.faster:
         return with_function(step, replace(fn, note=f"not compiled: engine={engine!r} is no faster for a row"))
     return with_function(step, compiled)

@@ -29,7 +29,7 @@ class LignumEngine(Engine):
     def kernels(self, estimator: Any, output: Output) -> Iterator[BoosterKernel | Exception]:
         """Return the booster as lignum computes it."""
         self.ready()
-        classes = getattr(estimator, "classes_", ())  # CatBoost's regressors have no classes in them
+        classes: Any = getattr(estimator, "classes_", ())  # of CatBoost's regressors it is empty
         try:
             yield BoosterKernel(saved(estimator), library(estimator), output, classes if len(classes) else None)
         except Exception as error:  # lignum and the boosters raise exceptions of every class

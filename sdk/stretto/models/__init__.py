@@ -1,6 +1,7 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
 from stretto.models.answering import answering, rows_read
+from stretto.models.compiled import Compiled
 from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, FileReference, digest, read_reference
@@ -11,6 +12,7 @@ from stretto.models.step import accepting, model_step, on_engine, with_function
 
 __all__ = [
     "Answers",
+    "Compiled",
     "Engine",
     "File",
     "FileReference",

@@ -115,7 +115,7 @@ def find_engine(name: str) -> Engine:
             "reinstall or uninstall the package"
         ) from error
     if not isinstance(engine, Engine):
-        raise ModelError(f"engine {name!r} of {package}: {value} is not a subclass of stretto.models.engines.Engine")
+        raise ModelError(f"engine {name!r} of {package}: {value} is not a subclass of stretto.nodes.Engine")
     return engine
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any, cast
@@ -44,35 +44,37 @@ def _with_plans(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -
     return rebuilt(node, inputs, node.plans if _is_computable(node) else plans)
 
 
-def _is_model(node: Node) -> bool:
-    match node:
-        case Call(step=Step(fn=ModelFunction(method=Compiled(kernel=GraphKernel())))):
-            return True
-        case _:
-            return False
+def _model(node: Node) -> ModelFunction | None:
+    """Return the model that a node calls, if a graph computes it."""
+    fn: Any = node.step.fn if isinstance(node, Call) and isinstance(node.step, Step) else None
+    method = fn.method if isinstance(fn, ModelFunction) else None
+    return fn if isinstance(method, Compiled) and isinstance(method.kernel, GraphKernel) else None
 
 
 def _transforms(node: Node) -> bool:
-    """Return whether a node is a compiled model that makes the rows of another."""
-    return _is_model(node) and cast("Any", node).step.fn.transforms
+    """Return whether a node calls a compiled model whose answers are the rows of another."""
+    fn = _model(node)
+    return fn is not None and fn.transforms
 
 
 def _is_computable(node: Node) -> bool:
     """Return whether a graph can compute the node, given its inputs."""
-    match node:
-        case Join(until=Plurality() as until, members=members):
-            chains = all(_is_model(each) for plan in members for each in plan.order)
-            inner = all(_transforms(each) for plan in members for each in plan.order[:-1])
-            return chains and inner and until.plurality(node.names) is not None
-        case _:
-            return isinstance(node, Pack) or _is_model(node)
+    if not isinstance(node, Join):
+        return isinstance(node, Pack) or _model(node) is not None
+    chains = all(_model(each) for plan in node.members for each in plan.order)
+    inner = all(_transforms(each) for plan in node.members for each in plan.order[:-1])
+    return chains and inner and _weights(node) is not None
+
+
+def _weights(node: Join) -> Mapping[str, float] | None:
+    return node.until.plurality(node.names) if isinstance(node.until, Plurality) else None
 
 
 def _takes(consumer: Node, node: Node) -> bool:
     """Return whether a graph can compute both: a value that one model makes for another is a row of numbers."""
     if isinstance(consumer, Join):
         direct = all(not plan.order for plan, fed in zip(consumer.members, consumer.feeds, strict=True) if node in fed)
-        return _transforms(node) or (direct and _is_model(node))
+        return _transforms(node) or (direct and _model(node) is not None)
     return isinstance(consumer, Pack) or _transforms(node)
 
 
@@ -114,18 +116,15 @@ def _answer(node: Node, inputs: tuple[Answer | None, ...], plans: Sequence[Any])
     """Return what makes a node's value from the one input of a group's plan, which is None itself."""
     match node:
         case Call():
-            return Model(cast("Step", node.step).fn, cast("Model | None", inputs[0]))
+            return Model(_model(node), cast("Model | None", inputs[0]))
         case Pack(names=names):
             return None if None in inputs else Fields(names, cast("tuple[Answer, ...]", inputs))
         case Join(members=members, feeds=feeds, names=names):
-            own = dict(zip(node.inputs, inputs, strict=True))
-            models = [
-                reduce(
-                    lambda source, each: Model(cast("Any", each).step.fn, source), plan.order, cast("Any", own[fed[0]])
-                )
-                for plan, fed in zip(members, feeds, strict=True)
-            ]
-            weights = cast("Any", node.until).plurality(names)
+            own: dict[Node, Any] = dict(zip(node.inputs, inputs, strict=True))
+            models: list[Any] = []
+            for plan, fed in zip(members, feeds, strict=True):
+                models.append(reduce(lambda source, each: Model(_model(each), source), plan.order, own[fed[0]]))
+            weights = _weights(node) or {}
             return None if None in models else Vote(tuple(models), tuple(float(weights[name]) for name in names))
         case _:
             return None

@@ -120,7 +120,7 @@ def _reader(answer: Answer, place: Mapping[Model, int]) -> Reader:
         case Vote(models=models):
             labels, tables = _counting(answer)
             ballots = [(place[model], table) for model, table in zip(models, tables, strict=True)]
-            return lambda raw, size: Batch(labels[sum(table[raw[at]] for at, table in ballots).argmax(axis=1)], size)
+            return lambda raw, size: Batch(labels[np.sum([table[raw[at]] for at, table in ballots], 0).argmax(1)], size)
         case Fields(names=names, answers=answers):
             readers = [_reader(each, place) for each in answers]
             return lambda raw, size: Batch.pack(names, [each(raw, size) for each in readers], size)

@@ -183,7 +183,7 @@ def _rounded(write: Writer, operator: Any) -> str:
 
 
 def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
-    """Return the attributes of a TreeEnsemble that adds trees of one number a leaf; each column of trees is an output."""
+    """Return the attributes of a TreeEnsemble that adds trees of one number a leaf; a column of trees is an output."""
     trees = [(target, tree) for target, column in enumerate(columns) for tree in column]
     parts = [_placed(tree) for _, tree in trees]
     nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])

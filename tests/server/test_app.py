@@ -1,27 +1,21 @@
-"""The HTTP interface, from both sides: the server over ASGI and over a socket, and the transport that asks it."""
+"""The HTTP interface, over ASGI and over a socket."""
 
 import asyncio
-import gc
 import json
 import math
-import socket
-import warnings
-from contextlib import asynccontextmanager
 
 import aiohttp
 import httpx
 import numpy as np
 import pytest
 import requests
-import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from stretto import errors
-from stretto.engine.context import UNLIMITED, Context, Span
-from stretto.engine.results import Metadata, Trace
+from stretto.engine.context import UNLIMITED
+from stretto.engine.results import Metadata
 from stretto.errors import (
-    ConnectionFailed,
     DeadlineExceeded,
     InputError,
     NotFound,
@@ -32,156 +26,15 @@ from stretto.errors import (
     Unauthorized,
 )
 from stretto.server.app import make_app
-from stretto.transports.base import Transport
-from stretto.transports.http import LANES, HttpTransport
+from stretto.server.limits import Limits
 from stretto.wire import MSGPACK, PROBLEM, decode_msgpack, decode_outcomes, encode_row, from_problem
+from tests.echo import ROW, Echo, Failing, asking, echoing, over_asgi, served
 
 every_error = [
     cls
     for cls in vars(errors).values()
     if isinstance(cls, type) and issubclass(cls, StrettoError) and cls is not errors.BadRows
 ]
-ROW = {"a": 1.5, "b": [2, None]}
-within = Context.starting
-
-
-class Echo(Transport):
-    """Answers a row with itself, fails on ``{"fail": MESSAGE}``, and never answers ``"wait"`` until told to go on."""
-
-    def __init__(self):
-        self.calls = []
-        self.budgets = []
-        self.go_on = asyncio.Event()
-        self.began = asyncio.Event()
-        self.cancelled = asyncio.Event()
-        self.closed = False
-        self.is_ready = True
-
-    async def outcomes(self, rows, context, step=None):
-        self.calls.append(len(rows))
-        self.budgets.append(context.seconds)
-        if step not in (None, "double", "a/b"):
-            raise NotFound(f"there is no step {step!r}; the steps are 'double'")
-        found = [await self._answer(row) for row in rows]
-        return [2 * each for each in found] if step else found
-
-    async def predict(self, row, context):
-        self.calls.append(1)
-        self.budgets.append(context.seconds)
-        answer = await self._answer(row)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def trace(self, row, context):
-        answer = await self._answer(row)
-        spans = (Span("echo", "step", 1.0, 2.5), Span("far", "handle", 1.0, 2.0, 3, "there"))
-        return Trace(None, answer, spans) if isinstance(answer, Exception) else Trace(answer, None, spans)
-
-    async def metadata(self):
-        return Metadata("echo", "Pipeline(echo)", "plan", ("double",), ("a", "b"), {"stretto": "1"})
-
-    async def ready(self):
-        return self.is_ready
-
-    async def aclose(self):
-        self.closed = True
-
-    async def _answer(self, row):
-        if isinstance(row, dict) and "fail" in row:
-            return StepError("echo", "ValueError", row["fail"])
-        if isinstance(row, str) and row == "wait":
-            self.began.set()
-            try:
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        return row
-
-
-class Failing(Echo):
-    """Fails on everything."""
-
-    def __init__(self, error):
-        super().__init__()
-        self.error = error
-
-    async def predict(self, row, context):
-        raise self.error
-
-
-@asynccontextmanager
-async def over_asgi(transport, **options):
-    app = make_app(transport, **options)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        yield client
-
-
-@asynccontextmanager
-async def served(app, port=0):
-    """Serve an ASGI application on a socket that listens already, so that nobody has to wait for it."""
-    # asyncio sends small writes at once (TCP_NODELAY) only where the socket says that it is TCP.
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.bind(("127.0.0.1", port))
-    listening.listen()
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, ws="none"))
-    task = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await task
-        listening.close()
-
-
-@asynccontextmanager
-async def asking(url, **options):
-    transport = HttpTransport(url, **options)
-    try:
-        yield transport
-    finally:
-        await transport.aclose()
-
-
-@asynccontextmanager
-async def echoing(**options):
-    """Give a transport to a server on a socket, and the fake that answers there."""
-    echo = Echo()
-    async with served(make_app(echo, **options)) as url, asking(url) as transport:
-        try:
-            yield transport, echo
-        finally:
-            echo.go_on.set()
-
-
-@asynccontextmanager
-async def speaking(handle):
-    """Serve whatever `handle` writes to a connection."""
-
-    async def connected(reader, writer):
-        try:
-            await handle(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-async def read_request(reader):
-    head = await reader.readuntil(b"\r\n\r\n")
-    lengths = [line.split(b":")[1] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")]
-    return head, await reader.readexactly(int(lengths[0]) if lengths else 0)
-
-
-def response(body, status="200 OK", media=MSGPACK, more=""):
-    return f"HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {len(body)}\r\n{more}\r\n".encode() + body
 
 
 def scope_of(path="/", root_path="", method="POST", headers=()):
@@ -190,7 +43,7 @@ def scope_of(path="/", root_path="", method="POST", headers=()):
 
 
 async def called(app, scope, *messages):
-    """Give the status and body that an application answers with, and how many of the messages it took."""
+    """Return the status and body that an application answers with, and how many of the messages it took."""
     sent, left = [], list(messages)
 
     async def receive():
@@ -209,7 +62,7 @@ def body_of(value, more=False):
 
 
 def error_of(response):
-    """Give the error that a response tells of, having checked that it is told as RFC 9457 says."""
+    """Return the error that a response tells of, having checked that it is told as RFC 9457 says."""
     assert response.headers["content-type"] == PROBLEM
     assert "Traceback" not in response.text
     assert response.json()["status"] == response.status_code
@@ -410,7 +263,7 @@ class TestRefusals:
             assert (answer.status_code, type(error_of(answer))) == (413, TooLarge)
 
     async def test_a_body_is_not_read_past_its_bound(self):
-        app = make_app(Echo(), max_bytes=100)
+        app = make_app(Echo(), Limits(max_bytes=100))
         declared = scope_of(headers=[(b"content-length", b"101")])
         status, _, taken = await called(app, declared, body_of("x", more=True))
         assert (status, taken) == (413, 0)
@@ -467,7 +320,7 @@ class TestRefusals:
     @pytest.mark.parametrize("tokens", ["secret", ["a", ""]])
     def test_tokens_that_would_let_anyone_in_are_refused(self, tokens):
         with pytest.raises(ValueError, match="tokens"):
-            make_app(Echo(), tokens=tokens)
+            make_app(Echo(), Limits(tokens=tokens))
 
 
 class TestBudget:
@@ -647,285 +500,3 @@ class TestSocket:
             writer.close()
             await writer.wait_closed()
             await echo.cancelled.wait()
-
-
-class TestTransport:
-    async def test_answers_come_back_exactly(self):
-        async with echoing() as (transport, _):
-            row = {"x": (1, float("inf")), "y": np.float32(0.1), 3: {"z": b"\x00"}}
-            assert await transport.predict(row, UNLIMITED) == row
-            assert list(await transport.outcomes([row, 1], within(5.0))) == [row, 1]
-
-    async def test_an_array_of_rows_goes_as_one(self):
-        async with echoing() as (transport, _):
-            rows = np.random.default_rng(0).normal(size=(200, 4))
-            assert np.array_equal(await transport.outcomes(rows, UNLIMITED), rows)
-            assert list(await transport.outcomes(rows[:0], UNLIMITED)) == []
-
-    async def test_an_error_comes_back_as_the_same_class(self):
-        async with echoing() as (transport, _):
-            with pytest.raises(StepError) as caught:
-                await transport.predict({"fail": "no"}, UNLIMITED)
-            assert caught.value.args == ("echo", "ValueError", "no")
-            found = await transport.outcomes([1, {"fail": "no"}], UNLIMITED)
-            assert (found[0], found[1].args) == (1, caught.value.args)
-
-    async def test_steps_traces_and_metadata(self):
-        async with echoing() as (transport, echo):
-            assert list(await transport.outcomes([1, 2], UNLIMITED, "double")) == [2, 4]
-            assert list(await transport.outcomes([1], UNLIMITED, "a/b")) == [2]
-            with pytest.raises(NotFound, match="'double'"):
-                await transport.outcomes([1], UNLIMITED, "é&=/")
-            assert await transport.trace((1,), within(5.0)) == await echo.trace((1,), within(5.0))
-            trace = await transport.trace({"fail": "no"}, UNLIMITED)
-            assert (trace.error.args, trace.handle_calls) == (("echo", "ValueError", "no"), 1)
-            assert await transport.metadata() == await echo.metadata()
-            assert await transport.ready()
-            echo.is_ready = False
-            assert not await transport.ready()
-
-    async def test_concurrent_predictions_share_requests(self):
-        async with echoing() as (transport, echo):
-            answers = await asyncio.gather(*(transport.predict(i, within(10.0)) for i in range(64)))
-            assert answers == list(range(64))
-            assert sum(echo.calls) == 64
-            assert len(echo.calls) <= LANES
-
-    async def test_a_bad_row_fails_none_that_it_travels_with(self):
-        async with echoing() as (transport, _):
-            rows = [1, {"fail": "no"}, object(), 4]
-            found = await asyncio.gather(*(transport.predict(row, UNLIMITED) for row in rows), return_exceptions=True)
-            assert [found[0], found[3]] == [1, 4]
-            assert [type(found[1]), type(found[2])] == [StepError, InputError]
-            assert "object" in str(found[2])
-            assert found[1].row is None
-            found = await transport.outcomes(rows, UNLIMITED)
-            assert [found[0], found[3]] == [1, 4]
-            assert [type(found[1]), type(found[2])] == [StepError, InputError]
-
-    async def test_what_is_too_large_together_is_sent_apart(self):
-        async with echoing(max_bytes=1000, max_rows=5) as (transport, echo):
-            rows = ["x" * 300] * 6 + ["x" * 2000] + ["x" * 300] * 6
-            for found in (
-                await transport.outcomes(rows, UNLIMITED),
-                await asyncio.gather(*(transport.predict(row, UNLIMITED) for row in rows), return_exceptions=True),
-            ):
-                assert type(found[6]) is TooLarge
-                assert [each for each in found if isinstance(each, str)] == ["x" * 300] * 12
-            assert max(echo.calls) <= 5
-            assert len(await transport.outcomes(np.zeros((40, 2)), UNLIMITED)) == 40
-
-    async def test_a_lane_that_is_busy_holds_up_no_other(self):
-        async with echoing() as (transport, echo):
-            waiting = asyncio.create_task(transport.predict("wait", UNLIMITED))
-            await echo.began.wait()
-            assert await transport.predict(1, UNLIMITED) == 1
-            echo.go_on.set()
-            assert await waiting == "wait"
-
-    async def test_the_budget_is_kept_here_and_told_there(self):
-        async with echoing() as (transport, echo):
-            assert await transport.ready()  # it is up: its first moments take longer than the budget
-            with pytest.raises(DeadlineExceeded, match=r"0\.05 s"):
-                await transport.predict("wait", within(0.05))
-            await echo.cancelled.wait()
-            for ask in (transport.outcomes(["wait"], within(0.05)), transport.trace("wait", within(0.05))):
-                with pytest.raises(DeadlineExceeded):
-                    await ask
-            for ask in (transport.predict(1, within(0.0)), transport.outcomes([1], within(0.0))):
-                with pytest.raises(DeadlineExceeded):
-                    await ask
-            assert all(0 < budget <= 0.05 for budget in echo.budgets)
-
-    async def test_an_impatient_row_does_not_end_a_patient_one(self):
-        async with echoing() as (transport, echo):
-            patient = asyncio.create_task(transport.predict("wait", UNLIMITED))
-            with pytest.raises(DeadlineExceeded):
-                await transport.predict("wait", within(0.05))
-            echo.go_on.set()
-            assert await patient == "wait"
-            assert echo.budgets == [None]
-
-    async def test_cancelling_a_prediction_cancels_its_work(self):
-        async with echoing() as (transport, echo):
-            task = asyncio.create_task(transport.predict("wait", UNLIMITED))
-            await echo.began.wait()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await echo.cancelled.wait()
-
-    async def test_a_token_is_sent(self):
-        async with served(make_app(Echo(), tokens=["secret"])) as url:
-            async with asking(url, token="secret") as transport:
-                assert await transport.predict(1, UNLIMITED) == 1
-            async with asking(url) as transport:
-                with pytest.raises(Unauthorized, match="token="):
-                    await transport.predict(1, UNLIMITED)
-
-    async def test_a_route_with_or_without_a_slash_at_its_end(self):
-        outer = Starlette(routes=[Mount("/iris", make_app(Echo()))])
-        async with served(outer) as url:
-            for at in ("/iris", "/iris/"):
-                async with asking(url + at) as transport:
-                    assert await transport.predict(1, UNLIMITED) == 1
-                    assert list(await transport.outcomes([1], UNLIMITED)) == [1]
-
-    async def test_a_body_of_megabytes_is_sent(self):
-        async with echoing() as (transport, _):
-            assert len(await transport.predict(np.zeros(300_000), UNLIMITED)) == 300_000
-
-
-class TestTrouble:
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "127.0.0.1:8000",
-            "ftp://host/x",
-            "http://",
-            "http:///iris",
-            "http://host:port/",
-            "http://[::1",
-            "http://h/?q=1",
-            "http://me:pw@h/",
-        ],
-    )
-    def test_what_is_no_url_is_refused_at_once(self, url):
-        with pytest.raises(ConnectionFailed, match="expected http://HOST:PORT"):
-            HttpTransport(url)
-
-    async def test_nothing_there_is_said_so(self):
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        async with asking(f"http://127.0.0.1:{port}/iris") as transport:
-            for ask in (transport.predict(1, UNLIMITED), transport.outcomes([1], within(5.0)), transport.metadata()):
-                with pytest.raises(
-                    ConnectionFailed, match=rf"nothing answers at http://127.0.0.1:{port}/iris.*is the server up"
-                ):
-                    await ask
-            assert not await transport.ready()
-
-    async def test_a_server_that_dies_and_comes_back(self):
-        async def die(reader, writer):
-            await read_request(reader)
-
-        async with speaking(die) as url, asking(url) as transport:
-            found = await asyncio.gather(*(transport.predict(i, UNLIMITED) for i in range(3)), return_exceptions=True)
-            assert [type(each) for each in found] == [ConnectionFailed] * 3
-            assert len(set(map(id, found))) == 3
-        port = int(url.rpartition(":")[2])
-        async with asking(url) as transport:
-            with pytest.raises(ConnectionFailed, match="nothing answers"):
-                await transport.predict(1, UNLIMITED)
-            async with served(make_app(Echo()), port):
-                assert await transport.predict(1, UNLIMITED) == 1
-
-    async def test_a_connection_that_went_stale_is_not_the_callers_trouble(self):
-        answered = []
-
-        async def once(reader, writer):
-            for _ in range(2):
-                _, body = await read_request(reader)
-                if answered.count(writer):
-                    return
-                answered.append(writer)
-                writer.write(response(body))
-                await writer.drain()
-
-        async with speaking(once) as url, asking(url) as transport:
-            assert [await transport.predict(i, within(5.0)) for i in range(4)] == [0, 1, 2, 3]
-
-    async def test_an_answer_cut_short_is_a_failed_connection(self):
-        async def cut(reader, writer):
-            await read_request(reader)
-            writer.write(response(b"x" * 100)[:-50])
-
-        async with speaking(cut) as url, asking(url) as transport:
-            with pytest.raises(ConnectionFailed, match="closed the connection"):
-                await transport.predict(1, UNLIMITED)
-
-    @pytest.mark.parametrize(
-        ("said", "cls", "match"),
-        [
-            (
-                response(b"<h1>Oops</h1>", "500 Internal Server Error", "text/html"),
-                ConnectionFailed,
-                "not look like.*500 .<h1>Oops",
-            ),
-            (response(b"<h1>Hello</h1>", media="text/html"), ConnectionFailed, "not look like a Stretto server"),
-            (response(b'{"a": 1}', media="application/json"), ConnectionFailed, "not look like a Stretto server"),
-            (
-                response(b'{"detail":"Not Found"}', "404 Not Found", "application/json"),
-                ConnectionFailed,
-                "404 .*check the URL",
-            ),
-            (
-                response(
-                    b"Path '/x' not found. Ping http://.../-/routes for available routes.",
-                    "404 Not Found",
-                    "text/plain",
-                ),
-                NotFound,
-                "Ray Serve has no application at http",
-            ),
-            (response(b"who?", "401 Unauthorized", "text/plain"), Unauthorized, "token="),
-            (response(b"slow", "504 Gateway Timeout", "text/plain"), DeadlineExceeded, "slow"),
-            (response(b"big", "413 Too Large", "text/html"), TooLarge, "big"),
-            (response(b"", "429 Too Many Requests", "text/plain", "retry-after: 7\r\n"), Overloaded, "429"),
-            (response(b"busy", "503 Unavailable", "text/plain", "retry-after: soon\r\n"), Overloaded, "busy"),
-            (response(b"no", "503 Unavailable", "text/plain"), ConnectionFailed, "503"),
-            (response(b"{}", "500 Error", PROBLEM), ConnectionFailed, "500"),
-            (response(b"nonsense", "500 Error", PROBLEM), ConnectionFailed, "500"),
-            (response(b'{"type": "urn:other:error"}', "500 Error", PROBLEM), ConnectionFailed, "500"),
-            (response(b"\xc1"), ConnectionFailed, "as this version of Stretto writes it"),
-            (b"SSH-2.0-OpenSSH_9.2\r\n", ConnectionFailed, "not look like a Stretto server"),
-        ],
-    )
-    async def test_what_is_not_stretto_is_told_apart(self, said, cls, match):
-        async def say(reader, writer):
-            await read_request(reader)
-            writer.write(said)
-
-        async with speaking(say) as url, asking(url) as transport:
-            with pytest.raises(cls, match=match) as caught:
-                await transport.predict(1, within(5.0))
-            assert type(caught.value) is cls
-            found = await asyncio.gather(*(transport.predict(i, within(5.0)) for i in range(3)), return_exceptions=True)
-            assert [type(each) for each in found] == [cls] * 3
-            if cls is Overloaded and "429" in match:
-                assert caught.value.retry_after == 7.0
-
-    async def test_the_wrong_number_of_outcomes_is_not_passed_on(self):
-        async def say(reader, writer):
-            await read_request(reader)
-            writer.write(response(encode_row([1])))
-
-        async with speaking(say) as url, asking(url) as transport:
-            with pytest.raises(ConnectionFailed, match="2 outcomes"):
-                await transport.outcomes([1, 2], UNLIMITED)
-            with pytest.raises(ConnectionFailed, match="a trace"):
-                await transport.trace(1, UNLIMITED)
-            with pytest.raises(ConnectionFailed):
-                await transport.metadata()
-
-    def test_it_is_made_outside_of_a_loop_and_used_in_several(self):
-        async def ask(transport):
-            async with served(make_app(Echo()), port) as url:
-                assert url == transport.url
-                return await transport.predict(1, within(5.0))
-
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        transport = HttpTransport(f"http://127.0.0.1:{port}")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert [asyncio.run(ask(transport)) for _ in range(2)] == [1, 1]
-            del transport
-            gc.collect()
-
-    async def test_after_closing_it_may_be_used_again(self):
-        async with echoing() as (transport, _):
-            assert await transport.predict(1, UNLIMITED) == 1
-            await transport.aclose()
-            await transport.aclose()
-            assert await transport.predict(2, UNLIMITED) == 2
