@@ -15,7 +15,7 @@ import numpy as np
 
 from stretto.batch.isolate import each_row
 from stretto.errors import BadRows, InputError
-from stretto.models.input.reader import ModelInput, one_by_one, rows_of
+from stretto.models.input.reader import ModelInput, one_by_one
 from stretto.models.input.row import RowFormat
 
 _NUMBERS: Final = frozenset({float, int, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.uint8})
@@ -72,7 +72,12 @@ class NumericInput:
         Raises:
             BadRows: rows are no rows of numbers; it has the error of each.
         """
-        rows = each_row(rows_of(batch), self.one, lambda _: self.many(batch)).require()
+        if isinstance(batch, np.ndarray | dict):
+            columns = cast("dict[Any, Any] | np.ndarray", batch)
+            table = self._of_columns(columns) if isinstance(columns, dict) else _floats(columns, self.row.count)
+            if table is not None:
+                return table
+        rows = each_row(one_by_one(batch), self.one, self.many).require()
         if isinstance(rows, np.ndarray):
             return rows
         # Where the number of features is unknown, rows of several lengths raise here, and the engine splits the batch.
@@ -90,15 +95,8 @@ class NumericInput:
                 raise self.row.not_finite(number, at)
         return numbers
 
-    def many(self, batch: Any) -> np.ndarray | None:
-        """Return the table of an array, of rows that are all dicts or all sequences of numbers, or of columns."""
-        if isinstance(batch, np.ndarray):
-            return _floats(batch, self.row.count)
-        if isinstance(batch, dict):
-            table = self._of_columns(cast("dict[Any, Any]", batch))
-            if table is not None:
-                return table
-        rows = batch if isinstance(batch, list) else one_by_one(batch)
+    def many(self, rows: list[Any]) -> np.ndarray | None:
+        """Return the table of rows that are all dicts, or all sequences, of numbers."""
         count = self.row.count
         types = set(map(type, rows))
         if types == {np.ndarray}:

@@ -71,10 +71,12 @@ def rows_of(batch: Any) -> Iterator[Any]:
 
 def one_by_one(batch: Any) -> list[Any]:
     """Return the rows of a batch as a list; those of a dict of columns are dicts."""
+    if isinstance(batch, list):
+        return cast("list[Any]", batch)
     if isinstance(batch, dict):
         columns = cast("dict[Any, Any]", batch)
         lists = [one_by_one(column) for column in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
     if isinstance(batch, np.ndarray):
         return batch.tolist() if batch.ndim == 1 else list(batch)
-    return batch if isinstance(batch, list) else list(batch)
+    return list(batch)
