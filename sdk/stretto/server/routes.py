@@ -20,6 +20,7 @@ from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 LIVE = "/health/live"
 STEPS = "/steps/"
+_KINDS: dict[type, str] = {dict: "one object", str: "text", type(None): "null"}
 
 
 class Route(NamedTuple):
@@ -117,5 +118,6 @@ class Routes:
 def _rows(value: Any) -> Sequence[Any]:
     if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
         return cast("Sequence[Any]", value)
-    kind = {dict: "one object", str: "text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
-    raise InputError(f"many rows come as an array, not as {kind}", expected="an array with a row in each place")
+    kind = type(cast("object", value))
+    words = _KINDS.get(kind, f"a {kind.__name__}")
+    raise InputError(f"many rows come as an array, not as {words}", expected="an array with a row in each place")
