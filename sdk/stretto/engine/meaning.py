@@ -175,7 +175,7 @@ def _recover(node: Recover, columns: Sequence[Batch], context: Context) -> Meani
         return under(node, result)
     recovered = yield from _one(node.handler, [each.take(failed) for each in columns], context)
     refused = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
-    fine = result.fine()
+    fine = result.ok_rows()
     parts: list[Part] = [(failed, under(node, recovered))]
     if fine:
         parts.append((fine, result.take(fine)))
