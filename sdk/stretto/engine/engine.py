@@ -91,15 +91,8 @@ class Engine:
         return Trace(None if failed else outcome, outcome if failed else None, ordered)
 
     async def metadata(self) -> Metadata:
-        """Say what this pipeline is."""
-        return Metadata(
-            name=self.name,
-            pipeline=self.text,
-            plan=self.plan.text,
-            steps=tuple(self._steps),
-            features=self._features(),
-            versions={"stretto": version("stretto"), "python": platform.python_version()},
-        )
+        """Return what this pipeline is."""
+        return describe(self.plan, self.name, self.text)
 
     async def ready(self) -> bool:
         """Say yes: models are loaded before there is a plan."""
@@ -121,9 +114,18 @@ class Engine:
             self._alone[step] = Plan.of_step(self._steps[step])
         return self._alone[step]
 
-    def _features(self) -> tuple[str, ...]:
-        known = [step.features or () for step in _first_steps(self.plan)]
-        return tuple(dict.fromkeys(name for names in known for name in names))
+
+def describe(plan: Plan, name: str, text: str) -> Metadata:
+    """Return the metadata of a compiled plan; `text` is the pipeline as written."""
+    features = [step.features or () for step in _first_steps(plan)]
+    return Metadata(
+        name=name,
+        pipeline=text,
+        plan=plan.text,
+        steps=tuple(_by_name(plan)),
+        features=tuple(dict.fromkeys(feature for names in features for feature in names)),
+        versions={"stretto": version("stretto"), "python": platform.python_version()},
+    )
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
