@@ -10,12 +10,12 @@ from stretto_composers._members import known
 
 
 def orders(x: Pack) -> dict[str, tuple[Any, ...]]:
-    """Give the classes of each branch that is a classifier, in the order of its probabilities."""
+    """Return the classes of each branch that is a classifier, in the order of its probabilities."""
     return {name: answers.classes for name, answers in known(x).items() if answers.classes is not None}
 
 
 def agreed(composer: str, x: Pack) -> tuple[Any, ...] | None:
-    """Give the classes that the fan-out's classifiers tell apart; None where there are none.
+    """Return the classes that the fan-out's classifiers tell apart; None where there are none.
 
     They are in the order in which all of them have them, or else sorted.
 

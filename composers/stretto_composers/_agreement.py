@@ -36,11 +36,11 @@ class Agreement:
     seconds: float = 0.0
 
     def by(self, timer: str, seconds: float) -> Agreement:
-        """Give the same, with a member that arrives when time is up."""
+        """Return the same, with a member that arrives when time is up."""
         return replace(self, timer=timer, seconds=seconds)
 
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
-        """Give the answer, or `UNDECIDED` while there is something to wait for."""
+        """Return the answer, or `UNDECIDED` while there is something to wait for."""
         heard = Heard.of(arrived, self.names, self.on_error, "quorum")
         heard.labels()
         everyone = self.names or tuple(arrived)
@@ -76,7 +76,7 @@ class Agreement:
         }
 
     def _why(self, heard: Heard, missing: list[str]) -> Exception:
-        """Give the failure of a row without an answer: a refused request stays refused."""
+        """Return the failure of a row without an answer: a refused request stays refused."""
         refused = [error for error in heard.failed.values() if isinstance(error, InputError)]
         if refused:
             return refused[0]
@@ -89,7 +89,7 @@ class Agreement:
         return NoQuorum(f"it takes {self.k:g} that agree; {', '.join(said)}")
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> tuple[Any, Any] | None:
-        """Give the answers of many rows, and which of them are decided; None where a row's own look is needed."""
+        """Return the answers of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in self.names if name in arrived}
         weigh = dict(zip(self.names, self.weights.of(self.names), strict=True))
         found = None if self.report or self.timer or not whole(weigh) else coded(list(said.values()), self.tie, None)
@@ -111,7 +111,7 @@ class OfRows:
     until: Agreement
 
     def __call__(self, column: Any) -> Any:
-        """Give the answer of each row, and name the rows that have none."""
+        """Return the answer of each row, and name the rows that have none."""
         return of_columns(column, self.until)
 
 
@@ -124,7 +124,7 @@ class Timer:
         self.seconds = seconds
 
     async def __call__(self, column: Any) -> list[None]:
-        """Give nothing for each row."""
+        """Return nothing for each row."""
         await asyncio.sleep(self.seconds)
         size = len(next(iter(column.values()))) if isinstance(column, dict) else len(column)
         return [None] * size

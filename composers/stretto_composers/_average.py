@@ -34,5 +34,5 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
 
 
 def mean(names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-    """Give the mean of arrays stacked along the first axis."""
+    """Return the mean of arrays stacked along the first axis."""
     return np.average(numbers, axis=0)

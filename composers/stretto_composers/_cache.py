@@ -88,7 +88,7 @@ class Remember(Forgetful):
         self.flights = RunVar("flights")
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give what is known, and ask or wait for the rest."""
+        """Return what is known, and ask or wait for the rest."""
         rows = body.rows
         outcomes: list[Any] = [None] * len(rows)
         left = self._keys(rows, outcomes)
@@ -153,7 +153,7 @@ class Remember(Forgetful):
 
 
 async def _arrival(flight: _Flight, body: Body) -> Any:
-    """Give what comes of another request's work in this one's time."""
+    """Return what comes of another request's work in this one's time."""
     with anyio.move_on_after(body.budget):
         await flight.ended.wait()
         return flight.outcome

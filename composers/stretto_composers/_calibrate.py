@@ -27,7 +27,7 @@ async def calibrate(
     target: float | None = None,
     cost: Cost | Sequence[float] = "rows",
 ) -> Calibration:
-    """Give a cascade the thresholds that reach the accuracy `target` on rows `X` with labels `y` at the least cost.
+    """Choose thresholds for a cascade that reach the accuracy `target` on rows `X` with labels `y` at least cost.
 
     Every tier is asked about all of `X` once, in this process. Without `target` it is the last tier's own accuracy.
     `cost` is ``"rows"`` (tiers asked a row), ``"seconds"`` (as measured, a row), or a list of what each tier costs.
@@ -77,7 +77,7 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 
 
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
-    """Give the plans of a cascade's tiers, and what reads them."""
+    """Return the plans of a cascade's tiers, and what reads them."""
     plan = Pipeline(pipeline).plan()
     choices = [node for node in plan.order if isinstance(node, Choose)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
@@ -112,7 +112,7 @@ def _check_target(target: object) -> None:
 
 
 def _costs(cost: Any, tiers: int) -> list[float] | None:
-    """Give what asking each tier costs; None where that is to be measured."""
+    """Return what asking each tier costs; None where that is to be measured."""
     match cost:
         case "rows":
             return [1.0] * tiers
@@ -152,7 +152,7 @@ class Read:
         self.judge = judge
 
     def __call__(self, said: Any) -> dict[str, Any]:
-        """Give the columns of both; the last tier has labels alone."""
+        """Return the columns of both; the last tier has labels alone."""
         if isinstance(self.judge, Last):
             return {"label": self.judge.labels(said)}
         sure, labels = self.judge.test.read(said, self.judge.classes)

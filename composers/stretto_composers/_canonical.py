@@ -11,7 +11,7 @@ import numpy as np
 
 
 def canonical(value: Any) -> bytes:
-    """Give the same bytes for equal values in every process, and others for others.
+    """Return the same bytes for equal values in every process, and others for others.
 
     Numbers are compared by value, so ``1``, ``1.0`` and ``np.float32(1)`` are one; lists, tuples and arrays by their
     elements; dicts whatever their order. Text and bytes differ. All NaN are one.

@@ -125,7 +125,7 @@ class Passed:
     features: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, column: Any) -> np.ndarray:
-        """Give as many rows as there are."""
+        """Return as many rows as there are."""
         return np.zeros(size_of(column), dtype=PASSED)
 
 
@@ -142,14 +142,14 @@ class Judge:
     output: str | None = None
 
     def __call__(self, columns: dict[str, Any]) -> dict[str, Any]:
-        """Give the columns of answers and of what comes next; for rows that were sure before, what it was then."""
+        """Return the columns of answers and of what comes next; for rows that were sure before, what it was then."""
         said = columns["said"]
         if isinstance(said, np.ndarray) and said.dtype == PASSED:
             return columns["before"]
         return self.judged(said)
 
     def judged(self, said: Any) -> dict[str, Any]:
-        """Give the answers a tier means, and whether it is sure."""
+        """Return the answers a tier means, and whether it is sure."""
         sure, labels = self.test.read(said, self.classes)
         following = np.where(sure >= self.test.least, SURE, UNSURE)
         return {"answer": labels if self.answer == "label" else said, "next": following}
@@ -159,11 +159,11 @@ class Last(Judge):
     """Reads what the last tier said, which is always sure and may say a label as it is."""
 
     def judged(self, said: Any) -> dict[str, Any]:
-        """Give the answers it means."""
+        """Return the answers it means."""
         return {"answer": said if self.answer == "tier" else self.labels(said)}
 
     def labels(self, said: Any) -> Any:
-        """Give the label of each row."""
+        """Return the label of each row."""
         if self.output is not None:
             probabilities = self.output in ("proba", "label_proba")
             return Confidence(0).read(said, self.classes)[1] if probabilities else said

@@ -10,7 +10,7 @@ from stretto.errors import BadRows
 
 
 def rows_of(column: Any) -> list[Any]:
-    """Give a column's rows as Python objects; those of a dict of columns are dicts."""
+    """Return a column's rows as Python objects; those of a dict of columns are dicts."""
     if isinstance(column, dict):
         columns = cast("dict[str, Any]", column)
         return [dict(zip(columns, row, strict=True)) for row in zip(*map(rows_of, columns.values()), strict=True)]
@@ -20,12 +20,12 @@ def rows_of(column: Any) -> list[Any]:
 
 
 def size_of(column: Any) -> int:
-    """Say how many rows a column has."""
+    """Return how many rows a column has."""
     if isinstance(column, dict):
         return next(map(size_of, cast("dict[str, Any]", column).values()), 0)
     return len(column)
 
 
 def all_at_fault(column: Any, error: Exception) -> BadRows:
-    """Give the error by which every row of a column fails in the same way, without a search for the culprits."""
+    """Return the error by which every row of a column fails in the same way, without a search for the culprits."""
     return BadRows(dict.fromkeys(range(size_of(column)), error))

@@ -26,7 +26,7 @@ class Combined:
     rule: Rule
 
     def __call__(self, columns: Any) -> Any:
-        """Give the answers of a fan-out's columns.
+        """Return the answers of a fan-out's columns.
 
         Raises:
             BadRows: some rows' answers can't be combined; it names every one of them.
@@ -40,7 +40,7 @@ class Combined:
         return self._row_by_row(columns) if answers is None else answers
 
     def _together(self, columns: Mapping[str, Any]) -> Any:
-        """Give the answers of all rows; None where each must be seen by itself."""
+        """Return the answers of all rows; None where each must be seen by itself."""
         members = list(columns.values())
         if all(isinstance(member, dict) for member in members):
             if any(member.keys() != members[0].keys() for member in members):
@@ -95,7 +95,7 @@ def _numbers(name: str, value: Any, composer: str) -> np.ndarray:
 
 
 def combining(composer: str, x: Node, rule: Rule) -> Node:
-    """Give the node that combines the answers of a fan-out.
+    """Return the node that combines the answers of a fan-out.
 
     Raises:
         PipelineError: its branches are models whose answers have no common meaning; it names them.

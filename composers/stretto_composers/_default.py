@@ -34,5 +34,5 @@ class Constant:
     value: Any
 
     def __call__(self, _: Any) -> Any:
-        """Give the value."""
+        """Return the value."""
         return copy.deepcopy(self.value)

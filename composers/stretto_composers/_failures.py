@@ -14,7 +14,7 @@ Failures: TypeAlias = Failure | Sequence[Failure]
 
 
 def checked(on: Any) -> Any:
-    """Give `on`, which is about some failures, or about all if it is None.
+    """Return `on`, which is about some failures, or about all if it is None.
 
     Raises:
         PipelineError: it is no kind, no class of exceptions and no function, nor a list of these.
@@ -36,7 +36,7 @@ def _is_one(on: Any) -> bool:
 
 
 def concerns(on: Failures | None, outcome: Any) -> bool:
-    """Say whether a row's outcome is a failure that `on` is about; None is about all. Refused input is no failure."""
+    """Return whether a row's outcome is a failure that `on` is about; None is about all. Bad input is no failure."""
     if not isinstance(outcome, StrettoError) or isinstance(outcome, InputError):
         return False
     match on:
@@ -54,7 +54,7 @@ def concerns(on: Failures | None, outcome: Any) -> bool:
 
 
 def kind(error: StrettoError) -> str:
-    """Give the class name of what failed: the step's own exception where a step failed."""
+    """Return the class name of what failed: the step's own exception where a step failed."""
     return error.kind if isinstance(error, StepError) else type(error).__name__
 
 

@@ -19,7 +19,7 @@ class Features:
     seconds: tuple[str, ...] = ()
 
     def __call__(self, columns: Any) -> np.ndarray:
-        """Give an array of shape (n_rows, n_features).
+        """Return an array of shape (n_rows, n_features).
 
         Raises:
             BadRows: some rows' answers are no numbers; it names every one of them.
@@ -57,7 +57,7 @@ class Features:
 
 
 def _numbers(name: str, column: Any) -> np.ndarray:
-    """Give a member's answers as an array of shape (n_rows, n_numbers)."""
+    """Return a member's answers as an array of shape (n_rows, n_numbers)."""
     if isinstance(column, dict):
         members = cast("dict[str, Any]", column)
         return np.hstack([_numbers(f"{name}: {key}", each) for key, each in members.items()])
@@ -73,7 +73,7 @@ def _numbers(name: str, column: Any) -> np.ndarray:
 
 
 def as_table(column: Any) -> np.ndarray:
-    """Give rows that no model reads as an array of shape (n_rows, n_features).
+    """Return rows that no model reads as an array of shape (n_rows, n_features).
 
     Raises:
         TypeError: they are no sequences of numbers.

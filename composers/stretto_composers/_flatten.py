@@ -45,7 +45,7 @@ class Flat:
     separator: str
 
     def __call__(self, column: Any) -> Any:
-        """Give a dict of columns where no row of them holds a dict, else a list of dicts."""
+        """Return a dict of columns where no row of them holds a dict, else a list of dicts."""
         if isinstance(column, dict):
             leaves = list(self.leaves(cast("dict[str, Any]", column)))
             if not any(_holds_dicts(each) for _, each in leaves):
@@ -65,7 +65,7 @@ class Flat:
         return rows
 
     def leaves(self, row: Any) -> Iterator[tuple[Any, Any]]:
-        """Give what is no dict, or an empty one, with its joined name, in the order written."""
+        """Return what is no dict, or an empty one, with its joined name, in the order written."""
         if not isinstance(row, Mapping):
             raise TypeError(f"flatten() takes a dict, such as a fan-out's answers, not {type(row).__name__}")
         left = list(cast("Mapping[Any, Any]", row).items())[::-1]

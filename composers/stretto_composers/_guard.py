@@ -122,7 +122,7 @@ class Breaker(Forgetful):
     attempts = (0, 1)
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give the body's outcomes, or at once that it is left alone."""
+        """Return the body's outcomes, or at once that it is left alone."""
         circuit, now = self.circuit, anyio.current_time()
         if circuit.state == "closed":
             outcomes = await body.run()
@@ -166,5 +166,5 @@ class Breaker(Forgetful):
 
 
 def _counted(outcomes: Sequence[Any]) -> list[bool]:
-    """Say of each row but refused ones whether it failed."""
+    """Return whether each row failed, leaving out rows with bad input."""
     return [isinstance(each, StrettoError) for each in outcomes if not isinstance(each, InputError)]

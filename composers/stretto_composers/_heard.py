@@ -57,7 +57,7 @@ class Heard:
                 del self.said[name]
 
     def error(self, names: tuple[str, ...]) -> Exception:
-        """Give the first failure in the order written, of those that count if there are any."""
+        """Return the first failure in the order written, of those that count if there are any."""
         failures = self.failed or self.omitted
         if not failures:
             return ValueError("no branch of the fan-out has answered")

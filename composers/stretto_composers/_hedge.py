@@ -76,7 +76,7 @@ class Hedge(Forgetful):
         return 1, self.times
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give the first success for each row."""
+        """Return the first success for each row."""
         size = len(body.rows)
         self.saved = min(BURST, self.saved + self.budget * size)
         delay = self._delay()

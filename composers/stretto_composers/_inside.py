@@ -6,17 +6,17 @@ from stretto import Call, Choose, Input, Node, Plan, Step
 
 
 def inside(x: Node, plan: Plan, name: str) -> Node:
-    """Give the node of a plan that stands inside the composer `name`: a choice with nothing to choose."""
+    """Return the node of a plan that stands inside the composer `name`: a choice with nothing to choose."""
     return Choose((x, x), cases=(), default=plan, name=name)
 
 
 def unchanged() -> Plan:
-    """Give the plan whose answer is its input."""
+    """Return the plan whose answer is its input."""
     start = Input()
     return Plan((start,), start)
 
 
 def alone(step: Step) -> Plan:
-    """Give the plan of one step."""
+    """Return the plan of one step."""
     start = Input()
     return Plan((start,), Call((start,), step=step))

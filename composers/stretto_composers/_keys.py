@@ -9,7 +9,7 @@ import numpy as np
 
 
 def key_of(row: Any) -> Hashable:
-    """Give the key of a row: of numbers, text, sequences, dicts whatever the order of their keys, and arrays.
+    """Return the key of a row: of numbers, text, sequences, dicts whatever the order of their keys, and arrays.
 
     1, 1.0 and True are equal to Python and need not be to a part; nor need 0.0 and -0.0.
 

@@ -6,6 +6,6 @@ from stretto import Answers, Node, answers_of
 
 
 def classifier(node: Node) -> Answers | None:
-    """Give what is known of the model that a node's value comes from; None where it comes from something else."""
+    """Return what is known of the model that a node's value comes from; None where it comes from something else."""
     answers = answers_of(node)
     return answers if answers.output else None

@@ -28,6 +28,6 @@ class Latencies:
         insort(self._sorted, seconds)
 
     def percentile(self, percent: float) -> float | None:
-        """Give the least duration that so many percent of the latest did not exceed; None while there are too few."""
+        """Return the least duration that so many percent of the latest did not exceed; None while there are too few."""
         count = len(self._sorted)
         return self._sorted[math.ceil(count * percent / 100) - 1] if count >= FEWEST else None

@@ -66,7 +66,7 @@ class Bulkhead(Forgetful):
         self.gates = RunVar("gate")
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give the outcomes of the rows that found a place in time; the others were too late, or too many."""
+        """Return the outcomes of the rows that found a place in time; the others were too late, or too many."""
         gate = self.gates.get(None)
         if gate is None:
             self.gates.set(gate := _Gate(self.n))

@@ -55,14 +55,14 @@ def loop(
 
 
 def _turn(value: Node, body: Pipeline[Any, Any], until: Pipeline[Any, Any]) -> Node:
-    """Give what is known after a turn: the value, and what comes next."""
+    """Return what is known after a turn: the value, and what comes next."""
     made = body(value)
     known = Call((until(made),), step=Step(fn=what_next, name="until", named=False))
     return Pack((made, known), names=("value", "next"))
 
 
 def what_next(finished: Any) -> str:
-    """Say what an answer of `until` means, by Python's truth."""
+    """Return what an answer of `until` means, by Python's truth."""
     return DONE if finished else AGAIN
 
 

@@ -44,11 +44,11 @@ class Majority:
         self._weigh = self.weigh(names) if names else None
 
     def weigh(self, names: Sequence[str]) -> dict[str, float]:
-        """Give each member's weight."""
+        """Return each member's weight."""
         return dict(zip(names, self.weights.of(names), strict=True))
 
     def plurality(self, names: tuple[str, ...]) -> Mapping[str, float] | None:
-        """Give what each member's label weighs, if of equal labels the one that sorts first wins."""
+        """Return what each member's label weighs, if of equal labels the one that sorts first wins."""
         try:
             plain = settled(self.tie) and list(self.tie.order) == sorted(self.tie.order)
         except TypeError:  # labels that can't be compared
@@ -56,7 +56,7 @@ class Majority:
         return self.weigh(names) if plain else None
 
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
-        """Give the winner, or `UNDECIDED` while those still out could change it."""
+        """Return the winner, or `UNDECIDED` while those still out could change it."""
         heard = Heard.of(arrived, self.names, self.on_error, "vote")
         heard.labels()
         weigh = self._weigh or self.weigh([*arrived, *waiting])
@@ -77,7 +77,7 @@ class Majority:
         raise heard.error(self.names)
 
     def _lead(self, tied: list[Any]) -> tuple[Any] | None:
-        """Give the label ahead; None where equal ones are, and who wins then can't be told yet."""
+        """Return the label ahead; None where equal ones are, and who wins then can't be told yet."""
         if len(tied) == 1:
             return (tied[0],)
         if not settled(self.tie):
@@ -88,7 +88,7 @@ class Majority:
             return None
 
     def _certain(self, lead: Any, votes: dict[Any, float], out: float, weigh: dict[str, float], early: bool) -> bool:
-        """Say whether the lead wins whatever those with `out` votes between them say."""
+        """Return whether the lead wins whatever those with `out` votes between them say."""
         rivals = votes if self.classes is None else {**dict.fromkeys(self.classes, 0.0), **votes}
         slack = 0.0 if whole(weigh) else SLACK * (1 + early) * sum(weigh.values())
         for label, count in rivals.items():
@@ -101,7 +101,7 @@ class Majority:
         return self.classes is not None or votes[lead] - out - slack > 0
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
-        """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
+        """Return the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
         weigh = self._weigh or self.weigh(list(said))
         out = sum(weigh[name] for name in waiting)
@@ -133,7 +133,7 @@ class Majority:
             best[i] = known.index(self.tie.pick(tied, row))
 
     def _decided(self, votes: np.ndarray, best: np.ndarray, out: float, weigh: dict[str, float]) -> np.ndarray:
-        """Say which rows' leads win whatever those with `out` votes between them say."""
+        """Return which rows' leads win whatever those with `out` votes between them say."""
         rows = np.arange(len(votes))
         exact = whole(weigh)
         unseen = 0.0 if self.classes is None else -np.inf
@@ -152,14 +152,14 @@ class OfColumns(Majority):
     """Counts votes of a fan-out's columns, row by row where it must."""
 
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
-        """Give the winner of each row, and name the rows that have none."""
+        """Return the winner of each row, and name the rows that have none."""
         return of_columns(arrived, super().__call__, self.many)
 
 
 def of_columns(
     arrived: Any, one: Callable[[Any], Any], many: Callable[[Any], tuple[Any, Any] | None] | None = None
 ) -> Any:
-    """Give the answer of each row of a fan-out's columns: in one go by `many` if it can tell, else by `one` each.
+    """Return the answer of each row of a fan-out's columns: in one go by `many` if it can tell, else by `one` each.
 
     Raises:
         BadRows: some rows have none; it names every one of them.
@@ -182,18 +182,18 @@ def of_columns(
 
 
 def undecided(said: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Give the answer of many rows none of which is decided."""
+    """Return the answer of many rows none of which is decided."""
     size = len(next(iter(said.values())))
     return np.zeros(size), np.zeros(size, dtype=bool)
 
 
 def whole(weigh: Mapping[str, float]) -> bool:
-    """Say whether sums of the weights are exact."""
+    """Return whether sums of the weights are exact."""
     return all(weight.is_integer() and weight < 2**40 for weight in weigh.values())
 
 
 def coded(columns: list[Any], tie: InOrder, classes: tuple[Any, ...] | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Give the labels, each in front of those it wins against, and for each member the places of what it said.
+    """Return the labels, each in front of those it wins against, and for each member the places of what it said.
 
     Those of `classes` that nobody said are among the labels. None for labels of several kinds, which rows must see.
     """

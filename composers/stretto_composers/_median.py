@@ -34,5 +34,5 @@ def median(x: Node, *members: Part[Any, Any]) -> Node:
 
 
 def middle(names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-    """Give the median of arrays stacked along the first axis; NaN where one of them is."""
+    """Return the median of arrays stacked along the first axis; NaN where one of them is."""
     return np.median(numbers, axis=0)

@@ -10,13 +10,13 @@ from stretto import Answers, Input, Node, Pack, Pipeline, answers_of
 
 
 def labels_of(members: Sequence[Pipeline[Any, Any]]) -> tuple[str, ...]:
-    """Give each member's name; where two have one, they are numbered in the order written."""
+    """Return each member's name; where two have one, they are numbered in the order written."""
     labels = [member.label for member in members]
     return tuple(f"{label}-{i}" if labels.count(label) > 1 else label for i, label in enumerate(labels, 1))
 
 
 def fan_out(x: Node, members: Sequence[Any]) -> Node:
-    """Give the fan-out of the members over `x`; without members `x` itself, which may be one."""
+    """Return the fan-out of the members over `x`; without members `x` itself, which may be one."""
     if not members:
         return x
     parts = [Pipeline(member) for member in members]
@@ -27,24 +27,24 @@ def fan_out(x: Node, members: Sequence[Any]) -> Node:
 
 
 def own_name(name: str, taken: Sequence[str]) -> str:
-    """Give a name that none of the members has."""
+    """Return a name that none of the members has."""
     while name in taken:
         name += "'"
     return name
 
 
 def known(x: Pack) -> dict[str, Answers]:
-    """Give what is known of the answers of each branch."""
+    """Return what is known of the answers of each branch."""
     return {name: answers_of(node) for name, node in zip(x.names, x.inputs, strict=True)}
 
 
 def each_branch(x: Pack, change: Callable[[str, Node], Node]) -> Pack:
-    """Give the fan-out with every branch changed, by its name and its node."""
+    """Return the fan-out with every branch changed, by its name and its node."""
     return replace(x, inputs=tuple(change(name, node) for name, node in zip(x.names, x.inputs, strict=True)))
 
 
 def source_of(x: Pack) -> Node | None:
-    """Give the value that the fan-out gives to every branch; None where that can't be told.
+    """Return the value that the fan-out gives to every branch; None where that can't be told.
 
     It is the last of the nodes that all branches are made from. A single branch of several parts does not say where the
     fan-out began.
@@ -58,7 +58,7 @@ def source_of(x: Pack) -> Node | None:
 
 
 def up_to(node: Node) -> list[Node]:
-    """Give the nodes that `node` is made from and itself, each after those it is made from."""
+    """Return the nodes that `node` is made from and itself, each after those it is made from."""
     order: dict[Node, None] = {}
     left: list[tuple[Node, bool]] = [(node, False)]
     while left:

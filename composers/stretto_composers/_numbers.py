@@ -7,7 +7,7 @@ from numbers import Real
 
 
 def number(value: object) -> float | None:
-    """Give the value if it is a finite number; a truth value is none.
+    """Return the value if it is a finite number; a truth value is none.
 
     >>> number(0.5), number(True), number("0.5")
     (0.5, None, None)

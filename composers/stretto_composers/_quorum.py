@@ -83,7 +83,7 @@ def quorum(
 
 
 def _timed(x: Pack, until: Agreement, seconds: float, source: Node | None) -> Node:
-    """Give the node that decides from the branches as they arrive, one of which is a timer."""
+    """Return the node that decides from the branches as they arrive, one of which is a timer."""
     timer = own_name(f"by {seconds:g} s", x.names)
     start, same = Input(), Input()
     ring = Call((start,), step=Step(fn=Timer(seconds), name=timer, vectorized=True, named=False))
@@ -111,7 +111,7 @@ def _check_reachable(k: float, needed: float, weights: Weights, names: tuple[str
 
 
 def _first(x: Node) -> Node:
-    """Give the value that the plan begins with."""
+    """Return the value that the plan begins with."""
     while x.inputs:
         x = x.inputs[0]
     return x

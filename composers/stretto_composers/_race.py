@@ -45,7 +45,7 @@ class First:
         self.names = names
 
     def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
-        """Give the first value; raise the first member's error once all have failed."""
+        """Return the first value; raise the first member's error once all have failed."""
         for outcome in arrived.values():
             if not isinstance(outcome, StrettoError):
                 return outcome

@@ -53,7 +53,7 @@ class Renamed:
     names: tuple[tuple[str, str], ...]
 
     def __call__(self, column: Any) -> Any:
-        """Give the columns of a fan-out under their new names, else a list of dicts."""
+        """Return the columns of a fan-out under their new names, else a list of dicts."""
         given = dict(self.names)
         columns = members(column, tuple(given))
         if isinstance(columns, dict):
@@ -67,7 +67,7 @@ class Renamed:
         return [{given.get(name, name): each for name, each in row.items()} for row in columns]
 
     def twice(self, names: tuple[str, ...]) -> str | None:
-        """Give the name that two of these members would have, if any."""
+        """Return the name that two of these members would have, if any."""
         given = dict(self.names)
         news = [given.get(name, name) for name in names]
         return next((name for name in news if news.count(name) > 1), None) if len(set(news)) < len(news) else None

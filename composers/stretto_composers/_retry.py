@@ -65,7 +65,7 @@ class Again(Forgetful):
         return 1, self.times
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give the outcomes of the latest attempt at each row."""
+        """Return the outcomes of the latest attempt at each row."""
         outcomes = list(await body.run())
         for attempt in range(1, self.times):
             failed = [i for i, outcome in enumerate(outcomes) if concerns(self.on, outcome)]

@@ -43,7 +43,7 @@ def select(x: Node, *names: str | Sequence[str]) -> Node:
 
 
 def picked(x: Node, name: str) -> Node:
-    """Give the node of one member's value."""
+    """Return the node of one member's value."""
     return _call(x, Member(name))
 
 
@@ -84,7 +84,7 @@ class Member:
         return (self.name,)
 
     def __call__(self, column: Any) -> Any:
-        """Give a column of the members' values."""
+        """Return a column of the members' values."""
         columns = members(column, (self.name,))
         return columns[self.name] if isinstance(columns, dict) else [row[self.name] for row in columns]
 
@@ -101,7 +101,7 @@ class Members:
         return self.names
 
     def __call__(self, column: Any) -> Any:
-        """Give a dict of columns of a fan-out, else a list of dicts."""
+        """Return a dict of columns of a fan-out, else a list of dicts."""
         columns = members(column, self.names)
         if isinstance(columns, dict):
             return {name: columns[name] for name in self.names}
@@ -109,7 +109,7 @@ class Members:
 
 
 def members(column: Any, names: Sequence[str]) -> dict[str, Any] | list[Mapping[str, Any]]:
-    """Give a dict of columns or a list of dicts, in which every row has these names.
+    """Return a dict of columns or a list of dicts, in which every row has these names.
 
     Raises:
         BadRows: some rows are no dicts, or lack a name.

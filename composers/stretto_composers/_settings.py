@@ -23,7 +23,7 @@ class Forgetful:
 
 
 def whole(name: str, value: Any, least: int) -> int:
-    """Give the whole number, which is at least `least`.
+    """Return the whole number, which is at least `least`.
 
     Raises:
         PipelineError: it is not.
@@ -34,7 +34,7 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
-    """Give the seconds, which are finite and at least `least`.
+    """Return the seconds, which are finite and at least `least`.
 
     Raises:
         PipelineError: they are not.
@@ -46,7 +46,7 @@ def seconds(name: str, value: Any, *, least: float = 0.0) -> float:
 
 
 def positive(name: str, value: Any) -> float:
-    """Give the seconds, which are finite and more than none.
+    """Return the seconds, which are finite and more than none.
 
     Raises:
         PipelineError: they are not.
@@ -58,7 +58,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def share(name: str, value: Any, *, none: bool = False) -> float:
-    """Give the share, above 0 and up to 1; with `none` it may be 0 too.
+    """Return the share, above 0 and up to 1; with `none` it may be 0 too.
 
     Raises:
         PipelineError: it is not.

@@ -129,7 +129,7 @@ class Watch(Forgetful):
     attempts = (0, 1)
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Give None for each row."""
+        """Return None for each row."""
         rows = body.rows
         chosen = [i for i in range(len(rows)) if random.random() < self.sample]
         if chosen and self.under_way >= AT_ONCE:
@@ -169,7 +169,7 @@ class Watch(Forgetful):
 
 
 def equal(answer: Any, other: Any) -> bool:
-    """Say whether two answers are equal, arrays by what is in them."""
+    """Return whether two answers are equal, arrays by what is in them."""
     if isinstance(answer, np.ndarray) or isinstance(other, np.ndarray):
         return np.array_equal(answer, other)
     return bool(answer == other)

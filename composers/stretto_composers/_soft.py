@@ -43,11 +43,11 @@ class Likeliest:
         self._weigh = self.weigh(names) if names else None
 
     def weigh(self, names: Sequence[str]) -> dict[str, float]:
-        """Give each member's weight."""
+        """Return each member's weight."""
         return dict(zip(names, self.weights.of(names), strict=True))
 
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
-        """Give the winner, or `UNDECIDED` while those still out could change it."""
+        """Return the winner, or `UNDECIDED` while those still out could change it."""
         heard = Heard.of(arrived, self.names, self.on_error, "vote")
         labels = self.labels or self._labels_in(heard)
         tables: dict[str, np.ndarray] = {}
@@ -69,12 +69,12 @@ class Likeliest:
         raise heard.error(self.names)
 
     def _labels_in(self, heard: Heard) -> list[Any]:
-        """Give the labels of the first dict of probabilities there is."""
+        """Return the labels of the first dict of probabilities there is."""
         first = next((said for said in heard.said.values() if isinstance(said, Mapping)), cast("dict[Any, Any]", {}))
         return self.tie.ranked(tuple(first))
 
     def _row(self, name: str, said: Any, labels: list[Any]) -> np.ndarray:
-        """Give a member's probabilities as an array of shape (1, n_classes), in the order of the labels."""
+        """Return a member's probabilities as an array of shape (1, n_classes), in the order of the labels."""
         if isinstance(said, Mapping):
             by_label = cast("Mapping[Any, Any]", said)
             # A model's own keys are text, whatever its classes are.
@@ -96,7 +96,7 @@ class Likeliest:
         return table if list(own) == labels else table[:, [own.index(label) for label in labels]]
 
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
-        """Give the winners of many rows, and which of them are decided; None where a row's own look is needed."""
+        """Return the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
         weigh = self._weigh or self.weigh(list(said))
         out = sum(weigh[name] for name in waiting)
@@ -137,7 +137,7 @@ class Likeliest:
         out: float,
         early: bool,
     ) -> np.ndarray:
-        """Say which rows' leads win whatever those who weigh `out` between them say."""
+        """Return which rows' leads win whatever those who weigh `out` between them say."""
         # What is still out adds to a rival, and takes from the lead, no more than its weight; and sums are rounded.
         most, second = _largest_two(means * sum(weigh[name] for name in tables))
         share = max(SLACK, 64 * float(np.finfo(means.dtype).eps))
@@ -145,7 +145,7 @@ class Likeliest:
         return most > second + out * (1 + 2 * ROUNDING) + slack
 
     def _winners(self, means: np.ndarray, tables: Mapping[str, np.ndarray], labels: list[Any]) -> np.ndarray:
-        """Give the winners' places; to a rule by members, each says which of the tied it finds likeliest."""
+        """Return the winners' places; to a rule by members, each says which of the tied it finds likeliest."""
         best = means.argmax(axis=1)
         if settled(self.tie):
             return best
@@ -161,12 +161,12 @@ class OfColumns(Likeliest):
     """Adds up probabilities of a fan-out's columns, row by row where it must."""
 
     def __call__(self, arrived: Any, waiting: tuple[str, ...] = ()) -> Any:
-        """Give the winner of each row, and name the rows that have none."""
+        """Return the winner of each row, and name the rows that have none."""
         return of_columns(arrived, super().__call__, self.many)
 
 
 def _checked(table: np.ndarray) -> np.ndarray:
-    """Give the probabilities if they are some: what adds more than its weight would make an early label a guess."""
+    """Return the probabilities if they are some: what adds more than its weight would make an early label a guess."""
     if table.dtype.kind not in "fiu":
         raise TypeError("probabilities are numbers")
     if table.size and not (table.min() >= -ROUNDING and table.max() <= 1 + ROUNDING):
@@ -175,7 +175,7 @@ def _checked(table: np.ndarray) -> np.ndarray:
 
 
 def _largest_two(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the largest and the second number of each row."""
+    """Return the largest and the second number of each row."""
     # Batch by column: numpy takes its time over short rows.
     most, second = table[:, 0], np.full(len(table), -np.inf)
     for column in table.T[1:]:
@@ -185,7 +185,7 @@ def _largest_two(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _array(labels: list[Any]) -> np.ndarray:
-    """Give the labels as an array that hands them back as they are."""
+    """Return the labels as an array that hands them back as they are."""
     return np.array([*labels, None], dtype=object)[:-1]
 
 

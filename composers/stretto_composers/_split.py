@@ -49,7 +49,7 @@ def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = 
 
 
 def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float]]:
-    """Give each part with its weight, by name."""
+    """Return each part with its weight, by name."""
     if not isinstance(cast("object", parts), Mapping):
         raise PipelineError(
             f"split() takes a dict from each part to its weight, such as {{a: 0.9, b: 0.1}}, not {parts!r}"
@@ -106,7 +106,7 @@ class Arms:
         object.__setattr__(self, "_seeds", seeds)
 
     def __call__(self, key: Any) -> str:
-        """Give the name for a key.
+        """Return the name for a key.
 
         Raises:
             TypeError: the key is None, or holds what has no canonical form.
@@ -122,6 +122,6 @@ class Arms:
 
 
 def _draw(content: bytes, seed: bytes) -> float:
-    """Give a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
+    """Return a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
     digest = blake2b(content, digest_size=8, key=seed).digest()
     return ((int.from_bytes(digest, "big") >> 12) + 0.5) * 2.0**-52

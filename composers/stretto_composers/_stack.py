@@ -106,7 +106,7 @@ def _is_binary(answers: Answers) -> bool:
 
 
 def _width(answers: Answers) -> int:
-    """Give how many numbers a member's answer has."""
+    """Return how many numbers a member's answer has."""
     match answers:
         case Answers(output="proba", classes=tuple() as classes):
             return len(classes)
@@ -119,7 +119,7 @@ def _width(answers: Answers) -> int:
 
 
 def _rows(start: Node, x: Pack) -> tuple[Node, int]:
-    """Give the node of the rows as the first model that is given them reads them, and how many numbers one has."""
+    """Return the node of the rows as the first model that is given them reads them, and how many numbers one has."""
     for branch in x.inputs:
         for node in up_to(branch):
             rows = rows_read(node) if node.inputs[:1] == (start,) else None

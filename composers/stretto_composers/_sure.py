@@ -27,7 +27,7 @@ class Test(Protocol):
     def least(self) -> float: ...
 
     def read(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, list[Any]]:
-        """Give how sure each row of a tier's answers is, and its label; `classes` name them where they are known.
+        """Return how sure each row of a tier's answers is, and its label; `classes` name them where they are known.
 
         Raises:
             BadRows: some rows are not answers this test can read.
@@ -36,7 +36,7 @@ class Test(Protocol):
 
 
 def confidence(least: float) -> Confidence:
-    """Give the test that the largest probability of a tier's answer is at least `least`.
+    """Return the test that the largest probability of a tier's answer is at least `least`.
 
     The tier answers probabilities: a dict of label to probability, as ``model(..., output="label_proba")`` gives, or an
     array of them, as ``output="proba"`` does. Whatever else arrives fails the row.
@@ -51,7 +51,7 @@ def confidence(least: float) -> Confidence:
 
 
 def agreement(least: float) -> Agreement:
-    """Give the test that of a tier's members at least the share `least` says the same label.
+    """Return the test that of a tier's members at least the share `least` says the same label.
 
     The tier is a fan-out of labels, as in ``parallel(a, b, c)``. Whatever else arrives fails the row.
 
@@ -81,7 +81,7 @@ class Confidence:
         return f"confidence({self.least!r})"
 
     def read(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, list[Any]]:
-        """Give the largest probability of each row, and its label; of equal ones the first, as scikit-learn does."""
+        """Return the largest probability of each row, and its label; of equal ones the first, as scikit-learn does."""
         table = _table(column)
         if table is None:
             return self._row_by_row(column, classes)
@@ -114,7 +114,7 @@ class Confidence:
 
 
 def _table(column: Any) -> np.ndarray | None:
-    """Give probabilities as an array of shape (n_rows, n_classes); None for what are none, or not all of one form."""
+    """Return probabilities as an array of shape (n_rows, n_classes); None for what are none, or not all of one form."""
     if isinstance(column, dict):
         members = [np.asarray(each) for each in cast("dict[str, Any]", column).values()]
         fine = members and all(each.ndim == 1 and each.dtype.kind in "fiu" for each in members)
@@ -141,7 +141,7 @@ class Agreement:
         return f"agreement({self.least!r})"
 
     def read(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, list[Any]]:
-        """Give the share of the commonest label of each row, and that label; of equal ones the first in order."""
+        """Return the share of the commonest label of each row, and that label; of equal ones the first in order."""
         rows: list[Any] = rows_of(column)
         if isinstance(column, dict):
             rows = [tuple(row.values()) for row in rows]

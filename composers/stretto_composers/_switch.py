@@ -45,7 +45,7 @@ def switch(
 
 
 def keyed(x: Node, key: Part[Any, Any] | str) -> Node:
-    """Give the node of a key: what a part answers, or a field."""
+    """Return the node of a key: what a part answers, or a field."""
     return picked(x, key) if isinstance(key, str) else Pipeline(key)(x)
 
 

@@ -10,7 +10,7 @@ from stretto_composers._inside import inside, unchanged
 
 @composer
 def tap(x: Node, part: Part[Any, Any]) -> Node:
-    """Give the value to `part`, wait for it, and answer with the value itself: for logs, counters and checks.
+    """Pass the value to `part`, wait for it, and return the value itself: for logs, counters and checks.
 
     Where `part` fails the row fails, so that a check can refuse a row; to go on all the same, write
     ``tap(fallback(part, lambda x: None))``.

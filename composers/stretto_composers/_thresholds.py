@@ -34,7 +34,7 @@ class Point:
 
 
 def curve_of(asked: Sequence[Asked], costs: Sequence[float]) -> tuple[Point, ...]:
-    """Give the choices of thresholds to which no other is both as cheap and as accurate, the cheapest first."""
+    """Return the choices of thresholds to which no other is both as cheap and as accurate, the cheapest first."""
     between = [_cuts(tier)[1] for tier in asked[1:-1]]
     each = int(SEARCHED ** (1 / len(between))) if between else 0
     found = [
@@ -44,7 +44,7 @@ def curve_of(asked: Sequence[Asked], costs: Sequence[float]) -> tuple[Point, ...
 
 
 def measured(asked: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]) -> Point:
-    """Give what a cascade with these thresholds gives on the rows asked about."""
+    """Return what a cascade with these thresholds gives on the rows asked about."""
     size = len(asked[0].right)
     out, right = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
     reached: list[float] = []
@@ -101,7 +101,7 @@ def _order(tier: Asked) -> np.ndarray:
 
 
 def _cuts(tier: Asked) -> tuple[np.ndarray, list[float]]:
-    """Give how many of a tier's rows can stay, the surest first, and a threshold for each: equal ones stay together."""
+    """Return how many of a tier's rows can stay, surest first, and a threshold for each: equal ones stay together."""
     assert tier.sure is not None
     sure = tier.sure[_order(tier)]
     inner = np.flatnonzero(sure[:-1] > sure[1:]) + 1
@@ -112,7 +112,7 @@ def _cuts(tier: Asked) -> tuple[np.ndarray, list[float]]:
 
 
 def between(low: float, high: float) -> float:
-    """Give the shortest decimal number between two others, so that rounding elsewhere decides nothing.
+    """Return the shortest decimal number between two others, so that rounding elsewhere decides nothing.
 
     >>> between(0.8612, 0.8741)
     0.87

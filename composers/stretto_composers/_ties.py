@@ -21,19 +21,19 @@ class InOrder:
     order: tuple[Any, ...] = ()
 
     def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
-        """Give the winner of these labels; `said` is what each member said."""
+        """Return the winner of these labels; `said` is what each member said."""
         listed = [label for label in self.order if label in tied]
         return listed[0] if listed else min(tied)
 
     def before(self, label: Any, other: Any) -> bool:
-        """Say whether the label surely wins against the other."""
+        """Return whether the label surely wins against the other."""
         try:
             return self.pick((label, other), {}) == label != other
         except TypeError:  # labels that can't be compared tie only if they must
             return False
 
     def ranked(self, labels: Sequence[Any]) -> list[Any]:
-        """Give the labels, each in front of those it wins against."""
+        """Return the labels, each in front of those it wins against."""
         place = {label: i for i, label in enumerate(self.order)}
         listed = sorted((label for label in labels if label in place), key=lambda label: place[label])
         return listed + sorted(label for label in labels if label not in place)
@@ -46,7 +46,7 @@ class AsMember(InOrder):
     member: str = ""
 
     def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
-        """Give the winner of these labels."""
+        """Return the winner of these labels."""
         if self.member in said and said[self.member] in tied:
             return said[self.member]
         return super().pick(tied, said)
@@ -59,7 +59,7 @@ class Asked(InOrder):
     choose: Callable[[tuple[Any, ...]], Any] = min
 
     def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
-        """Give the winner of these labels."""
+        """Return the winner of these labels."""
         labels = tuple(self.ranked(tied))
         chosen = self.choose(labels)
         if chosen not in labels:
@@ -71,7 +71,7 @@ Tie: TypeAlias = InOrder | AsMember | Asked
 
 
 def settled(tie: Tie) -> bool:
-    """Say whether who wins is known before any member has said anything."""
+    """Return whether who wins is known before any member has said anything."""
     return type(tie) is InOrder
 
 

@@ -51,5 +51,5 @@ class WeightedMean:
     weights: Weights
 
     def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-        """Give the mean; only the weights of the members that are there count."""
+        """Return the mean; only the weights of the members that are there count."""
         return np.average(numbers, axis=0, weights=self.weights.of(names))

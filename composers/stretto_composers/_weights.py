@@ -29,7 +29,7 @@ class Weights:
         return self.by_name is None and self.in_order is None
 
     def of(self, names: Sequence[str]) -> list[float]:
-        """Give the weights of the members with these names, some of which may be missing.
+        """Return the weights of the members with these names, some of which may be missing.
 
         Raises:
             ValueError: they are not for these members, or all of these weigh nothing.

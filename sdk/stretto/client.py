@@ -58,7 +58,7 @@ class Submission(Generic[Out]):
         return self._task.cancel()
 
     def done(self) -> bool:
-        """Say whether there is an answer or an error."""
+        """Return whether there is an answer or an error."""
         return self._task.done()
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Client(Generic[In, Out]):
         self._closed = False
 
     async def predict(self, x: In, *, timeout: float | None = None) -> Out:
-        """Give the answer for one row.
+        """Return the answer for one row.
 
         `timeout` is the budget in seconds for all that happens on the way.
 
@@ -121,7 +121,7 @@ class Client(Generic[In, Out]):
         on_error: OnError = "raise",
         step: str = "",
     ) -> list[Out]:
-        """Give the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
+        """Return the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
 
         With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their
         answers would; with ``"skip"`` they are left out. `step` asks that named step alone.
@@ -162,7 +162,7 @@ class Client(Generic[In, Out]):
         on_error: OnError = "raise",
         timeout: float | None = None,
     ) -> AsyncIterator[Out]:
-        """Give the answers for a stream of rows as they come, with at most `concurrency` requests under way.
+        """Return the answers for a stream of rows as they come, with at most `concurrency` requests under way.
 
         `ordered` gives them in the order of the rows, else as they are answered. Leaving the loop early cancels what
         is under way. `timeout` is each row's.
@@ -228,11 +228,11 @@ class Client(Generic[In, Out]):
         return await self._open().trace(as_row(x), timeout)
 
     async def metadata(self) -> Metadata:
-        """Say what is at the other end: its pipeline, its steps, the features a row must have."""
+        """Return what is at the other end: its pipeline, its steps, the features a row must have."""
         return await self._open().metadata()
 
     async def ready(self) -> bool:
-        """Say whether a prediction would be answered now."""
+        """Return whether a prediction would be answered now."""
         return not self._closed and await self.transport.ready()
 
     async def aclose(self) -> None:

@@ -66,7 +66,7 @@ def _coerced(value: Any) -> Any:
 
 
 def _written(bound: inspect.BoundArguments, by_name: set[str]) -> Iterator[str]:
-    """Give the arguments of a call as they were written; `by_name` are those given as ``name=value``."""
+    """Return the arguments of a call as they were written; `by_name` are those given as ``name=value``."""
     for key, value in bound.arguments.items():
         match bound.signature.parameters[key].kind:
             case inspect.Parameter.VAR_POSITIONAL:

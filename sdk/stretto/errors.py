@@ -48,20 +48,27 @@ class StrettoError(Exception):
     def _text(self) -> str:
         return self.message
 
-    def _copy(self, *args: Any) -> Self:
-        twin = type(self)(*args)
+    def copy(self, *args: Any) -> Self:
+        """Return a new error with the same row and cause, and these arguments if there are any in place of its own.
+
+        An exception that is raised at several callers collects the tracebacks of all of them: each gets a copy.
+
+        >>> InputError("a number is missing", "age").at(3).copy()
+        InputError('a number is missing', 'age', '')
+        """
+        twin = type(self)(*(args or self.args))
         twin.__dict__.update(self.__dict__)
         twin.__cause__ = self.__cause__
         return twin
 
     def at(self, row: int) -> Self:
-        """Give the same error, saying which row of the request it is about."""
-        twin = self._copy(*self.args)
+        """Return a copy that names the row of the request it is about."""
+        twin = self.copy()
         twin.row = row
         return twin
 
     def under(self, name: str) -> Self:
-        """Give the same error seen from outside the composer `name`."""
+        """Return the error as seen from outside the composer `name`."""
         return self
 
 
@@ -139,6 +146,17 @@ class StepError(StrettoError):
     def __init__(self, step: str, kind: str, detail: str) -> None:
         Exception.__init__(self, step, kind, detail)
 
+    @classmethod
+    def of(cls, path: str, error: Exception) -> Self:
+        """Return the failure of the step at `path`, caused by what it raised.
+
+        >>> StepError.of("svm", ValueError("no such kernel"))
+        StepError('svm', 'ValueError', 'no such kernel')
+        """
+        failure = cls(path, type(error).__name__, str(error))
+        failure.__cause__ = error
+        return failure
+
     @property
     def step(self) -> str:
         """The path of the step, outermost composer first, parted by slashes."""
@@ -160,8 +178,8 @@ class StepError(StrettoError):
         return f"step {self.step!r} failed: {self.kind}: {self.detail}"
 
     def under(self, name: str) -> Self:
-        """Give the same error with `name` in front of the step's path."""
-        return self._copy(f"{name}/{self.step}" if self.step else name, self.kind, self.detail)
+        """Return a copy with `name` in front of the step's path."""
+        return self.copy(f"{name}/{self.step}" if self.step else name, self.kind, self.detail)
 
 
 class DeadlineExceeded(StrettoError, TimeoutError):

@@ -119,7 +119,7 @@ class Pipeline(Generic[In, Out]):
         return node
 
     def plan(self) -> PipelinePlan:
-        """Give the plan: the pipeline applied to a request's value. It prints as what the compiler makes of it."""
+        """Return the plan: the pipeline applied to a request's value. It prints as what the compiler makes of it."""
         if self._plan is None:
             start = Input()
             try:
@@ -129,7 +129,7 @@ class Pipeline(Generic[In, Out]):
         return self._plan
 
     def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Give the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+        """Return the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
 
         `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
         trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
@@ -196,7 +196,7 @@ Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Cal
 
 
 def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
-    """Give the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
+    """Return the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
     pipeline = Pipeline[Any, Any].__new__(Pipeline)
     pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
     pipeline._text, pipeline._label = text, label
@@ -214,7 +214,7 @@ def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
 
 
 def graft(plan: Plan, node: Node) -> Node:
-    """Give the output of a copy of the plan's graph that starts at `node`."""
+    """Return the output of a copy of the plan's graph that starts at `node`."""
     done: dict[Node, Node] = {plan.inputs[0]: node}
     for each in plan.order:
         done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
@@ -246,7 +246,7 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
 
 
 def is_estimator_class(part: type) -> bool:
-    """Say whether `part` is the class of an estimator, given by mistake in place of a fitted one."""
+    """Return whether `part` is the class of an estimator, given by mistake in place of a fitted one."""
     return callable(getattr(part, "fit", None)) and callable(getattr(part, "get_params", None))
 
 
@@ -275,7 +275,7 @@ def model(
     sample: Any = None,
     **options: Any,
 ) -> Pipeline[Any, Any]:
-    """Give a fitted estimator, or the path of a saved one, as a step.
+    """Return a fitted estimator, or the path of a saved one, as a step.
 
     `target` is a fitted scikit-learn estimator, any object with `predict` or `transform`, a function of an array of
     shape (n_rows, n_features), or a path that ends in ``.skops`` or ``.onnx``, or with ``trusted=True`` in ``.joblib``
@@ -375,7 +375,7 @@ def step(
     pure: bool = False,
     **options: Any,
 ) -> Pipeline[Any, Any]:
-    """Give a function as a step, when a bare function is not enough.
+    """Return a function as a step, when a bare function is not enough.
 
     With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and
     gives as many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a
@@ -430,7 +430,7 @@ def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> 
 
 
 def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
-    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+    """Return one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
 
     A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
     ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch

@@ -255,7 +255,7 @@ def graphs(pipeline):
     return [
         node.step
         for node in compile_plan(pipeline.plan()).walk()
-        if isinstance(getattr(node, "step", None), Stage) and node.step.graph is not None
+        if isinstance(getattr(node, "step", None), Stage) and node.step.compute is not None
     ]
 
 

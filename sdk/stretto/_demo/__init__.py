@@ -1,1 +1,1 @@
-"""What `stretto demo` shows: the Ray Serve tutorial from training to three ways of asking, on this machine."""
+"""The Ray Serve tutorial, and the program that `stretto demo` makes of it."""

@@ -1,234 +1,203 @@
-"""The course of the demo: each part does what the tutorial's does, and says what it did."""
+"""The Ray Serve tutorial "scikit-learn and model compositions", whole, the Stretto way.
+
+``python examples/iris_tutorial.py`` runs it, and so does ``stretto demo``; ``docs/tutorial.md`` explains its parts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import aiohttp
-from rich.console import Console
-from rich.table import Table
+import requests
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
 from stretto import Client, Pipeline, deploy, local_ray, model, parallel, save_model, step
-from stretto._demo import baseline
-from stretto._demo.measure import Rate, measure
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal width": 0.9}
 
 
-Call: TypeAlias = Callable[[], Awaitable[Any]]
-Programs: TypeAlias = dict[str, tuple[Call, Call]]
-"""For each way of asking, the ensemble by hand and Stretto's."""
+# 1. Train
+# --------
+# Rows and targets are split together, and the figure is that of rows the model has not seen. (Shuffling the two
+# apart, as the original tutorial does, fits noise and reports a figure that means nothing.)
+# --8<-- [start:train]
+def train() -> tuple[LogisticRegression, float, list[str]]:
+    """Return a fitted model, its accuracy on rows it has not seen, and the labels of its classes."""
+    iris: Any = load_iris()
+    x, x_val, y, y_val = train_test_split(iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7)
+    fitted = LogisticRegression(max_iter=1000).fit(x, y)
+    return fitted, float(fitted.score(x_val, y_val)), [str(name) for name in iris.target_names]
 
 
-@dataclass(slots=True)
-class Trained:
-    """The two fitted models, their labels, and their parts read back from disk."""
-
-    logistic: Any
-    svm: Any
-    labels: list[str]
-    parts: dict[str, Pipeline[Any, str]] = field(default_factory=dict)
+# --8<-- [end:train]
 
 
-def aggregate(said: Mapping[str, str]) -> dict[str, Any]:
-    """Give the user's own summary of what the models said."""
-    labels = list(said.values())
-    return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1}
+# 2. Save, deploy, query
+# ----------------------
+# The model and its labels go to disk together, in a format that runs no code when it is read. The saved path is a
+# part like any other; the route answers the tutorial's own request.
+# --8<-- [start:one_model]
+async def one_model(folder: Path) -> str:
+    """Deploy one saved model at a route, and query it with a JSON object of named features."""
+    fitted, accuracy, labels = train()
+    print(f"validation accuracy: {accuracy:.3f}")
+    path = save_model(fitted, folder / "iris_logistic.skops", labels=labels, features=FEATURES)
+
+    async with deploy(model(path, name="logistic"), name="logistic_regressor", route="/logistic_regressor") as client:
+        answer = await client.predict(ROW)
+        url = client.url
+        response = await asyncio.to_thread(requests.get, url, json=ROW)
+        print(f"{url} answers {response.text}")
+        assert response.json() == answer
+    return answer
 
 
-def slow(name: str) -> Pipeline[Any, str]:
-    """Give a model that takes 0.4 seconds, in a deployment of its own."""
+# --8<-- [end:one_model]
+
+
+# 3. Two models, two versioned endpoints
+# --------------------------------------
+# --8<-- [start:train_two]
+def train_two(folder: Path) -> tuple[Path, Path]:
+    """Save two models, with the labels of a file inside."""
+    iris: Any = load_iris()
+    labels = [str(name) for name in iris.target_names]
+    label_file = folder / "iris_labels.json"
+    label_file.write_text(json.dumps(labels))
+    logistic = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
+    svm = SVC().fit(iris.data, iris.target)
+    return (
+        save_model(logistic, folder / "logistic_regression.skops", labels=label_file, features=FEATURES),
+        save_model(svm, folder / "svm_classifier.skops", labels=label_file, features=FEATURES),
+    )
+
+
+# --8<-- [end:train_two]
+
+
+# 4. The handle
+# -------------
+# Its `repr` shows endpoint and URL. `submit` returns at once, with something to await when the answer is needed.
+# --8<-- [start:endpoints]
+async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> list[str]:
+    """Deploy two versioned endpoints, and ask one now and one later."""
+    async with (
+        deploy(logistic, name="logistic:v1", route="/logistic") as first,
+        deploy(svm, name="svm:v1", route="/svm") as second,
+    ):
+        print(first, second, sep="\n")
+        later = first.submit(ROW)
+        print(later)
+        answers = [await later, await second.predict(ROW)]
+        for client in (first, second):
+            response = await asyncio.to_thread(requests.get, client.url, json=ROW)
+            assert response.json() in answers
+    return answers
+
+
+# --8<-- [end:endpoints]
+
+
+# 5. The ensemble
+# ---------------
+# One HTTP request; inside Serve both models are asked side by side, by handle, without going through HTTP again. With
+# placement="split" every model has a deployment of its own, which is the original tutorial's shape.
+# --8<-- [start:ensemble]
+async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, str]:
+    """Deploy both models behind one route."""
+    both = Pipeline(parallel(logistic, svm))
+    async with deploy(both, name="ensemble", route="/ensemble", placement="split") as client:
+        response = await asyncio.to_thread(requests.get, client.url, json=ROW)
+        print(f"{client.url} answers {response.text}")
+        return response.json()
+
+
+# --8<-- [end:ensemble]
+
+
+# --8<-- [start:slow]
+def slow(answer: str) -> Pipeline[Any, str]:
+    """Return a model that takes half a second."""
 
     def think(row: Mapping[str, float]) -> str:
-        time.sleep(0.4)
-        return name
+        time.sleep(0.5)
+        return answer
 
-    return step(think, name=name, blocking=True, num_replicas=1)
-
-
-class Course:
-    """Runs the parts in order and prints what each did."""
-
-    def __init__(self, console: Console, folder: Path, *, seconds: float) -> None:
-        self.console = console
-        self.folder = folder
-        self.seconds = seconds
-
-    async def run(self, *, keep: bool) -> None:
-        """Run every part; with `keep`, go on serving the ensemble until interrupted."""
-        self.console.print("[bold]Stretto[/]: the Ray Serve tutorial's iris ensemble, three ways\n")
-        with self.console.status("training two models on iris"):
-            trained = await asyncio.to_thread(self.train)
-        async with AsyncExitStack() as stack:
-            with self.console.status("starting Ray on this machine"):
-                await stack.enter_async_context(local_ray())
-            with self.console.status("deploying"):
-                await self.single(trained)
-                await self.endpoints(trained)
-            both = Pipeline(parallel(trained.parts["logistic"], trained.parts["svm"]))
-            with self.console.status("deploying the ensemble"):
-                await self.ensemble(both)
-                await self.side_by_side()
-                await self.ways(both)
-                await self.custom(both)
-            await self.compare(both, trained)
-            if keep:
-                await self.keep(both)
-        self.console.print("\nEverything that was started is stopped again.")
-
-    def say(self, part: str, text: str) -> None:
-        """Print what a part did."""
-        self.console.print(f"[green]✓[/] [bold]{part:<13}[/] {text}", highlight=False, soft_wrap=True)
-
-    def train(self) -> Trained:
-        """Train, validate honestly, save and read back."""
-        iris: Any = load_iris()
-        x, x_val, y, y_val = train_test_split(
-            iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7
-        )
-        score = LogisticRegression(max_iter=1000).fit(x, y).score(x_val, y_val)
-        self.say("train", f"validation accuracy {score:.3f}, on {len(y_val)} rows the model had not seen")
-        labels = [str(name) for name in iris.target_names]
-        trained = Trained(
-            LogisticRegression(max_iter=1000).fit(iris.data, iris.target), SVC().fit(iris.data, iris.target), labels
-        )
-        label_file = self.folder / "labels.json"
-        label_file.write_text(json.dumps(labels))
-        for name, estimator in (("logistic", trained.logistic), ("svm", trained.svm)):
-            path = save_model(estimator, self.folder / f"{name}.skops", labels=label_file, features=FEATURES)
-            trained.parts[name] = model(path, name=name)
-            self.say("save", f"{path.name} ({path.stat().st_size:,} bytes), labels inside")
-        return trained
-
-    async def single(self, trained: Trained) -> None:
-        """Deploy one model at a route, and query it with a JSON object of named features."""
-        part = trained.parts["logistic"]
-        async with deploy(part, name="logistic_regressor", route="/logistic_regressor") as client:
-            self.say("one model", f"GET {client.url} with the row as JSON answers {await _get(client.url, ROW)}")
-
-    async def endpoints(self, trained: Trained) -> None:
-        """Deploy two versioned endpoints; ask one now, one later."""
-        async with (
-            deploy(trained.parts["logistic"], name="logistic:v1", route="/logistic") as first,
-            deploy(trained.parts["svm"], name="svm:v1", route="/svm") as second,
-        ):
-            later = first.submit(ROW)
-            shown = repr(later)
-            self.say("endpoints", f"{first!r} and {second!r}")
-            answer = await second.predict(ROW)
-            self.say("handle", f"submit() gave {shown}; svm:v1 said {answer!r}, then logistic:v1 {await later!r}")
-
-    async def ensemble(self, both: Pipeline[Any, Any]) -> None:
-        """Deploy the tutorial's own shape: a deployment a model, asked side by side by handle."""
-        async with deploy(both, name="ensemble", route="/ensemble", placement="split") as client:
-            answer = await _get(client.url, ROW)
-            trace = await client.trace(ROW)
-            self.say("ensemble", f"GET {client.url} answers {answer}; {trace.handle_calls} handle calls inside Serve")
-
-    async def side_by_side(self) -> None:
-        """Show from timestamps that two slow models run at the same time."""
-        async with deploy(parallel(slow("setosa"), slow("virginica")), name="slow", route="/slow") as client:
-            trace = await client.trace(ROW)
-            spans = [span for span in trace.spans if span.kind == "handle"]
-            both = min(span.end for span in spans) - max(span.start for span in spans)
-            took = max(span.end for span in spans) - min(span.start for span in spans)
-            self.say("side by side", f"two models of 0.40 s each took {took:.2f} s, {both:.2f} s of it together")
-
-    async def ways(self, both: Pipeline[Any, Any]) -> None:
-        """Ask the same composition in process, by handle and over HTTP."""
-        async with (
-            deploy(both, name="ways", route="/ways") as by_handle,
-            Client(both) as here,
-            Client(by_handle.url) as over_http,
-        ):
-            answers = [await client.predict(ROW) for client in (here, by_handle, over_http)]
-        same = all(answer == answers[0] for answer in answers)
-        self.say("three ways", f"in process, by handle, over HTTP: {'the same' if same else answers}, {answers[0]}")
-        if not same:
-            raise AssertionError(f"the three ways differ: {answers}")
-
-    async def custom(self, both: Pipeline[Any, Any]) -> None:
-        """Put the user's own function behind the fan-out."""
-        combined = both >> aggregate
-        async with Client(combined) as client:
-            self.say("your function", f"{combined!r} answers {await client.predict(ROW)}")
-
-    async def compare(self, both: Pipeline[Any, Any], trained: Trained) -> None:
-        """Measure the three ways beside the same ensemble by hand, in turn."""
-        headings = ("by hand, 1 caller", "Stretto", "by hand, 64 callers", "Stretto", "ratio")
-        table = Table("", *headings, box=None)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        with self.console.status("measuring, beside the same ensemble by hand"):
-            async with _programs(both, trained) as programs:
-                for way, (hand, ours) in programs.items():
-                    alone = [await measure(call, 1, self.seconds) for call in (hand, ours)]
-                    crowd = [await measure(call, 64, self.seconds) for call in (hand, ours)]
-                    ratio = crowd[1].per_second / crowd[0].per_second
-                    table.add_row(way, *map(_latency, alone), *map(_throughput, crowd), f"{ratio:.0f} x")
-        self.console.print()
-        self.console.print(table)
-        self.console.print("[dim]median latency of 1 caller; answers a second for 64 callers; measured just now[/]")
-
-    async def keep(self, both: Pipeline[Any, Any]) -> None:
-        """Go on serving until interrupted."""
-        async with deploy(both, name="ensemble", route="/ensemble") as client:
-            row = json.dumps(ROW)
-            self.console.print(f"\n[bold]Serving[/] at {client.url}. Ask it from another terminal:\n")
-            self.console.print(f"  curl -d '{row}' {client.url}", highlight=False, soft_wrap=True)
-            self.console.print(f"  stretto predict {client.url} '{row}'\n", highlight=False, soft_wrap=True)
-            self.console.print("Ctrl-C stops it.")
-            await asyncio.Event().wait()
+    # An option of Ray Serve's gives a step a deployment of its own.
+    return step(think, name=f"slow_{answer}", blocking=True, num_replicas=1)
 
 
-@asynccontextmanager
-async def _programs(both: Pipeline[Any, Any], trained: Trained) -> AsyncGenerator[Programs]:
-    from ray import serve
+async def side_by_side() -> tuple[int, float]:
+    """Return the handle calls of one request, and the seconds for which both slow models ran at once."""
+    both = parallel(slow("setosa"), slow("virginica"))
+    async with deploy(both, name="slow", route="/slow", placement="split") as client:
+        trace = await client.trace(ROW)
+    first, second = (span for span in trace.spans if span.kind == "handle")
+    together = min(first.end, second.end) - max(first.start, second.start)
+    print(f"handle calls for one request: {trace.handle_calls}")
+    for span in (first, second):
+        print(f"  {span.name:<16} {span.start % 60:6.3f} s to {span.end % 60:6.3f} s")
+    print(f"  both at once for {together:.3f} s")
+    return trace.handle_calls, together
 
-    here = baseline.for_asyncio(trained.logistic, trained.svm, FEATURES, trained.labels)
-    app = baseline.for_serve(trained.logistic, trained.svm, FEATURES, trained.labels)
-    handle = await asyncio.to_thread(serve.run, app, name="by_hand", route_prefix="/by_hand")
-    connector = aiohttp.TCPConnector(limit=64)
-    async with (
-        deploy(both, name="compared", route="/compared") as by_handle,
-        Client(both) as in_process,
-        Client(by_handle.url) as over_http,
-        aiohttp.ClientSession(connector=connector) as session,
-    ):
-        hand_url = by_handle.url.replace("/compared", "/by_hand")
 
-        async def hand_http() -> Any:
-            async with session.post(hand_url, json=ROW) as response:
-                return await response.json()
+# --8<-- [end:slow]
 
-        yield {
-            "in process": (lambda: here(ROW), lambda: in_process.predict(ROW)),
-            "by handle": (lambda: handle.predict.remote(ROW), lambda: by_handle.predict(ROW)),
-            "over HTTP": (hand_http, lambda: over_http.predict(ROW)),
+
+# 6. A web request and a Python value
+# -----------------------------------
+# The same pipeline takes both; nothing in it asks which one it was.
+# --8<-- [start:both_ways]
+async def both_ways(pipeline: Pipeline[Any, Any]) -> tuple[Any, Any, Any]:
+    """Ask one pipeline in process, by handle and over HTTP."""
+    async with Client(pipeline) as here:
+        in_process = await here.predict(ROW)
+    async with deploy(pipeline, name="both", route="/both") as by_handle, Client(by_handle.url) as over_http:
+        return in_process, await by_handle.predict(ROW), await over_http.predict(ROW)
+
+
+# --8<-- [end:both_ways]
+
+
+# 7. The user's own function
+# --------------------------
+# --8<-- [start:custom]
+def aggregate(answers: dict[str, str]) -> dict[str, Any]:
+    """Return a summary of the models' answers."""
+    labels = list(answers.values())
+    return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1, **answers}
+
+
+async def custom(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, Any]:
+    """Combine the answers with a function of the user's own."""
+    combined = Pipeline(parallel(logistic, svm)) >> aggregate
+    print(combined)
+    async with Client(combined) as client:
+        return await client.predict(ROW)
+
+
+# --8<-- [end:custom]
+
+
+async def main(folder: Path) -> dict[str, Any]:
+    """Run every part, in order, and return what each answered."""
+    async with local_ray():  # one Ray for all parts; without it, each deploy starts and stops its own
+        answer = await one_model(folder)
+        paths = train_two(folder)
+        logistic, svm = model(paths[0], name="logistic"), model(paths[1], name="svm")
+        return {
+            "one model": answer,
+            "endpoints": await endpoints(logistic, svm),
+            "ensemble": await ensemble(logistic, svm),
+            "side by side": await side_by_side(),
+            "both ways": await both_ways(logistic),
+            "custom": await custom(logistic, svm),
         }
-    await asyncio.to_thread(serve.delete, "by_hand")
-
-
-async def _get(url: str, row: Mapping[str, float]) -> str:
-    async with aiohttp.ClientSession() as session, session.get(url, json=row) as response:
-        return await response.text()
-
-
-def _latency(rate: Rate) -> str:
-    return f"{rate.p50_ms:.2f} ms"
-
-
-def _throughput(rate: Rate) -> str:
-    return f"{rate.per_second:,.0f}/s"

@@ -46,7 +46,7 @@ class Batch:
 
     @classmethod
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Batch:
-        """Give the column of a list, an array or a frame of rows."""
+        """Return the column of a list, an array or a frame of rows."""
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
@@ -54,13 +54,13 @@ class Batch:
 
     @classmethod
     def failed(cls, errors: Iterable[StrettoError]) -> Batch:
-        """Give a column in which every row failed."""
+        """Return a column in which every row failed."""
         errs = dict(enumerate(errors))
         return cls([None] * len(errs), len(errs), errs)
 
     @classmethod
     def pack(cls, names: tuple[str, ...], columns: Sequence[Batch], size: int) -> Batch:
-        """Give the dict of columns; a row in which a member failed fails as the first of them, in order, did."""
+        """Return the dict of columns; a row in which a member failed fails as the first of them, in order, did."""
         errors: dict[int, StrettoError] = {}
         for column in reversed(columns):
             errors |= column.errors
@@ -68,13 +68,13 @@ class Batch:
 
     @classmethod
     def of_outcomes(cls, outcomes: Sequence[Any]) -> Batch:
-        """Give the column whose rows are values or errors."""
+        """Return the column whose rows are values or errors."""
         errors = {i: each for i, each in enumerate(outcomes) if isinstance(each, StrettoError)}
         return cls(outcomes if isinstance(outcomes, list) else list(outcomes), len(outcomes), errors)
 
     @classmethod
     def concat(cls, columns: Sequence[Batch]) -> Batch:
-        """Give the rows of several columns as one."""
+        """Return the rows of several columns as one."""
         if len(columns) == 1:
             return columns[0]
         starts = [0]
@@ -92,7 +92,7 @@ class Batch:
         return cls(_joined([column.values for column in columns]), starts[-1], errors, request=columns[0].request)
 
     def part(self, start: int, stop: int) -> Batch:
-        """Give the rows from `start` up to `stop`."""
+        """Return the rows from `start` up to `stop`."""
         values = self.values
         if isinstance(values, tuple):
             return self.take(range(start, stop))
@@ -101,7 +101,7 @@ class Batch:
         return Batch(some, stop - start, errors, request=self.request)
 
     def take(self, rows: Sequence[int]) -> Batch:
-        """Give the rows at these positions, in this order, with their errors."""
+        """Return the rows at these positions, in this order, with their errors."""
         values: Any = self.values
         if isinstance(values, tuple):
             return self._take_of_parts(values, rows)
@@ -129,7 +129,7 @@ class Batch:
         return scatter(len(rows), some, errors)
 
     def parts(self) -> Sequence[Part]:
-        """Give the rows by their form: positions, and a column of those rows which has one form throughout."""
+        """Return the rows by their form: positions, and a column of those rows which has one form throughout."""
         values = self.values
         if isinstance(values, tuple):
             return values
@@ -143,17 +143,17 @@ class Batch:
         return [(range(self.size), self)]
 
     def own(self, row: int) -> bool:
-        """Say whether the row's value is the caller's own."""
+        """Return whether the row's value is the caller's own."""
         if isinstance(self.values, tuple):
             return any(column.request for rows, column in self.values if row in rows)
         return self.request
 
     def fine(self) -> Sequence[int]:
-        """Give the positions of the rows that have not failed."""
+        """Return the positions of the rows that have not failed."""
         return [i for i in range(self.size) if i not in self.errors] if self.errors else range(self.size)
 
     def rows(self) -> list[Any]:
-        """Give the rows' values as Python objects, None for those that failed."""
+        """Return the rows' values as Python objects, None for those that failed."""
         values = self.values
         if isinstance(values, list):
             return values
@@ -178,19 +178,19 @@ class Batch:
                 return [dict(zip(names, row, strict=True)) for row in zip(*members, strict=True)]
 
     def data(self) -> Any:
-        """Give what a vectorised function takes: a list, an array, or a dict of these. The column has one form."""
+        """Return what a vectorised function takes: a list, an array, or a dict of these. The column has one form."""
         values = self.values
         assert not isinstance(values, tuple)
         return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
 
     def read(self, reading: Reading) -> Any:
-        """Give what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
+        """Return what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
         if reading.key not in self._readings:
             self._readings[reading.key] = reading.given(self.data())
         return self._readings[reading.key]
 
     def outcomes(self) -> list[Any]:
-        """Give each row's value, or its error."""
+        """Return each row's value, or its error."""
         rows = self.rows()
         if not self.errors:
             return rows
@@ -200,7 +200,7 @@ class Batch:
         return rows
 
     def with_errors(self, errors: Mapping[int, StrettoError]) -> Batch:
-        """Give the same values with other errors."""
+        """Return the same values with other errors."""
         return Batch(self.values, self.size, errors, request=self.request)
 
 
@@ -238,7 +238,7 @@ def scatter(size: int, parts: Sequence[Part], errors: Mapping[int, StrettoError]
 
 
 def _form(column: Batch) -> Hashable:
-    """Give what two columns have in common whose rows can stand in one; None for a column of several forms."""
+    """Return what two columns have in common whose rows can stand in one; None for a column of several forms."""
     values = column.values
     if isinstance(values, list):
         return column.request

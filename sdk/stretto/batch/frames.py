@@ -52,12 +52,12 @@ class Frame(Sequence[dict[str, Any]]):
 
 
 def is_plain(x: Any) -> bool:
-    """Say whether `x` is of a type that is certainly neither a frame nor a series."""
+    """Return whether `x` is of a type that is certainly neither a frame nor a series."""
     return type(x) in _PLAIN
 
 
 def is_frame(x: Any) -> bool:
-    """Say whether `x` is a data frame."""
+    """Return whether `x` is a data frame."""
     # Asked of the class: a lazy frame of polars warns when its columns are looked up.
     kind = type(x)
     return (
@@ -68,13 +68,13 @@ def is_frame(x: Any) -> bool:
 
 
 def is_series(x: Any) -> bool:
-    """Say whether `x` is a series: a column of a data frame, or in pandas also a row."""
+    """Return whether `x` is a series: a column of a data frame, or in pandas also a row."""
     kind = type(x)
     return not is_plain(x) and hasattr(kind, "to_numpy") and hasattr(kind, "__len__") and not hasattr(kind, "columns")
 
 
 def as_rows(x: Any) -> Any:
-    """Give a frame as a `Frame`, an array where its columns are only counted, a series as its values, others as is.
+    """Return a frame as a `Frame`, an array where its columns are only counted, a series as its values, others as is.
 
     Raises:
         InputError: it is lazy, has no columns, or two of one name.
@@ -89,7 +89,7 @@ def as_rows(x: Any) -> Any:
 
 
 def as_row(x: Any) -> Any:
-    """Give a series or a frame of one row as a dict by its names, or as a list where they are counted; others as is.
+    """Return a series or a frame of one row as a dict by its names, or as a list where they are counted; others as is.
 
     Raises:
         InputError: the frame has more rows than one, or none; or two values have one name.
@@ -150,7 +150,7 @@ def _checked(names: list[Any]) -> list[str]:
 
 
 def _array(column: Any) -> np.ndarray:
-    """Give a column as numbers, NaN for those missing, or else as Python values."""
+    """Return a column as numbers, NaN for those missing, or else as Python values."""
     if column.dtype.is_numeric() or (column.dtype == _narwhals().Boolean and not column.null_count()):
         array = np.asarray(column.to_numpy())
         if array.dtype.kind in "fiub":

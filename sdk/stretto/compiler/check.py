@@ -15,7 +15,7 @@ DEPTH = 100
 
 
 def check(plan: Plan) -> Plan:
-    """Give the plan with its models told which features of the request are other models', or refuse it.
+    """Return the plan with its models told which features of the request are other models', or refuse it.
 
     Raises:
         PipelineError: two different steps have one name, a model can't take what stands before it, or composers are
@@ -72,7 +72,7 @@ def _sharing_features(plan: Plan) -> Plan:
 
 
 def _fed_by_request(plan: Plan) -> list[Node]:
-    """Give the nodes, of sub-plans too, that are given the request's own value."""
+    """Return the nodes, of sub-plans too, that are given the request's own value."""
     fed: list[Node] = []
     left = [plan]
     seen: set[int] = set()

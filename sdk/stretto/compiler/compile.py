@@ -18,7 +18,7 @@ from stretto.plan.plan import Plan
 
 
 def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | None = None) -> Plan:
-    """Give the plan of stages that runs: checked, work shared, its place found, the rest fused.
+    """Return the plan of stages that runs: checked, work shared, its place found, the rest fused.
 
     Equal work is done once, and what may not be wanted is left for later. ``"fused"`` keeps all in one process but for
     what asks for resources; ``"split"`` gives a deployment to every model; ``"auto"`` gives one to what by the
@@ -57,7 +57,7 @@ class PipelinePlan(Plan):
         super().__setstate__(graph)
 
     def explain(self, placement: Placement = "auto", profile: Profile | None = None) -> Explanation:
-        """Give the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
+        """Return the stages, the deployments, the handle calls a request costs on Ray Serve, and the reasons.
 
         Raises:
             PipelineError: a check failed; the message names the part and says what to do.

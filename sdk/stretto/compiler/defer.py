@@ -13,7 +13,7 @@ DEPTH = 50
 
 
 def defer(plan: Plan) -> Plan:
-    """Give the plan in which the work that only one member of a `Join` needs is that member's own.
+    """Return the plan in which the work that only one member of a `Join` needs is that member's own.
 
     So ``parallel(a, b, c) >> vote()`` asks no more branches than it takes. What several members share, or anything else
     uses, stays where it is and is done once.
@@ -42,7 +42,7 @@ def _deferred(plan: Plan, seen: dict[Plan, Plan], depth: int) -> Plan:
 
 
 def _own_work(plan: Plan) -> dict[Node, dict[int, list[Node]]]:
-    """Give for each `Join` with inputs of its members' own, by member, the nodes that it alone needs."""
+    """Return for each `Join` with inputs of its members' own, by member, the nodes that it alone needs."""
     uses = Counter(each for node in plan.order for each in node.inputs)
     uses[plan.output] += 1
     found: defaultdict[Node, dict[int, list[Node]]] = defaultdict(dict)

@@ -54,7 +54,7 @@ class Explanation:
     __repr__ = __str__
 
     def __rich__(self) -> Any:
-        """Give the tree as rich prints it."""
+        """Return the tree as rich prints it."""
         from rich.console import Group
         from rich.text import Text
         from rich.tree import Tree
@@ -80,14 +80,14 @@ _COLORS = {"stage": "#2e7d32", "deployment": "#8e24aa", "node": "#0277bd", "step
 
 
 def explain(compiled: Plan, text: str, advice: tuple[str, ...] = ()) -> Explanation:
-    """Give the explanation of a compiled plan; `text` is the pipeline as written."""
+    """Return the explanation of a compiled plan; `text` is the pipeline as written."""
     hosts = [stage.deployment for stage in _stages(compiled) if stage.deployment]
     tree = Branch("plan", text, "", _branches(compiled))
     return Explanation(text, tree, tuple(dict.fromkeys(hosts)), calls(compiled), advice)
 
 
 def calls(plan: Plan) -> tuple[int, int]:
-    """Give the fewest and the most handle calls that one row costs, where all goes well and where nothing does."""
+    """Return the fewest and the most handle calls that one row costs, where all goes well and where nothing does."""
     low = high = 0
     for node in plan.order:
         inner = [calls(each) for each in node.plans]
@@ -112,7 +112,7 @@ def calls(plan: Plan) -> tuple[int, int]:
 
 
 def _deciding(node: Join) -> int:
-    """Give how many members have to answer at least: in a vote those that make up half of the weight, else one."""
+    """Return how many members have to answer at least: in a vote those that make up half of the weight, else one."""
     weights = node.until.plurality(node.names) if isinstance(node.until, Plurality) else None
     if not weights:
         return 1
@@ -145,7 +145,7 @@ def _branches(plan: Plan) -> tuple[Branch, ...]:
 
 
 def _repeated(nodes: list[Node], at: int) -> tuple[int, int]:
-    """Give how many nodes from here on are a group that comes again at once, and how often: loops are unrolled."""
+    """Return how many nodes from here on are a group that comes again at once, and how often: loops are unrolled."""
     for length in (1, 2):
         group = [_shape(node) for node in nodes[at : at + length]]
         times = 1

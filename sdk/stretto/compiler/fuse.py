@@ -11,7 +11,7 @@ from stretto.plan.steps import Stage
 
 
 def fuse(plan: Plan) -> Plan:
-    """Give the plan in which maximal groups of nodes that can't suspend are calls of stages.
+    """Return the plan in which maximal groups of nodes that can't suspend are calls of stages.
 
     A node joins the stage of its consumers where all of these are in one, and none of them has to wait for something
     that the node need not wait for: else what could run beside an asynchronous step would stand in line behind it.
@@ -53,7 +53,7 @@ def _fuse(plan: Plan) -> Plan:
 
 
 def _groups(plan: Plan) -> dict[Node, _Group]:
-    """Give the group of every node that can be in a stage; a group of packs alone has no work to batch."""
+    """Return the group of every node that can be in a stage; a group of packs alone has no work to batch."""
     consumers: defaultdict[Node, list[Node]] = defaultdict(list)
     level: dict[Node, int] = dict.fromkeys(plan.inputs, 0)
     for node in plan.order:

@@ -24,7 +24,7 @@ Env: TypeAlias = "dict[Node, tuple[Node, Env]]"
 
 
 def merge(plan: Plan) -> Plan:
-    """Give the plan in whose stages chains, fan-outs and votes of compiled models are one call of one graph.
+    """Return the plan in whose stages chains, fan-outs and votes of compiled models are one call of one graph.
 
     The graph stands beside the models as they were: they answer what it can't, such as rows that are wrong.
     """
@@ -46,7 +46,7 @@ class Graph:
     shape: Shape
 
     def __call__(self, column: Batch) -> Batch | None:
-        """Give the column, or None where the models must be asked one by one."""
+        """Return the column, or None where the models must be asked one by one."""
         if isinstance(column.values, tuple):
             return None
         try:
@@ -155,7 +155,7 @@ def _resolved(node: Node, env: Env) -> tuple[Node, Env]:
 
 
 def _together(node: Node, consumers: Mapping[Node, set[Node]]) -> tuple[Call | None, set[Node]]:
-    """Give the call of one graph for a node, with all nodes whose values are then needed by nobody else."""
+    """Return the call of one graph for a node, with all nodes whose values are then needed by nobody else."""
     reader = _Reader()
     try:
         shape = reader.read(node, {})
@@ -169,12 +169,12 @@ def _together(node: Node, consumers: Mapping[Node, set[Node]]) -> tuple[Call | N
     if models is None:
         return None, set()
     (root,) = reader.roots
-    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", graph=Graph(models, shape))
+    stage = Stage(_copied(node, root), reason="one graph on ONNX Runtime", compute=Graph(models, shape))
     return Call((root,), step=stage), inside
 
 
 def _copied(node: Node, root: Node) -> Plan:
-    """Give the plan from the root to the node."""
+    """Return the plan from the root to the node."""
     start = Input()
     done: dict[Node, Node] = {root: start}
     left = [node]

@@ -13,7 +13,7 @@ _UNKNOWN: Final = object()
 
 
 def optimize(plan: Plan, sample: Any) -> Plan:
-    """Give the plan in which every model is compiled that can be, and is then faster for a row alone.
+    """Return the plan in which every model is compiled that can be, and is then faster for a row alone.
 
     Each is verified on what the rows of `sample` are by the time they reach it, as long as nothing but models made
     that of them: functions are not run. A model behind a function is verified on drawn rows.
@@ -43,7 +43,7 @@ def optimize(plan: Plan, sample: Any) -> Plan:
 
 
 def _value(node: Node, given: list[Any]) -> Any:
-    """Give what a node makes of the sample, as far as models alone tell."""
+    """Return what a node makes of the sample, as far as models alone tell."""
     if any(each is _UNKNOWN for each in given):
         return _UNKNOWN
     match node:

@@ -28,7 +28,7 @@ class Profile:
 
 
 def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> Plan:
-    """Give the plan in which every call that gets a deployment of its own is one of a hosted stage.
+    """Return the plan in which every call that gets a deployment of its own is one of a hosted stage.
 
     A step with resources of its own always does; with ``"split"`` so does every model; with ``"auto"`` so does a step
     that by the `profile` costs more than a hop. The others stay in the process that took the request.

@@ -10,7 +10,7 @@ from stretto.plan.steps import Step
 
 
 def share(plan: Plan) -> Plan:
-    """Give the plan in which equal calls of pure steps on the same input are one call, as in
+    """Return the plan in which equal calls of pure steps on the same input are one call, as in
     ``parallel(scale >> a, scale >> b)``.
 
     Sub-plans keep to themselves: what they hold may not be wanted, so nothing is taken out of them.

@@ -11,10 +11,9 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.engine.backend import step_error
 from stretto.engine.context import Context, late
 from stretto.engine.threads import T, Threads, run_sync
-from stretto.errors import BadRows, InputError, StrettoError
+from stretto.errors import BadRows, InputError, StepError, StrettoError
 from stretto.plan.steps import Step
 
 AT_ONCE = 256
@@ -22,7 +21,7 @@ AT_ONCE = 256
 
 
 async def apply(step: Step, column: Batch, context: Context, threads: Threads | None = None) -> Batch:
-    """Give the step's outcomes for rows none of which has failed. It suspends only if the step waits.
+    """Return the step's outcomes for rows none of which has failed. It suspends only if the step waits.
 
     Work that does not wait can't be interrupted: what it gives after the deadline is late all the same.
     """
@@ -110,7 +109,7 @@ async def _own(work: Awaitable[T]) -> T:
 
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     # The caller's own value is at fault only where the step was given that value, not one the pipeline made of it.
-    return error if own and isinstance(error, InputError) else step_error(step.name, error)
+    return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
 
 
 def _rows(step: Step, column: Batch, context: Context) -> Batch:
@@ -175,7 +174,7 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
 
 
 def apply_whole(step: Step, column: Batch, context: Context) -> Batch | None:
-    """Give what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
+    """Return what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
 
     This is the hot path of a stage, and has nothing on it that the usual case does not need.
     """
@@ -219,7 +218,7 @@ async def _columns(
             errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
             rest = [row for i, row in enumerate(rows) if i not in culprits]
             if not culprits:
-                errors |= {row: step_error(step.name, bad) for row in rows}
+                errors |= {row: StepError.of(step.name, bad) for row in rows}
             elif rest:
                 left.append(rest)
         except Exception as error:

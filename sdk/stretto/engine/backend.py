@@ -8,7 +8,6 @@ from typing import Any
 
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
-from stretto.errors import StepError
 from stretto.plan.steps import Stage, Step
 
 
@@ -29,10 +28,3 @@ class Backend(ABC):
 
     async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
         """Let go of threads, tasks and connections."""
-
-
-def step_error(path: str, error: Exception) -> StepError:
-    """Give the failure of a step, caused by what it raised."""
-    failure = StepError(path, type(error).__name__, str(error))
-    failure.__cause__ = error
-    return failure

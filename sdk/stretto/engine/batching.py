@@ -78,7 +78,7 @@ class Coalescer(Generic[Item, Result]):
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _expects_more(self) -> bool:
-        """Say whether a lane does well to wait for one turn more: requests that travel in step arrive in step."""
+        """Return whether a lane does well to wait for one turn more: requests that travel in step arrive in step."""
         waiting = len(self._queue)
         if waiting > 1 and waiting > self._seen and self._queued < self._max_batch and self._turns < PATIENCE:
             self._seen = waiting

@@ -17,7 +17,7 @@ loop, and a thread has none. Threads that work for a request are given its conte
 
 
 def now() -> float:
-    """Give the time that deadlines are measured in."""
+    """Return the time that deadlines are measured in."""
     return CLOCK.get()()
 
 
@@ -64,7 +64,7 @@ class Context:
         return self.deadline is not None and now() >= self.deadline
 
     def within(self, seconds: float) -> Context:
-        """Give the context of a part that has at most `seconds`."""
+        """Return the context of a part that has at most `seconds`."""
         deadline = now() + seconds
         return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
 
@@ -82,10 +82,10 @@ class Context:
 
     @staticmethod
     def starting(timeout: float | None) -> Context:
-        """Give the context of a request that has `timeout` seconds."""
+        """Return the context of a request that has `timeout` seconds."""
         return Context() if timeout is None else Context(deadline=now() + timeout)
 
 
 def late(what: str) -> DeadlineExceeded:
-    """Give the error for `what` was not done in time."""
+    """Return the error for `what` was not done in time."""
     return DeadlineExceeded(f"the time given was used up {what}; allow more with timeout=")

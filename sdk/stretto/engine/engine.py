@@ -46,7 +46,7 @@ class Engine:
         self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Give the answer for one row, or raise its error."""
+        """Return the answer for one row, or raise its error."""
         if self._lane is not None:
             if timeout is None:
                 return await self._lane.submit(row, None)
@@ -62,7 +62,7 @@ class Engine:
         return outcome
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Give an outcome for each of `rows`, from one step alone if named."""
+        """Return an outcome for each of `rows`, from one step alone if named."""
         plan = self._of(step) if step else self.plan
         context = Context.starting(timeout)
         if len(rows) <= CHUNK:
@@ -86,16 +86,18 @@ class Engine:
         spans: list[Span] = []
         context = Context(Context.starting(timeout).deadline, spans)
         outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
-        failed = isinstance(outcome, StrettoError)
-        ordered = tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
-        return Trace(None if failed else outcome, outcome if failed else None, ordered)
+        return Trace.of(outcome, spans)
+
+    async def evaluate(self, batch: Batch, context: Context, step: str = "") -> Batch:
+        """Return the outcomes of a batch by the deadline, from one step alone if named."""
+        return await self._evaluate(self._of(step) if step else self.plan, batch, context)
 
     async def metadata(self) -> Metadata:
         """Return what this pipeline is."""
         return describe(self.plan, self.name, self.text)
 
     async def ready(self) -> bool:
-        """Say yes: models are loaded before there is a plan."""
+        """Return True: models are loaded before there is a plan."""
         return True
 
     async def aclose(self) -> None:
@@ -129,7 +131,7 @@ def describe(plan: Plan, name: str, text: str) -> Metadata:
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
-    """Give each step by its name, or the deployment that runs it; names that two different steps have are left out."""
+    """Return each step by its name, or the deployment that runs it; names that two steps share are omitted."""
     found: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
@@ -143,7 +145,7 @@ def _by_name(plan: Plan) -> dict[str, Step | Stage]:
 
 
 def _first_steps(plan: Plan) -> list[Step]:
-    """Give the steps that are applied to the plan's own input, looking into stages and sub-plans."""
+    """Return the steps that are applied to the plan's own input, looking into stages and sub-plans."""
     steps: list[Step] = []
     left = [(plan, plan.inputs[0])] if plan.inputs else []
     while left:

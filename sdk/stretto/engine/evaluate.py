@@ -17,7 +17,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, scatter
 from stretto.engine.apply import apply, apply_whole
-from stretto.engine.backend import Backend, step_error
+from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.threads import run_sync
 from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
@@ -28,7 +28,7 @@ from stretto.plan.steps import Stage, Step
 
 
 async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, context: Context) -> Batch:
-    """Give the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
+    """Return the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
     if len(plan.waiting) > 1:
         await _Flow(plan, values, backend, context).run()
@@ -39,7 +39,7 @@ async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, con
 
 
 def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Give a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
+    """Return a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
 
     What stages are mostly made of, vectorised steps and dicts of their answers, is called without a coroutine.
     """
@@ -62,9 +62,9 @@ def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -
 
 
 def _nested(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Give the output of a stage inside another: by its graph, unless the work is to be seen."""
-    if stage.graph is not None and context.spans is None and not context.expired and not columns[0].errors:
-        found = stage.graph(columns[0])
+    """Return the output of a stage inside another: computed in one call, unless its steps are traced."""
+    if stage.compute is not None and context.spans is None and not context.expired and not columns[0].errors:
+        found = stage.compute(columns[0])
         if found is not None:
             return found
     return evaluate_stage(stage, columns, context)
@@ -108,7 +108,7 @@ class _Flow:
 
 
 async def visit(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Give a node's column from its inputs' columns."""
+    """Return a node's column from its inputs' columns."""
     match node:
         case Call(step=Stage() as stage):
             return await backend.run(stage, tuple(columns), context)
@@ -132,7 +132,7 @@ async def visit(node: Node, columns: list[Batch], backend: Backend, context: Con
 
 
 async def _meaning(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Give the meaning of a node over rows none of which has failed."""
+    """Return the meaning of a node over rows none of which has failed."""
     match node:
         case Call(step=step):
             return await backend.run(step, (columns[0],), context)
@@ -182,7 +182,7 @@ def _pack(node: Pack, columns: list[Batch], context: Context) -> Batch:
 
 
 def _without(node: Pack, gone: tuple[str, ...], columns: list[Batch], rows: list[int]) -> Batch:
-    """Give the dicts of rows in which the same branches failed."""
+    """Return the dicts of rows in which the same branches failed."""
     there: dict[str, Batch] = {}
     for name, column in zip(node.names, columns, strict=True):
         if name not in gone:
@@ -222,7 +222,7 @@ async def _choose(node: Choose, column: Batch, keys: Batch, backend: Backend, co
 
 
 def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
-    """Give the cases that rows took, in the order written."""
+    """Return the cases that rows took, in the order written."""
     taken = set(chosen)
     return ", ".join(
         [*(f"{key}" for key, plan in node.cases if plan in taken), *(["default"] * (node.default in taken))]
@@ -372,7 +372,7 @@ class _Tally:
         except StrettoError as error:
             self.errors[i] = error if self.node.inline else error.under(named(self.node))
         except Exception as error:
-            self.errors[i] = step_error(named(self.node), error)
+            self.errors[i] = StepError.of(named(self.node), error)
         else:
             if answer is UNDECIDED:
                 if waiting:
@@ -446,19 +446,19 @@ async def _around(node: Around, column: Batch, backend: Backend, context: Contex
         if len(outcomes) != column.size:
             raise ValueError(f"{column.size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
-        return Batch.failed(type(error)(*error.args) for _ in range(column.size))
+        return Batch.failed(error.copy() for _ in range(column.size))
     except Exception as error:
-        return Batch.failed(step_error(named(node), error) for _ in range(column.size))
+        return Batch.failed(StepError.of(named(node), error) for _ in range(column.size))
     return Batch.of_outcomes(outcomes)
 
 
 def named(node: Node) -> str:
-    """Give the name of the composer a node stands for, or its kind."""
+    """Return the name of the composer a node stands for, or its kind."""
     return getattr(node, "name", "") or type(node).__name__.lower()
 
 
 def under(node: Node, column: Batch) -> Batch:
-    """Give the column with the composer's name in front of its errors' paths."""
+    """Return the column with the composer's name in front of its errors' paths."""
     if not column.errors:
         return column
     return column.with_errors({i: error.under(named(node)) for i, error in column.errors.items()})

@@ -36,7 +36,7 @@ class InlineBackend(Backend):
         self._asides: set[asyncio.Task[object]] = set()
 
     def lane(self, stage: Stage) -> StageQueue:
-        """Give the lane of a stage, which all requests share."""
+        """Return the lane of a stage, which all requests share."""
         lane = self._by_stage.get(stage)
         if lane is None:
             lane = self._by_stage[stage] = StageQueue(

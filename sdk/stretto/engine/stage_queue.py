@@ -161,7 +161,7 @@ def _as_batch(item: Row | Request) -> Request:
 
 
 def _latest(deadlines: Sequence[float | None]) -> Context:
-    """Give the context in which the most patient of the requests is answered; each watches its own deadline."""
+    """Return the context in which the most patient of the requests is answered; each watches its own deadline."""
     if None in deadlines:
         return _ANY_TIME
     return Context(deadline=max(each for each in deadlines if each is not None))

@@ -67,7 +67,7 @@ def _is_single(fn: ModelFunction) -> bool:
 
 
 def _width(fn: ModelFunction) -> int | None:
-    """Give how many values it makes of a row, or None where nobody knows."""
+    """Return how many values it makes of a row, or None where nobody knows."""
     if fn.output == "proba":
         return None if fn.classes is None else len(fn.classes)
     if fn.output == "decision" or (hasattr(fn.estimator, "predict") and fn.output == "predict"):

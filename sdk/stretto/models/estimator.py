@@ -16,7 +16,7 @@ Output: TypeAlias = Literal["predict", "proba", "label_proba", "decision", "tran
 
 
 def is_estimator(x: Any) -> bool:
-    """Say whether `x` is an estimator, fitted or not: an object with `predict` or `transform` that can be fitted."""
+    """Return whether `x` is an estimator, fitted or not: an object with `predict` or `transform` that can be fitted."""
     return has_method(x, "predict", "transform") and has_method(x, "fit", "get_params")
 
 
@@ -26,7 +26,7 @@ def has_method(x: Any, *names: str) -> bool:
 
 
 def default_name(estimator: Any) -> str:
-    """Give the name a step has where nobody gave one: the class in lower case, as in sklearn's `make_pipeline`.
+    """Return the name a step has where nobody gave one: the class in lower case, as in sklearn's `make_pipeline`.
 
     A function has its own.
     """
@@ -71,7 +71,7 @@ def _is_fitted(estimator: Any) -> bool:
 
 
 def describe(estimator: Any) -> str:
-    """Give its `repr` on one line, or the class where that would be an address."""
+    """Return its `repr` on one line, or the class where that would be an address."""
     if type(estimator).__repr__ is object.__repr__:
         return f"{type(estimator).__name__}()"
     return " ".join(repr(estimator).split())
@@ -83,7 +83,7 @@ def _short(x: Any) -> str:
 
 
 def feature_names(estimator: Any, given: Any = None) -> tuple[tuple[str, ...] | None, int | None]:
-    """Give the names of its features in order, those `given` or else those it was fitted with, and how many it takes.
+    """Return the names of its features in order, those `given` or else those it was fitted with, and how many it takes.
 
     Each is None where nobody knows.
 
@@ -123,13 +123,13 @@ def _names(given: Any) -> tuple[str, ...]:
 
 
 def classes_of_estimator(estimator: Any) -> np.ndarray | None:
-    """Give the classes it tells apart, in the order of its probabilities, or None if there is no one list of them."""
+    """Return the classes it tells apart, in the order of its probabilities, or None if there is no one list of them."""
     classes = getattr(estimator, "classes_", None)
     return classes if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
 
 
 def outputs(estimator: Any) -> tuple[Output, ...]:
-    """Give the kinds of output it supports."""
+    """Return the kinds of output it supports."""
     methods: dict[Output, tuple[str, ...]] = {
         "predict": (*PREDICTS, "__call__"),
         "proba": ("predict_proba",),
@@ -142,7 +142,7 @@ def outputs(estimator: Any) -> tuple[Output, ...]:
 
 
 def check_output(estimator: Any, output: str) -> Output:
-    """Give `output` if the estimator supports it.
+    """Return `output` if the estimator supports it.
 
     Raises:
         ModelError: it does not; the message says what it does support.

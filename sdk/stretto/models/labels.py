@@ -43,7 +43,7 @@ class Labels:
         self.__init__(**state)
 
     def of(self, answers: Any) -> np.ndarray:
-        """Give the label of each predicted class."""
+        """Return the label of each predicted class."""
         return self._sorted[answers if self._classes is None else np.searchsorted(self._classes, answers)]
 
 
@@ -65,7 +65,7 @@ def check_labels(estimator: Any, labels: Sequence[Any]) -> None:
 
 
 def read_labels(labels: Any) -> tuple[Any, ...] | None:
-    """Give labels as Python values, from a list, a tuple, an array or the path of a JSON file with a list.
+    """Return labels as Python values, from a list, a tuple, an array or the path of a JSON file with a list.
 
     Raises:
         ModelError: they are something else, or the file is not there or holds something else.

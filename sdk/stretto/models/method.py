@@ -20,7 +20,7 @@ _UNCHECKED: Final = {"assume_finite": True, "skip_parameter_validation": True}
 
 
 def takes_missing(estimator: Any) -> bool | None:
-    """Say whether it takes NaN, or None where only trying can tell.
+    """Return whether it takes NaN, or None where only trying can tell.
 
     A meta-estimator's tag says False also where the parts take NaN, such as an imputer in front of a classifier; one
     without validation of its own says it always.
@@ -36,7 +36,7 @@ def takes_missing(estimator: Any) -> bool | None:
 
 
 def _parts(estimator: Any) -> Iterator[Any]:
-    """Give the estimator and every one it holds, at any depth."""
+    """Return the estimator and every one it holds, at any depth."""
     seen: set[int] = set()
     left: list[Any] = [estimator]
     while left:
@@ -64,19 +64,19 @@ def _has_parts(estimator: Any) -> bool:
 
 
 def _counts_columns(estimator: Any) -> bool:
-    """Say whether it takes its columns by position, as all of sklearn does but what users tell which columns to use."""
+    """Return whether it takes its columns by position, as all of sklearn does but what is told which columns to use."""
     kind = type(estimator)
     of_sklearn = kind.__module__.startswith("sklearn.") and not kind.__module__.startswith("sklearn.compose.")
     return of_sklearn and kind.__name__ != "FunctionTransformer"
 
 
 def _of_sklearn(estimator: Any) -> bool:
-    """Say whether it takes its columns by position, and so does all that it holds."""
+    """Return whether it takes its columns by position, and so does all that it holds."""
     return _counts_columns(estimator) and all(map(_counts_columns, _parts(estimator)))
 
 
 def _without_names(thing: Any, done: dict[int, Any]) -> Any:
-    """Give a copy in which no estimator takes or makes column names; what was fitted is shared with the original."""
+    """Return a copy in which no estimator takes or makes column names; what was fitted is shared with the original."""
     if type(thing) in (list, tuple):
         return type(thing)(_without_names(each, done) for each in thing)
     if type(thing) is dict:
@@ -144,7 +144,7 @@ class Method:
                 return "transform"
 
     def __call__(self, given: Given) -> Any:
-        """Give what the estimator answers for rows that a schema has read, an entry a row."""
+        """Return what the estimator answers for rows that a schema has read, an entry a row."""
         # Where all is finite, sklearn's own search for NaN, 20 µs a call, can be left out.
         settings = self._settings_tame if given.tame else self._settings
         if not settings:
@@ -199,7 +199,7 @@ def _frame(columns: dict[str, np.ndarray]) -> Any:
 
 
 def _entries(answers: Any) -> Any:
-    """Give a list or an array with an entry a row."""
+    """Return a list or an array with an entry a row."""
     if isinstance(answers, np.ndarray):
         return answers
     if hasattr(answers, "toarray"):  # a sparse matrix

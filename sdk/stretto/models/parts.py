@@ -31,7 +31,7 @@ class Rows:
         return self.schema.features
 
     def __call__(self, column: Any) -> Any:
-        """Give the rows as the estimator takes them.
+        """Return the rows as the estimator takes them.
 
         Raises:
             BadRows: some rows are not what it takes; it names every one of them.
@@ -51,7 +51,7 @@ class Member:
     method: Method
 
     def __call__(self, column: Any) -> Any:
-        """Give an answer a row."""
+        """Return an answer a row."""
         if isinstance(column, dict):
             columns = cast("dict[str, Any]", column)
             return self.method(Given(columns, len(next(iter(columns.values())))))
@@ -68,7 +68,7 @@ class Select:
     single: bool = False
 
     def __call__(self, column: Any) -> Any:
-        """Give the columns."""
+        """Return the columns."""
         if not isinstance(column, dict):
             table = np.asarray(column)
             return table[:, self.places[0]] if self.single else table[:, list(self.places)]
@@ -83,7 +83,7 @@ class Beside:
     weights: tuple[float | None, ...] = ()
 
     def __call__(self, said: dict[str, Any]) -> Any:
-        """Give one table."""
+        """Return one table."""
         tables = [_table(each) for each in said.values()]
         if self.weights:
             tables = [
@@ -99,7 +99,7 @@ class Stacked:
     drops: tuple[bool, ...]
 
     def __call__(self, said: dict[str, Any]) -> Any:
-        """Give one table."""
+        """Return one table."""
         tables = [_table(each) for each in said.values()]
         drops = (*self.drops, *([False] * (len(tables) - len(self.drops))))
         return np.hstack([table[:, 1:] if drop else table for table, drop in zip(tables, drops, strict=True)])
@@ -113,7 +113,7 @@ class Mean:
     tables: bool = False
 
     def __call__(self, said: dict[str, Any]) -> Any:
-        """Give the mean a row."""
+        """Return the mean a row."""
         answers = np.asarray([np.asarray(each) for each in said.values()])
         if self.tables:
             return np.average(answers, axis=0, weights=self.weights)
@@ -128,7 +128,7 @@ class Most:
     weights: tuple[float, ...] | None
 
     def __call__(self, said: dict[str, Any]) -> Any:
-        """Give the winner's place a row."""
+        """Return the winner's place a row."""
         places = [np.asarray(each).astype(np.intp) for each in said.values()]
         rows = np.arange(len(places[0]))
         votes = np.zeros((len(rows), self.count))
@@ -142,7 +142,7 @@ class Largest:
     """The place of the largest of a row's numbers."""
 
     def __call__(self, column: Any) -> Any:
-        """Give the place a row."""
+        """Return the place a row."""
         return np.argmax(np.asarray(column), axis=1)
 
 
@@ -153,7 +153,7 @@ class Classes:
     classes: np.ndarray
 
     def __call__(self, column: Any) -> Any:
-        """Give the class a row."""
+        """Return the class a row."""
         return self.classes[np.asarray(column).astype(np.intp)]
 
 
@@ -166,7 +166,7 @@ class Saying:
     labels: Labels | None
 
     def __call__(self, column: Any) -> Any:
-        """Give the label a row, or the probabilities by label."""
+        """Return the label a row, or the probabilities by label."""
         if self.output == "label_proba":
             table = np.asarray(column)
             return {str(label): table[:, at] for at, label in enumerate(self.classes)}
@@ -174,7 +174,7 @@ class Saying:
 
 
 def _table(column: Any) -> np.ndarray:
-    """Give a column as a table; named columns of one length are its columns, a column of numbers is one."""
+    """Return a column as a table; named columns of one length are its columns, a column of numbers is one."""
     if isinstance(column, dict):
         return np.column_stack([np.asarray(each) for each in cast("dict[str, Sequence[Any]]", column).values()])
     table = np.asarray(column)

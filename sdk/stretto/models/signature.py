@@ -37,7 +37,7 @@ class Answers:
 
 
 def answers_of(node: Node) -> Answers:
-    """Say what is known of a node's answers before anything runs.
+    """Return what is known of a node's answers before anything runs.
 
     Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
     that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
@@ -88,7 +88,7 @@ def _kind(estimator: Any) -> Kind:
 
 
 def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
-    """Give the node whose model answers with `output` instead; None where it is no model, or one that can't.
+    """Return the node whose model answers with `output` instead; None where it is no model, or one that can't.
 
     Composers that pass a part's answer on are seen through, as by `answers_of`. Without `named` the labels that the
     user gave the classes are left out, and the answers are the estimator's own.
@@ -126,7 +126,7 @@ def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction |
 
 
 def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
-    """Give the model compiled, as it was before, or say in its plan why it can't be."""
+    """Return the model compiled, as it was before, or say in its plan why it can't be."""
     match before.source:
         case ("onnx", source):
             made = replace(made, source=source, shown=before.shown.removesuffix(", engine='onnx'"))
@@ -139,7 +139,7 @@ def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
 
 
 def rows_read(node: Node) -> Node | None:
-    """Give the node of the rows that a model's node is given, as the model reads them; None where it is no model.
+    """Return the node of the rows that a model's node is given, as the model reads them; None where it is no model.
 
     They are an array of shape (n_rows, n_features), in the order of its features, or for a model of mixed columns a
     dict of these.
@@ -160,5 +160,5 @@ class AsRead:
         self.output = "rows"
 
     def __call__(self, given: Given) -> Any:
-        """Give the rows."""
+        """Return the rows."""
         return given.data

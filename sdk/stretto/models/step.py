@@ -110,7 +110,7 @@ class ModelFunction:
         return self.shown
 
     def __call__(self, column: Any) -> Any:
-        """Give an answer a row, as an array or a list; probabilities by label as a dict of such columns.
+        """Return an answer a row, as an array or a list; probabilities by label as a dict of such columns.
 
         `column` is a list of rows, an array of shape (n_rows, n_features), or a dict of columns, each a feature; or
         what `schema` has read from one of these.
@@ -157,7 +157,7 @@ class ModelFunction:
                 return answers[:0]
 
     def said(self, answers: Any) -> Any:
-        """Give the answers as the step gives them, from the estimator's own: with labels, or by label."""
+        """Return the answers as the step gives them, from the estimator's own: with labels, or by label."""
         match self.output:
             case "label_proba":
                 table = np.asarray(answers)
@@ -182,7 +182,7 @@ def model_step(
     sample: Any = None,
     options: Mapping[str, Any] | None = None,
 ) -> Step:
-    """Give the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
+    """Return the step of a fitted estimator, of a `SavedModel`, or of the path of a saved one.
 
     See `stretto.model`, which puts it in a pipeline. The estimator is used as it is: fit it before, not afterwards.
 
@@ -241,7 +241,7 @@ def _function(
 
 
 def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:
-    """Give a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
+    """Return a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
 
     Raises:
         Disagreement: it answers otherwise than the estimator on some of them.
@@ -268,7 +268,7 @@ def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
-    """Give a model's step that tolerates the features `extra` beyond its own, or any with None; others as they are."""
+    """Return a model's step that tolerates the features `extra` beyond its own, or any with None; others unchanged."""
     fn = step.fn
     if not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
         return step
@@ -284,23 +284,23 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
 
 
 def classes_of(step: Step) -> tuple[Any, ...] | None:
-    """Give what a model tells apart, as it names them; None if the step is no model or no classifier."""
+    """Return what a model tells apart, as it names them; None if the step is no model or no classifier."""
     return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
 
 
 def is_compiled(step: Step, *, inner: bool = False) -> bool:
-    """Say whether a step is a model that a graph computes; an `inner` one gives other models their numbers."""
+    """Return whether a step is a model that a graph computes; an `inner` one gives other models their numbers."""
     fn = step.fn
     return isinstance(fn, ModelFunction) and isinstance(fn.method, Compiled) and (not inner or fn.transforms)
 
 
 def engine_of(step: Step) -> str:
-    """Say what computes a model where that is not its estimator, or why it does; empty for other steps."""
+    """Return what computes a model where that is not its estimator, or why it does; empty for other steps."""
     return step.fn.engine if isinstance(step.fn, ModelFunction) else ""
 
 
 def optimized(step: Step, sample: Any) -> Step:
-    """Give a model's step compiled to ONNX, verified on the rows of `sample`, if it then is faster for a row alone.
+    """Return a model's step compiled to ONNX, verified on the rows of `sample`, if it then is faster for a row alone.
 
     Else it is as it was, and says why.
 
@@ -325,7 +325,7 @@ def optimized(step: Step, sample: Any) -> Step:
 
 
 def file_of(step: Step) -> File | None:
-    """Give the file that a step's model was read from, or None."""
+    """Return the file that a step's model was read from, or None."""
     fn = step.fn
     match fn.source if isinstance(fn, ModelFunction) else None:
         case (File() as file) | ("onnx", File() as file):

@@ -72,13 +72,13 @@ class Compiled:
         )
 
     def __call__(self, given: Given) -> Any:
-        """Give what the estimator answers for rows that a schema has read, an entry a row."""
+        """Return what the estimator answers for rows that a schema has read, an entry a row."""
         if not given.tame or (self.bulk is not None and given.size >= self.bulk):
             return self.method(given)
         return self.read(self._session(given.data)[0])
 
     def read(self, answers: np.ndarray) -> np.ndarray:
-        """Give the estimator's answers from those of the graph."""
+        """Return the estimator's answers from those of the graph."""
         if self._classes is not None:
             return self._classes[answers]
         if answers.dtype == np.float32:
@@ -88,7 +88,7 @@ class Compiled:
 
 
 def compiled(method: Method, given: np.ndarray | None) -> Compiled:
-    """Give the method compiled, once it is seen to answer as the estimator does: on the rows `given`, or on probes.
+    """Return the method compiled, once it is seen to answer as the estimator does: on the rows `given`, or on probes.
 
     Labels must be equal, and numbers within `TOLERANCES` of the largest one.
 
@@ -138,7 +138,7 @@ def _disagreement(method: Method, precision: str, wrong: list[str], checked: int
 
 
 def _crossing(method: Method, made: Compiled, table: np.ndarray) -> int | None:
-    """Give the least of `BATCHES` from which on the graph is not clearly faster than the estimator itself, or None."""
+    """Return the least of `BATCHES` from which the graph is not clearly faster than the estimator itself, or None."""
     found = None
     for size in reversed(BATCHES):
         if _time(method, table, size) > CLEARLY * _time(made, table, size):
@@ -148,7 +148,7 @@ def _crossing(method: Method, made: Compiled, table: np.ndarray) -> int | None:
 
 
 def _time(ask: Method | Compiled, table: np.ndarray, size: int) -> float:
-    """Give the seconds that so many rows take: the median of a few runs, after one that is not counted."""
+    """Return the seconds that so many rows take: the median of a few runs, after one that is not counted."""
     rows = table[np.arange(size) % len(table)]
     took: list[float] = []
     while len(took) < 8 and sum(took) < 0.2:

@@ -41,7 +41,7 @@ def ready() -> None:
 
 
 def lowered(estimator: Any, output: Output) -> Iterator[Lowered | Exception]:
-    """Give graphs for the estimator's output, the most exact one first; and why there is none, where there is not.
+    """Return graphs for the estimator's output, the most exact one first; and why there is none, where there is not.
 
     Raises:
         ModelError: skl2onnx is not installed.
@@ -69,7 +69,7 @@ def _width(estimator: Any) -> int:
 
 
 def _counted(estimator: Any) -> tuple[Any, np.ndarray | None]:
-    """Give a classifier that answers with the position of the class, and the classes: no graph has to know strings."""
+    """Return a classifier that answers with the position of the class, and the classes: no graph need know strings."""
     classes = classes_of_estimator(estimator)
     steps = getattr(estimator, "steps", None)
     last = steps[-1][1] if steps else estimator
@@ -106,7 +106,7 @@ def _converted(skl2onnx: Any, estimator: Any, given: Any, own: dict[type, Any]) 
 
 
 def _only(model: Any, output: Output) -> bytes:
-    """Give the graph with nothing in it but what one output needs."""
+    """Return the graph with nothing in it but what one output needs."""
     utils: Any = needed("onnx.utils", "onnx", WHAT)
     # Ours may stand in the graph under a version that does not know them yet: nothing of it is checked before the end.
     names = [each.name for each in model.graph.output]

@@ -35,7 +35,7 @@ class OnnxModel:
         return ask(np.asarray(table), names)[0]
 
     def predict(self, table: np.ndarray) -> np.ndarray:
-        """Give the first output, an entry a row."""
+        """Return the first output, an entry a row."""
         answers = np.asarray(self._ask(table, 0))
         answers = answers.astype(np.float64) if answers.dtype == np.float32 else answers
         return answers.ravel() if answers.shape == (len(table), 1) else answers
@@ -56,7 +56,7 @@ class OnnxClassifier(OnnxModel):
             self.classes_ = known
 
     def predict_proba(self, table: np.ndarray) -> np.ndarray:
-        """Give an array of shape (n_rows, n_classes)."""
+        """Return an array of shape (n_rows, n_classes)."""
         answers = self._ask(table, 1)
         if isinstance(answers, list):  # what ZipMap makes: a dict a row
             answers = [list(each.values()) for each in answers]
@@ -64,7 +64,7 @@ class OnnxClassifier(OnnxModel):
 
 
 def read_onnx(path: Path) -> tuple[OnnxModel, tuple[str, ...] | None]:
-    """Give the model of a file, and the names of its features where each is an input of its own.
+    """Return the model of a file, and the names of its features where each is an input of its own.
 
     Raises:
         ModelError: its graph does not take rows of numbers.
@@ -99,7 +99,7 @@ def _width(session: Session) -> int:
 
 
 def _classes(content: bytes) -> np.ndarray | None:
-    """Give the classes that the graph's last classifier names, or None; it takes the onnx package to look."""
+    """Return the classes that the graph's last classifier names, or None; it takes the onnx package to look."""
     try:
         onnx: Any = needed("onnx", "onnx", "to know the classes of an .onnx file Stretto")
     except ModelError:

@@ -39,7 +39,7 @@ class Writer:
         return self.nodes(kind, list(inputs), 1, domain, **attributes)[0]
 
     def constant(self, value: float | np.ndarray) -> str:
-        """Give the name of a constant."""
+        """Return the name of a constant."""
         array = np.asarray(value)
         name: str = self._scope.get_unique_variable_name("constant")
         kind = self.int64 if array.dtype.kind in "iu" else self.real
@@ -47,7 +47,7 @@ class Writer:
         return name
 
     def double(self, name: str) -> str:
-        """Give a value as doubles."""
+        """Return a value as doubles."""
         return self.node("Cast", name, to=self.real)
 
     def label(self, place: str, operator: Any) -> None:

@@ -59,7 +59,7 @@ class Merged:
         return Merged, (self._members, self._votes, self._content)
 
     def __call__(self, given: Given) -> dict[int, Any] | None:
-        """Give the answers of members by place, and of votes by its complement; None where each must be asked alone."""
+        """Return the answers of members by place, of votes by its complement; None where each must be asked alone."""
         if not given.tame or not 0 < given.size < ROWS:
             return None
         raw = self._session(given.data)
@@ -75,7 +75,7 @@ class Merged:
 
 
 def merged(members: Sequence[Member], votes: Sequence[Votes] = ()) -> Merged | None:
-    """Give the members as one graph, with votes among them, seen to answer as they do; None if they don't fit."""
+    """Return the members as one graph, with votes among them, seen to answer as they do; None if they don't fit."""
     methods = [each.fn.method for each in members]
     schemas = {replace(each.fn.schema, model="", missing=False) for each in members if each.source is None}
     content = [each.lowered.content for each in methods]
@@ -92,14 +92,14 @@ def merged(members: Sequence[Member], votes: Sequence[Votes] = ()) -> Merged | N
 
 
 def wanted(members: Sequence[Member], votes: Sequence[Votes]) -> list[int]:
-    """Give the places of the members whose own answers are looked at: not of those that only vote."""
+    """Return the places of the members whose own answers are looked at: not of those that only vote."""
     voting = {place for each in votes for place in each.places}
     inner = {each.source for each in members}
     return [place for place in range(len(members)) if place in inner or place not in voting]
 
 
 def known(members: Sequence[Member], votes: Votes) -> np.ndarray:
-    """Give the labels that can win, sorted.
+    """Return the labels that can win, sorted.
 
     Raises:
         ValueError: they can't be told apart or sorted as Python's are, or weights are not whole.
@@ -134,7 +134,7 @@ def _count(whole: Any, at: int, votes: Votes, members: Sequence[Member]) -> None
 
 
 def _joined(content: Sequence[bytes], sources: Sequence[int | None], outputs: Sequence[int]) -> Any:
-    """Give the graph of all members; what the member at a place gives is named ``outPLACE``."""
+    """Return the graph of all members; what the member at a place gives is named ``outPLACE``."""
     onnx: Any = needed("onnx", "onnx", WHAT)
     compose: Any = needed("onnx.compose", "onnx", WHAT)
     whole: Any = None

@@ -45,13 +45,13 @@ class Session:
         return Session, (self.content,)
 
     def __call__(self, table: np.ndarray, fetch: Sequence[str] | None = None) -> list[Any]:
-        """Give the outputs, or those named, for an array of shape (n_rows, n_features)."""
+        """Return the outputs, or those named, for an array of shape (n_rows, n_features)."""
         if table.dtype != self._type:
             table = table.astype(self._type)
         return self._run(fetch or self._fetch, {self._first: table})
 
     def of_columns(self, table: np.ndarray, fetch: Sequence[str]) -> list[Any]:
-        """Give the outputs named where each column of the table is an input of its own, of shape (n_rows, 1)."""
+        """Return the outputs named where each column of the table is an input of its own, of shape (n_rows, 1)."""
         given = {
             each.name: np.ascontiguousarray(table[:, at : at + 1], dtype=_TYPES[each.type])
             for at, each in enumerate(self.inputs)

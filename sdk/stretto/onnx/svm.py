@@ -15,7 +15,7 @@ from stretto.onnx.graph_builder import Writer
 
 
 def converters() -> dict[type, Any]:
-    """Give the converters of these models, by class, as skl2onnx takes them."""
+    """Return the converters of these models, by class, as skl2onnx takes them."""
     from sklearn import linear_model, svm
 
     linear = dict.fromkeys((svm.LinearSVC, linear_model.RidgeClassifier, linear_model.RidgeClassifierCV), _linear)
@@ -58,7 +58,7 @@ def _regressor(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _weights(model: Any) -> np.ndarray:
-    """Give what each support vector counts for in the decision between each two classes."""
+    """Return what each support vector counts for in the decision between each two classes."""
     dual = _dense(model._dual_coef_)
     home = np.repeat(np.arange(len(model.classes_)), model.n_support_)
     columns: list[np.ndarray] = []

@@ -50,7 +50,7 @@ class Tree:
 
 
 def converters() -> dict[type, Converter]:
-    """Give the converters of scikit-learn's tree models, by class, as skl2onnx takes them."""
+    """Return the converters of scikit-learn's tree models, by class, as skl2onnx takes them."""
     from sklearn import ensemble, tree
 
     classifiers = (
@@ -92,7 +92,7 @@ def _classifier(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _classes(model: Any, trees: Sequence[Tree]) -> dict[str, Any]:
-    """Give the attributes of TreeEnsembleClassifier, whose leaves hold the probability of each class."""
+    """Return the attributes of TreeEnsembleClassifier, whose leaves hold the probability of each class."""
     classes = len(model.classes_)
     sizes = [len(tree.left) for tree in trees]
     leaf = np.concatenate([tree.leaf for tree in trees])
@@ -183,7 +183,7 @@ def _rounded(write: Writer, operator: Any) -> str:
 
 
 def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
-    """Give the attributes of TreeEnsemble that adds up trees with one number a leaf, a column of the output each."""
+    """Return the attributes of TreeEnsemble that adds up trees with one number a leaf, a column of the output each."""
     trees = [(target, tree) for target, column in enumerate(columns) for tree in column]
     parts = [_placed(tree) for _, tree in trees]
     nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
@@ -216,7 +216,7 @@ def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
 
 
 def _placed(tree: Tree) -> dict[str, np.ndarray]:
-    """Give a tree's inner nodes and leaves, each counted by themselves; to a leaf alone a node leads."""
+    """Return a tree's inner nodes and leaves, each counted by themselves; to a leaf alone a node leads."""
     inner, leaf = np.flatnonzero(~tree.leaf), np.flatnonzero(tree.leaf)
     place = np.empty(len(tree.leaf), dtype=np.int64)
     place[inner], place[leaf] = np.arange(len(inner)), np.arange(len(leaf))

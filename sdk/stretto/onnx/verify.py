@@ -17,7 +17,7 @@ EDGES: Final = 600
 
 
 def probes(method: Any, given: np.ndarray | None) -> np.ndarray:
-    """Give the rows to verify on: those given, or drawn ones where there are none, and some at the trees' thresholds.
+    """Return the rows to verify on: those given, or drawn ones where there are none, and some at the trees' thresholds.
 
     Drawn rows lie where the estimator's own numbers say that data lay (means, support vectors, thresholds), or
     normally around 0 at four scales.
@@ -38,7 +38,7 @@ def _drawn(estimator: Any) -> np.ndarray:
 
 
 def _place(estimator: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give where data lay that the estimator was fitted on, and how far it spread, as far as its numbers tell."""
+    """Return where data lay that the estimator was fitted on, and how far it spread, as far as its numbers tell."""
     for part in parts(estimator):
         if getattr(part, "n_features_in_", None) != count:
             continue
@@ -61,7 +61,7 @@ def _place(estimator: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _splits(estimator: Any, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Give the features that trees on the model's own input split, and at which thresholds."""
+    """Return the features that trees on the model's own input split, and at which thresholds."""
     if getattr(estimator, "steps", None):
         return  # what trees see behind other steps is not the input
     for part in parts(estimator):
@@ -76,7 +76,7 @@ def _splits(estimator: Any, count: int) -> Iterator[tuple[np.ndarray, np.ndarray
 
 
 def _edges(estimator: Any, table: np.ndarray) -> Iterator[np.ndarray]:
-    """Give rows of the table with one number moved to a threshold, and to its neighbours in float32."""
+    """Return rows of the table with one number moved to a threshold, and to its neighbours in float32."""
     splits = list(_splits(estimator, table.shape[1]))
     if not splits:
         return
@@ -92,7 +92,7 @@ def _edges(estimator: Any, table: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def differing(table: np.ndarray, expected: np.ndarray, answers: Any, tolerance: float) -> list[str]:
-    """Give the rows on which the answers differ, a line each: the row, the graph's answer, and the estimator's."""
+    """Return the rows on which the answers differ, a line each: the row, the graph's answer, and the estimator's."""
     answers = np.asarray(answers)
     if answers.shape != expected.shape:
         return [f"all rows: an array of shape {answers.shape}, and not {expected.shape}"]

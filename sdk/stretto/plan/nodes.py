@@ -30,11 +30,11 @@ class Node:
         return any(plan.waits for plan in self.plans)
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs)
 
     def label(self) -> str:
-        """Say in a few words what it does, beside its kind."""
+        """Return a few words on what it does, next to its kind."""
         return ""
 
 
@@ -102,7 +102,7 @@ class Choose(Node):
         return cases if self.default is None else (*cases, self.default)
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         cases = tuple((key, plan) for (key, _), plan in zip(self.cases, plans, strict=False))
         return replace(self, inputs=inputs, cases=cases, default=self.default and plans[-1])
 
@@ -127,7 +127,7 @@ class Recover(Node):
         return (self.body, self.handler)
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0], handler=plans[1])
 
 
@@ -151,12 +151,12 @@ class Join(Node):
         return self.members
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, members=plans)
 
     @classmethod
     def over(cls, fan_out: Pack, until: Until) -> Join:
-        """Give the node that decides from the branches of a fan-out as they arrive."""
+        """Return the node that decides from the branches of a fan-out as they arrive."""
         from stretto.plan.plan import Plan
 
         same = Input()
@@ -188,7 +188,7 @@ class Within(Node):
         return (self.body,)
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
 
     def label(self) -> str:
@@ -209,7 +209,7 @@ class Each(Node):
         return (self.body,)
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
 
 
@@ -235,7 +235,7 @@ class Aside(Node):
         return True
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
 
 
@@ -263,7 +263,7 @@ class Around(Node):
         return getattr(self.policy, "attempts", (1, 1))
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
-        """Give this node over other inputs and sub-plans."""
+        """Return this node over other inputs and sub-plans."""
         return replace(self, inputs=inputs, body=plans[0])
 
     def label(self) -> str:

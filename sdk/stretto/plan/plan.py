@@ -47,7 +47,7 @@ class Plan:
         return bool(self.waiting)
 
     def walk(self) -> Iterator[Node]:
-        """Give every node, those of sub-plans too, each once, in the order written."""
+        """Return every node, those of sub-plans too, each once, in the order written."""
         seen: set[Plan] = {self}
         left = list(reversed(self.order))
         while left:
@@ -59,13 +59,13 @@ class Plan:
             left += [each for plan in reversed(new) for each in reversed(plan.order)]
 
     def steps(self) -> Iterator[Step]:
-        """Give every step it can call, as often as it is written."""
+        """Return every step it can call, as often as it is written."""
         for node in self.walk():
             if isinstance(node, Call) and isinstance(node.step, Step):
                 yield node.step
 
     def rewrite(self, rule: Callable[[Node], Node], seen: dict[Plan, Plan] | None = None) -> Plan:
-        """Give the plan in which every node, from the inputs on, is what `rule` makes of it.
+        """Return the plan in which every node, from the inputs on, is what `rule` makes of it.
 
         `rule` sees a node whose inputs and sub-plans are rewritten already. A sub-plan that stands in several
         places, as `seen` remembers, is rewritten once.

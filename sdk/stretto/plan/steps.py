@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Say whether calling `fn` gives a coroutine."""
+    """Return whether calling `fn` gives a coroutine."""
     if isinstance(fn, type):
         return False
     return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
@@ -27,7 +27,7 @@ class Reading(Protocol):
         ...
 
     def given(self, column: Any) -> Any:
-        """Give what the function takes instead of the column; what it raises is the function's."""
+        """Return what the function takes instead of the column; what it raises is the function's."""
         ...
 
 
@@ -101,15 +101,15 @@ class Stage:
     """A sub-plan of synchronous steps that runs whole, over a batch of rows, in one go.
 
     `deployment` names the Ray Serve deployment that runs it, with its `options`; the empty string is the process that
-    took the request. `reason` says why it stands where it does. A `graph` computes the outcomes of a batch in one go,
-    or returns None where it can't: then the plan is evaluated, with the same outcomes.
+    took the request. `reason` says why it stands where it does. `compute`, if there is one, computes the outcomes of a
+    batch in one call, or returns None where it can't: then the plan is evaluated, with the same outcomes.
     """
 
     plan: Plan
     deployment: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
-    graph: Callable[[Any], Any] | None = None
+    compute: Callable[[Any], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -118,8 +118,8 @@ class Stage:
 
     @property
     def waits(self) -> bool:
-        """A stage may queue in front of its lane; one with a graph is part of another, and runs at once."""
-        return self.graph is None
+        """A stage may queue in front of its lane; one that computes is part of another, and runs at once."""
+        return self.compute is None
 
     def __repr__(self) -> str:
         return f"<stage {self.name}>"

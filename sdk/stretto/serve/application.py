@@ -1,4 +1,4 @@
-"""From a compiled plan to the Serve application that runs it: an ingress deployment, and one for each deployed stage."""
+"""From a compiled plan to the Serve application that runs it: an ingress, and a deployment for each deployed stage."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from stretto.pipeline import as_pipeline
 from stretto.plan.nodes import Call, Node
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
-from stretto.serve.backend import LANES
 from stretto.serve.deployments import Ingress, StageReplica
 from stretto.serve.direct_ingress import Address
 from stretto.serve.options import ApplicationOptions, Settings
 from stretto.serve.pickling import pickle_plan, reachable
 from stretto.serve.ray import cloudpickled, declaring, serve
+from stretto.serve.replicas import LANES
 
 DEFAULTS: Mapping[str, Any] = {
     # Serve's default of 5 would make batches wait in the router; what is queued in a replica is bounded by its stages.

@@ -105,7 +105,9 @@ def translated(error: Exception, deployment: str) -> StrettoError:
 def _translation(error: Exception, deployment: str) -> StrettoError:
     match error:
         case serve_errors.BackPressureError():
-            return Overloaded(f"the queue in front of {deployment!r} is full; try again later", error.retry_after_s or 1.0)
+            return Overloaded(
+                f"the queue in front of {deployment!r} is full; try again later", error.retry_after_s or 1.0
+            )
         case ray_errors.RayTaskError(cause=StrettoError() as cause):
             return cause.copy()
         case ray_errors.RayTaskError(cause=Exception() as cause):

@@ -20,6 +20,7 @@ from stretto.serve.child_processes import environment, guarded
 from stretto.serve.ray import (
     ADDRESS,
     KEEP_ENVIRONMENT,
+    WITH_TOKEN,
     forget_previous_ray,
     loopback_only,
     quietly,
@@ -67,7 +68,7 @@ class LocalRay:
         with guarded() as (mark, ended_in_order):
             try:
                 with loopback_only(), environment({**mark, **KEEP_ENVIRONMENT}):
-                    _init("local", logs=logs, include_dashboard=False)
+                    _initialize("local", logs=logs, include_dashboard=False)
             except BaseException as error:
                 self._started.set_exception(error)
                 return
@@ -113,12 +114,12 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
             if address:
                 _knock(address)
             # Ray looks for the address itself where none is named, and then also finds the token that it asks for.
-            _init(address or (None if start else "auto"), logs=logs)
+            _initialize(address or (None if start else "auto"), logs=logs)
         except (OSError, RuntimeError, ValueError) as error:
             where = f"at {address}, the address in {ADDRESS}" if address else "on this machine"
             raise ConnectionFailed(
                 f"could not connect to Ray {where} ({error}): is it running, and is the token right? Start one with "
-                f"`ray start --head` or stretto.deploy(), or set {ADDRESS}; set RAY_AUTH_MODE=token if it needs one"
+                f"`ray start --head` or stretto.deploy(), or set {ADDRESS}; set {WITH_TOKEN} if it needs one"
             ) from error
         return None
 
@@ -197,14 +198,12 @@ def reserved(host: str, port: int | None, first: int = 8000) -> Generator[int]:
     raise DeployError(f"port {port} on {host} is taken: pass another port=, or none to take the next free one")
 
 
-def _init(address: str | None, *, logs: bool, include_dashboard: bool | None = None) -> None:
+def _initialize(address: str | None, *, logs: bool, include_dashboard: bool | None = None) -> None:
     # Ray and Serve log much that is for their developers; errors still come through.
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     forget_previous_ray()
     with quietly():
-        ray.init(
-            address, logging_level=logging.ERROR, log_to_driver=logs, include_dashboard=include_dashboard
-        )
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=logs, include_dashboard=include_dashboard)
 
 
 def _restore_sigterm() -> None:

@@ -131,9 +131,7 @@ class IngressEngine(LocalTransport):
             return False
 
 
-async def _reply(
-    engine: Engine, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None
-) -> Reply:
+async def _reply(engine: Engine, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None) -> Reply:
     """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
 
     A `careful` call fails the rows whose answers can't be pickled; any other fails whole.

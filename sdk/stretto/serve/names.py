@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from stretto.errors import PipelineError
@@ -54,6 +55,7 @@ def imported_pipeline(target: str) -> Pipeline[Any, Any]:
     try:
         return as_pipeline(getattr(import_module(module), attribute))
     except ModuleNotFoundError as error:
-        raise PipelineError(f"{target!r}: there is no module {error.name!r} on {sys.path}") from error
+        searched = f"{Path.cwd()}, and PYTHONPATH is {os.environ.get('PYTHONPATH') or 'not set'}"
+        raise PipelineError(f"{target!r}: there is no module {error.name!r}: this runs in {searched}") from error
     except (AttributeError, PipelineError) as error:
         raise PipelineError(f"{target!r}: {error}") from error

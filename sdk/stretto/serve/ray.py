@@ -49,10 +49,13 @@ PRIVATE: Mapping[str, str] = {
     "ray.serve:run_many(wait_for_ingress_deployment_creation, wait_for_applications_running)": "deploy",
     "ray.serve:RunTarget(target, name, route_prefix)": "deploy",
 }
-"""What Ray does not promise to keep, as ``MODULE:NAME`` or ``MODULE:NAME(PARAMETERS)``, and what Stretto needs it to do."""
+"""What Ray does not promise to keep, as ``MODULE:NAME`` or ``MODULE:NAME(PARAMETERS)``, and why Stretto needs it."""
 
 ADDRESS = "RAY_ADDRESS"
 """The environment variable with the address of the Ray to connect to."""
+
+WITH_TOKEN = "RAY_AUTH_MODE=token"
+"""The setting of a process that connects to a Ray with token authentication."""
 
 KEEP_ENVIRONMENT: Mapping[str, str] = {"SPT_NOENV": "1"}
 """Stop Ray's processes from overwriting their environment with setproctitle: we find them by a variable in it."""
@@ -78,7 +81,9 @@ def probe(name: str, purpose: str) -> None:
         missing = [""]
     if missing:
         lacks = path.replace(":", ".") + (f"({', '.join(missing)})" if missing != [""] else "")
-        raise ImportError(f"ray {ray.__version__} has no {lacks}: stretto needs it to {purpose}; install {_supported()}")
+        raise ImportError(
+            f"ray {ray.__version__} has no {lacks}: stretto needs it to {purpose}; install {_supported()}"
+        )
 
 
 def _supported() -> str:
@@ -113,6 +118,7 @@ __all__ = [
     "ADDRESS",
     "KEEP_ENVIRONMENT",
     "SEPARATE_THREAD",
+    "WITH_TOKEN",
     "Details",
     "Handle",
     "NodeAffinitySchedulingStrategy",

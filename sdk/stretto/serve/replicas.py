@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 from stretto.batch.batch import Batch, scatter
 from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, late, latest
+from stretto.engine.context import Context, late
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
 from stretto.serve.pickling import stacked, writable
@@ -117,7 +117,7 @@ class Replicas:
         return scatter(batch.size, [(rest, answer)], errors)
 
     async def _call(self, batch: Batch, context: Context, step: str, careful: bool, tries: int) -> Batch:
-        """Return the outcomes of one call of a replica. A `careful` one fails the rows whose answers can't be pickled."""
+        """Return the outcomes of one call. A `careful` one fails the rows whose answers can't be pickled."""
         traced = context.spans is not None
         reply = await call(self._run, stacked(batch), step, traced, careful, deadline=context.deadline, tries=tries)
         if isinstance(reply, StrettoError):
@@ -133,6 +133,12 @@ class Replicas:
         if lock is None:
             self._alone.set(lock := asyncio.Lock())
         return lock
+
+
+def latest(deadlines: Iterable[float | None]) -> float | None:
+    """Return the latest deadline of requests that travel together, or None if one has none; each watches its own."""
+    known = list(deadlines)
+    return None if None in known else max(each for each in known if each is not None)
 
 
 def split(batch: Batch, sizes: Iterable[int]) -> list[Batch]:

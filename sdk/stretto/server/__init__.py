@@ -20,7 +20,7 @@ def asgi(
     max_rows: int = MAX_ROWS,
     timeout: float | None = None,
 ) -> ASGIApp:
-    """Give the HTTP interface of a pipeline, or of what a client reaches, as an ASGI application.
+    """Return the HTTP interface of a pipeline, or of what a client reaches, as an ASGI application.
 
     It runs under uvicorn, or mounted in FastAPI or starlette. With `tokens`, requests need one of them as their bearer
     token. `max_bytes` and `max_rows` bound a request; `timeout` is the budget in seconds of one that names none.

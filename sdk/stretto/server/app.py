@@ -30,7 +30,7 @@ def make_app(
     max_rows: int = MAX_ROWS,
     timeout: float | None = None,
 ) -> ASGIApp:
-    """Give the HTTP interface of a pipeline as an ASGI application.
+    """Return the HTTP interface of a pipeline as an ASGI application.
 
     `transport` answers; a function is called for one when the server starts, and what it gives is closed with it. With
     `tokens`, requests need one of them as their bearer token. `max_bytes` and `max_rows` bound a request, and `timeout`
@@ -153,7 +153,7 @@ class _Source:
 
 
 def _split(scope: Scope) -> tuple[str, str]:
-    """Give the path up to the route, and the path from there, which starts with a slash and does not end in one.
+    """Return the path up to the route, and the path from there, which starts with a slash and does not end in one.
 
     As in Starlette, `path` begins with `root_path`; but Serve and some proxies leave it out, or end it in a slash.
     """

@@ -29,7 +29,7 @@ class DisconnectWatcher:
         self._old: set[_Watch] = set()
 
     async def run(self, work: Awaitable[Result], receive: Receive) -> Result:
-        """Give the result of `work`, which is cancelled if the client hangs up while it takes longer than `PATIENCE`.
+        """Return the result of `work`, which is cancelled if the client hangs up while it takes longer than `PATIENCE`.
 
         Raises:
             GoneError: the client hung up.

@@ -48,11 +48,11 @@ class Request:
         self.packed = headers.get(b"content-type") == _MSGPACK
 
     def value(self) -> Any:
-        """Give the value in the body, or raise `InputError`."""
+        """Return the value in the body, or raise `InputError`."""
         return decode_msgpack(self.body) if self.packed else decode_json(self.body)
 
     def reply(self, answer: Any) -> Reply:
-        """Give the response that carries an answer."""
+        """Return the response that carries an answer."""
         return Reply(encode_msgpack(answer), MSGPACK) if self.packed else Reply(encode_json(answer))
 
 

@@ -62,7 +62,7 @@ _TIMEOUT = {
 
 
 def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
-    """Give the OpenAPI document of a pipeline that is served at the path `root`.
+    """Return the OpenAPI document of a pipeline that is served at the path `root`.
 
     The types of features and answers are open, since fitted models do not say them; `secured` asks for a bearer token.
     """

@@ -16,7 +16,7 @@ _log = logging.getLogger("stretto.server")
 
 
 def refusal(error: Exception) -> Reply:
-    """Give the response for an error: a problem (RFC 9457), which never has a traceback or a foreign error's text."""
+    """Return the response for an error: a problem (RFC 9457), which never has a traceback or a foreign error's text."""
     if isinstance(error, HTTPException):
         return _plain(error)
     if not isinstance(error, StrettoError):

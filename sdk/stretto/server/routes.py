@@ -28,7 +28,7 @@ class Routes:
     secured: bool = False
 
     def table(self) -> dict[str, tuple[tuple[str, ...], Handler]]:
-        """Give each path, relative to the route, with its methods and its handler."""
+        """Return each path, relative to the route, with its methods and its handler."""
         return {
             "/": (("POST", "GET"), self.predict),
             "/batch": (("POST",), self.batch),
@@ -45,7 +45,7 @@ class Routes:
         return request.reply(await self.transport().predict(request.value(), request.timeout))
 
     async def batch(self, request: Request) -> Reply:
-        """Give an outcome for each of many rows, from one step alone where the query names it as ``step``."""
+        """Return an outcome for each of many rows, from one step alone where the query names it as ``step``."""
         rows = self._rows(request.value())
         step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [""])[0]
         outcomes = await self.transport().outcomes(rows, request.timeout, step) if len(rows) else []
@@ -69,7 +69,7 @@ class Routes:
         return request.reply(said | {"handle_calls": trace.handle_calls, "spans": spans})
 
     async def metadata(self, _: Request) -> Reply:
-        """Say what the pipeline is."""
+        """Return what the pipeline is."""
         return Reply(encode_json(await self.transport().metadata()))
 
     async def live(self, _: Request) -> Reply:
@@ -77,7 +77,7 @@ class Routes:
         return Reply(b'{"status":"live"}')
 
     async def ready(self, _: Request) -> Reply:
-        """Say whether a prediction would be answered now."""
+        """Return whether a prediction would be answered now."""
         try:
             ready = await self.transport().ready()
         except StrettoError:

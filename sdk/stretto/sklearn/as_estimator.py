@@ -23,7 +23,7 @@ PROBABILITIES = ("proba", "label_proba")
 
 
 def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str | None = None) -> PipelineEstimator:
-    """Give a pipeline as a fitted estimator, for `cross_val_score`, `clone`, metrics and whatever takes one.
+    """Return a pipeline as a fitted estimator, for `cross_val_score`, `clone`, metrics and whatever takes one.
 
     Its parts are fitted already, so `fit` does nothing and `clone` gives the same estimator, as with scikit-learn's
     ``FrozenEstimator``: what is scored is the pipeline as it is. `classes` are what a classifier tells apart, in the
@@ -75,7 +75,7 @@ class PipelineEstimator(BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Give the answers for many rows; of probabilities, the likeliest class.
+        """Return the answers for many rows; of probabilities, the likeliest class.
 
         Raises:
             StrettoError: as in `Client.predict_many`, for the first row that failed.
@@ -86,11 +86,11 @@ class PipelineEstimator(BaseEstimator):
 
     @available_if(_has_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:  # noqa: N803
-        """Give the probabilities as an array of shape (n_rows, n_classes), in the order of ``classes_``."""
+        """Return the probabilities as an array of shape (n_rows, n_classes), in the order of ``classes_``."""
         return self._probabilities(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
-        """Give the accuracy of a classifier, and R² of a regressor."""
+        """Return the accuracy of a classifier, and R² of a regressor."""
         from sklearn.metrics import accuracy_score, r2_score
 
         metric = r2_score if self.classes is None else accuracy_score

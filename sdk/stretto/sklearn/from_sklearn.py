@@ -24,7 +24,7 @@ OUTPUTS: dict[str, Output] = {"predict": "predict", "predict_proba": "proba", "d
 def from_sklearn(
     estimator: Any, *, name: str | None = None, features: Any = None, labels: Any = None, output: str = "predict"
 ) -> Pipeline[Any, Any]:
-    """Give the parts of a fitted estimator as a pipeline that answers as it does, its members side by side.
+    """Return the parts of a fitted estimator as a pipeline that answers as it does, its members side by side.
 
     A ``Pipeline``, ``VotingClassifier``, ``VotingRegressor``, ``StackingClassifier``, ``StackingRegressor``,
     ``FeatureUnion`` or ``ColumnTransformer``, at any depth, becomes a step a member; a search, the best it found; any
@@ -84,13 +84,13 @@ class _Build:
         self._made: dict[Hashable, Step] = {}
 
     def part(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
-        """Give the estimator's parts, or itself as one."""
+        """Return the estimator's parts, or itself as one."""
         return self.lowered(estimator, output, name, framed=framed) or self.whole(
             estimator, output, name, framed=framed
         )
 
     def whole(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower:
-        """Give the estimator as one step."""
+        """Return the estimator as one step."""
         key: Hashable = ("member", Identity(estimator), output, framed)
         made = self._made.get(key)
         if made is None:
@@ -100,7 +100,7 @@ class _Build:
         return lambda node: Call((node,), step=made)
 
     def lowered(self, estimator: Any, output: Output, name: str, *, framed: bool) -> Lower | None:
-        """Give the parts of the estimator; None where it is to stay whole."""
+        """Return the parts of the estimator; None where it is to stay whole."""
         from sklearn.compose import ColumnTransformer
         from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
         from sklearn.pipeline import FeatureUnion
@@ -222,7 +222,7 @@ class _Build:
         joins: Sequence[tuple[Callable[[Any], Any], str]],
         passthrough: bool = False,
     ) -> Lower:
-        """Give the members over one value side by side, and behind them what joins their answers."""
+        """Return the members over one value side by side, and behind them what joins their answers."""
         lowers = {
             name: self.part(member, output, name, framed=framed)
             for name, member, output in zip(names, members, outputs, strict=True)
@@ -239,7 +239,7 @@ class _Build:
         return lower
 
     def _own(self, name: str) -> str:
-        """Give a name that no other part has."""
+        """Return a name that no other part has."""
         taken, base, count = self._names, name, 1
         while name in taken:
             count += 1
@@ -253,14 +253,14 @@ def _packed(node: Node, lowers: dict[str, Lower]) -> Node:
 
 
 def _is_same(member: Any, framed: bool) -> bool:
-    """Say whether it gives its table as it gets it: what "passthrough" has become once it is fitted."""
+    """Return whether it gives its table as it gets it: what "passthrough" has become once it is fitted."""
     if isinstance(member, str):
         return True
     return not framed and type(member).__name__ == "FunctionTransformer" and member.func is None
 
 
 def gives_sparse(estimator: Any) -> bool:
-    """Say whether a fitted transformer may give a sparse table."""
+    """Return whether a fitted transformer may give a sparse table."""
     for name in ("sparse_output_", "sparse_output", "sparse"):
         if isinstance(getattr(estimator, name, None), bool):
             return getattr(estimator, name)

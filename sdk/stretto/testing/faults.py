@@ -145,7 +145,7 @@ async def _failing(build: Build, place: int, inputs: Sequence[Any], compare: Com
 
 
 def _client(build: Build, place: int, fn: Callable[[Any], Any]) -> tuple[Client[Any, Any], str, Plan]:
-    """Give a client of the pipeline in which `fn` stands for one of the steps; the step's name; and the plan."""
+    """Return a client of the pipeline in which `fn` stands for one of the steps; the step's name; and the plan."""
     plan = build().plan()
     step = list(dict.fromkeys(plan.steps()))[place]
     twin = Step(fn=fn, name=step.name, vectorized=step.vectorized, named=step.named)

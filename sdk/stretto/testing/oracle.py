@@ -19,7 +19,7 @@ from stretto.plan.steps import Stage, Step
 
 
 async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
-    """Give what a pipeline answers to one row, the slow and plain way: recursive, sequential, a row at a time.
+    """Return what a pipeline answers to one row, the slow and plain way: recursive, sequential, a row at a time.
 
     It shares no code with the evaluator, so that the two can disagree.
 
@@ -32,7 +32,7 @@ async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
 
 
 async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
-    """Give the oracle's answer to one row, or the error it fails with."""
+    """Return the oracle's answer to one row, or the error it fails with."""
     try:
         return await oracle(target, row)
     except StrettoError as error:
@@ -219,7 +219,7 @@ def _name(node: Node) -> str:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Say whether two outcomes are equal: labels exactly, floats within rounding, errors by class and place."""
+    """Return whether two outcomes are equal: labels exactly, floats within rounding, errors by class and place."""
     if isinstance(a, StrettoError) or isinstance(b, StrettoError):
         return type(a) is type(b) and getattr(a, "step", None) == getattr(b, "step", None)
     if isinstance(a, dict) and isinstance(b, dict):

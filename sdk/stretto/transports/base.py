@@ -33,11 +33,11 @@ class Transport(ABC):
 
     @abstractmethod
     async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Give an outcome for each of `rows` (a list, or an array with a row each), from one `step` alone if named."""
+        """Return an outcome for each of `rows` (a list, or an array of rows), from one `step` alone if named."""
 
     @abstractmethod
     async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Give the answer for one row, or raise its error. Concurrent calls may travel together."""
+        """Return the answer for one row, or raise its error. Concurrent calls may travel together."""
 
     @abstractmethod
     async def trace(self, row: Any, timeout: float | None) -> Trace:
@@ -45,11 +45,11 @@ class Transport(ABC):
 
     @abstractmethod
     async def metadata(self) -> Metadata:
-        """Say what is at the other end."""
+        """Return what is at the other end."""
 
     @abstractmethod
     async def ready(self) -> bool:
-        """Say whether the other end would answer now."""
+        """Return whether the other end would answer now."""
 
     async def aclose(self) -> None:  # noqa: B027  a transport may well hold nothing
         """Let go of what this side holds; calls under way are cancelled."""

@@ -12,7 +12,7 @@ from stretto.transports.local import LocalTransport
 
 
 def connect(target: Any, token: str | None = None) -> Transport:
-    """Give the transport that reaches `target`: a pipeline or a part of one, an address, a Serve handle, or itself.
+    """Return the transport that reaches `target`: a pipeline or a part of one, an address, a Serve handle, or itself.
 
     Raises:
         PipelineError: the target is none of these, or the pipeline is built wrong.

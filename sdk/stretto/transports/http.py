@@ -60,7 +60,7 @@ class HttpTransport(Transport):
         return self._connection.url
 
     async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Give the answer for one row, or raise its error."""
+        """Return the answer for one row, or raise its error."""
         future = self._queue.submit(_Waiting(encode_row(row), _deadline(timeout)))
         if timeout is None:
             return await future
@@ -73,7 +73,7 @@ class HttpTransport(Transport):
             raise late(f"({timeout:g} s) waiting for {self.where}") from None
 
     async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Give an outcome for each of `rows`, from one `step` alone if named."""
+        """Return an outcome for each of `rows`, from one `step` alone if named."""
         deadline = _deadline(timeout)
         if isinstance(rows, np.ndarray) and rows.dtype != object:
             return await self._ask_many(rows, deadline, step)
@@ -90,13 +90,13 @@ class HttpTransport(Transport):
             return Trace(told.get("answer"), error, msgspec.convert(told["spans"], tuple[Span, ...]))
 
     async def metadata(self) -> Metadata:
-        """Say what is at the other end."""
+        """Return what is at the other end."""
         body = await self._connection.send("GET", "/metadata", b"", _deadline(30.0), JSON)
         with self._expecting("metadata"):
             return msgspec.json.decode(body, type=Metadata)
 
     async def ready(self) -> bool:
-        """Say whether the server is there and would answer now."""
+        """Return whether the server is there and would answer now."""
         try:
             await self._connection.send("GET", "/health/ready", b"", _deadline(5.0), JSON)
         except (ConnectionFailed, DeadlineExceeded, NotFound):
@@ -118,7 +118,7 @@ class HttpTransport(Transport):
             return [_anywhere(each) for each in await self._ask_many([each.row for each in batch], deadline)]
         except StrettoError as error:
             # Each caller gets an error of its own, to which its own traceback is attached.
-            return [error._copy(*error.args) for _ in batch]
+            return [error.copy() for _ in batch]
 
     async def _ask(self, row: bytes, deadline: float | None) -> Any:
         body = await self._connection.send("POST", "", row, deadline, MSGPACK)
@@ -171,7 +171,7 @@ def _packed(row: Any) -> bytes | InputError:
 
 
 def _anywhere(outcome: Any) -> Any:
-    """Give an outcome that does not say which row it had in a request that its caller knows nothing of."""
+    """Return an outcome that does not say which row it had in a request that its caller knows nothing of."""
     if isinstance(outcome, StrettoError):
         outcome.row = None
     return outcome

@@ -47,7 +47,7 @@ class Connection:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, method: str, path: str, body: bytes, deadline: float | None, media: str) -> bytes:
-        """Give the body of the response to a request at `path`, relative to the route, as `media`.
+        """Return the body of the response to a request at `path`, relative to the route, as `media`.
 
         Raises:
             StrettoError: what the server says, or what became of the request.
@@ -150,7 +150,7 @@ def _error(url: str, response: _Response) -> StrettoError:
 
 
 def _foreign(url: str, response: _Response) -> StrettoError:
-    """Give the error for an answer that is not from a Stretto server, but from a proxy before it, or another server."""
+    """Return the error for an answer that is not from a Stretto server, but from a proxy or another server."""
     text = " ".join(response.body[:2000].decode("utf-8", "replace").split())
     said = f"{url} answered {response.status} ({text[:120] or 'nothing more'})"
     match response.status:

@@ -14,12 +14,12 @@ class UnsendableError(Exception):
     """A value that has no form on the wire; the message is its type. It never leaves the codec."""
 
     def as_answer(self) -> StepError:
-        """Give the error of an answer that holds it."""
+        """Return the error of an answer that holds it."""
         return StepError("answer", str(self), "cannot be sent over HTTP: give numbers, strings, dicts, lists or arrays")
 
 
 def too_deep() -> TooLarge:
-    """Give the error for a message that is nested too deeply."""
+    """Return the error for a message that is nested too deeply."""
     return TooLarge(f"the body is nested deeper than {MAX_DEPTH} levels", "", f"at most {MAX_DEPTH} levels")
 
 

@@ -16,7 +16,7 @@ JSON = "application/json"
 
 
 def decode_json(body: bytes) -> Any:
-    """Give the value in a JSON body.
+    """Return the value in a JSON body.
 
     Raises:
         InputError: the body is empty, or is not JSON (which has no NaN).
@@ -37,7 +37,7 @@ def decode_json(body: bytes) -> Any:
 
 
 def encode_json(answer: Any) -> bytes:
-    """Give an answer as JSON: numpy's values as plain ones, tuples and sets as arrays, NaN and infinities as null.
+    """Return an answer as JSON: numpy's values as plain ones, tuples and sets as arrays, NaN and infinities as null.
 
     Raises:
         StepError: it holds a value that JSON has no form for; its `kind` is that value's type.

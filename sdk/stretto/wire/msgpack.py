@@ -23,7 +23,7 @@ MSGPACK = "application/vnd.stretto+msgpack"
 
 
 def encode_msgpack(answer: Any) -> bytes:
-    """Give an answer as msgpack, exact in every type it knows; a subclass of a builtin travels as that.
+    """Return an answer as msgpack, exact in every type it knows; a subclass of a builtin travels as that.
 
     Raises:
         StepError: it holds a value of another type, which is the error's `kind`.
@@ -35,7 +35,7 @@ def encode_msgpack(answer: Any) -> bytes:
 
 
 def encode_row(row: Any) -> bytes:
-    """Give a row, or an array of rows, as msgpack.
+    """Return a row, or an array of rows, as msgpack.
 
     Raises:
         InputError: it holds a value of a type that does not travel.
@@ -48,14 +48,14 @@ def encode_row(row: Any) -> bytes:
 
 
 def encode_rows(rows: Sequence[bytes]) -> bytes:
-    """Give the list of the rows that `encode_row` gave one by one."""
+    """Return the list of the rows that `encode_row` gave one by one."""
     count = len(rows)
     header = bytes([0x90 | count]) if count < 16 else struct.pack(">BI", 0xDD, count)
     return b"".join((header, *rows))
 
 
 def decode_msgpack(body: bytes) -> Any:
-    """Give the value in a msgpack body.
+    """Return the value in a msgpack body.
 
     Raises:
         InputError: the body is empty, or is not what `encode_msgpack` gives.
@@ -73,7 +73,7 @@ def decode_msgpack(body: bytes) -> Any:
 
 
 def packed(value: Any) -> bytes:
-    """Give a value as msgpack, or raise `UnsendableError`."""
+    """Return a value as msgpack, or raise `UnsendableError`."""
     try:
         try:
             return _ENCODER.encode(_lower(value, PLAIN))
@@ -107,7 +107,7 @@ class _Ext(IntEnum):
 
 
 def _lower(value: Any, plain: frozenset[type]) -> Any:
-    """Give the value in terms that msgpack has, where it has the types `plain` already."""
+    """Return the value in terms that msgpack has, where it has the types `plain` already."""
     kind = type(value)
     if kind in plain:
         return value

@@ -13,7 +13,7 @@ from stretto.wire.problem import problem
 
 
 def encode_outcomes(outcomes: Sequence[Any]) -> bytes:
-    """Give outcomes as msgpack; an answer that cannot be sent becomes the error that says so, in its row alone."""
+    """Return outcomes as msgpack; an answer that cannot be sent becomes the error that says so, in its row alone."""
     try:
         return packed(list(outcomes))
     except UnsendableError:
@@ -21,7 +21,7 @@ def encode_outcomes(outcomes: Sequence[Any]) -> bytes:
 
 
 def decode_outcomes(body: bytes) -> list[Any]:
-    """Give the outcomes that `encode_outcomes` wrote."""
+    """Return the outcomes that `encode_outcomes` wrote."""
     outcomes = decode_msgpack(body)
     if not isinstance(outcomes, list):
         raise InputError("the body holds no outcomes", "", "a list with an outcome for each row")
@@ -29,7 +29,7 @@ def decode_outcomes(body: bytes) -> list[Any]:
 
 
 def encode_outcomes_json(outcomes: Sequence[Any]) -> bytes:
-    """Give outcomes as ``{"outcomes": [{"answer": ...} or {"error": a problem}, ...]}``."""
+    """Return outcomes as ``{"outcomes": [{"answer": ...} or {"error": a problem}, ...]}``."""
     try:
         return encode_json({"outcomes": [_told(outcome) for outcome in outcomes]})
     except StepError:

@@ -22,7 +22,7 @@ _CLASSES = {urn: cls for cls, urn in _TYPES.items()}
 
 
 def problem(error: Exception) -> dict[str, Any]:
-    """Give an error as the members of a problem; of one that is not Stretto's, only that the server failed."""
+    """Return an error as the members of a problem; of one that is not Stretto's, only that the server failed."""
     if not isinstance(error, StrettoError):
         error = StrettoError("the server failed on this request; its log says why")
     cls = next(each for each in type(error).__mro__ if each in _TYPES)
@@ -36,7 +36,7 @@ def problem(error: Exception) -> dict[str, Any]:
 
 
 def from_problem(members: Mapping[str, Any]) -> StrettoError:
-    """Give the error that a problem was made from; a `StrettoError` where its type is not one of Stretto's."""
+    """Return the error that a problem was made from; a `StrettoError` where its type is not one of Stretto's."""
     cls = _CLASSES.get(str(members.get("type")), StrettoError)
     try:
         error = cls(*(members[_member(name)] for name in cls.fields))

@@ -58,7 +58,7 @@ class Sent:
 
 
 def opened(target: str | os.PathLike[str], reading: Reading) -> File:
-    """Give the file at a path, read, unless this process holds what is in it already.
+    """Return the file at a path, read, unless this process holds what is in it already.
 
     Raises:
         ModelError: it can't be read as a model; see `load_model`.
@@ -74,7 +74,7 @@ def opened(target: str | os.PathLike[str], reading: Reading) -> File:
 
 
 def digest(path: str) -> str | None:
-    """Give the digest of a file's content, or of a folder's; None where it is not there."""
+    """Return the digest of a file's content, or of a folder's; None where it is not there."""
     whole = hashlib.sha256()
     try:
         for each in _contents(Path(path)):
@@ -86,7 +86,7 @@ def digest(path: str) -> str | None:
 
 
 def received(sent: Sent) -> SavedModel:
-    """Give the model that was read from a file elsewhere, from the same file here.
+    """Return the model that was read from a file elsewhere, from the same file here.
 
     Raises:
         ModelError: the file is not here, or is not what it was.

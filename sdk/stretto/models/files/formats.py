@@ -234,7 +234,7 @@ def _saved(content: dict[str, Any]) -> SavedModel:
 
 
 def _diagnosis(path: Path, suffix: str) -> str:
-    """Say what may be wrong with a file that can't be read, from how it begins."""
+    """Return what may be wrong with a file that can't be read, from how it begins."""
     with path.open("rb") as file:
         start = file.read(4)
     if not start:

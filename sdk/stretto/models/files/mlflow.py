@@ -30,7 +30,7 @@ class Folder:
 
 
 def is_mlflow(path: Path) -> bool:
-    """Say whether a path is a folder that MLflow saved a model in, or the file that describes it."""
+    """Return whether a path is a folder that MLflow saved a model in, or the file that describes it."""
     return (path / DESCRIPTION).is_file()
 
 
@@ -92,7 +92,7 @@ class PythonFunction:
         return f"PythonFunction({self._path!r})"
 
     def predict(self, table: np.ndarray) -> Any:
-        """Give an answer a row."""
+        """Return an answer a row."""
         if self._features is None:
             return np.asarray(self._model.predict(table))
         pandas: Any = needed("pandas", "mlflow", "an MLflow model with named inputs")

@@ -25,7 +25,7 @@ class Once(Generic[T]):
         self._made: WeakValueDictionary[Hashable, T] = WeakValueDictionary()
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Give the value of `key`; whoever asks while it is made waits."""
+        """Return the value of `key`; whoever asks while it is made waits."""
         with self._lock:
             found = self._made.get(key)
             if found is None:
@@ -34,7 +34,7 @@ class Once(Generic[T]):
 
 
 def needed(module: str, extra: str, what: str) -> Any:
-    """Give a module that an extra installs.
+    """Return a module that an extra installs.
 
     Raises:
         ModelError: it is not installed; the message says what needs it and names the extra.

@@ -29,7 +29,7 @@ class Kind:
     category: bool = False
 
     def and_also(self, other: Kind) -> Kind:
-        """Give the kind of a column that is read twice."""
+        """Return the kind of a column that is read twice."""
         order = get_args(Holds).index
         holds = self.holds if order(self.holds) >= order(other.holds) else other.holds
         if self.known is None or other.known is None:
@@ -43,12 +43,12 @@ UNUSED = Kind("unused")
 
 
 def column_kinds(estimator: Any, count: int) -> tuple[Kind, ...]:
-    """Give the kind of each of the columns that a fitted estimator takes."""
+    """Return the kind of each of the columns that a fitted estimator takes."""
     return _kinds(estimator, count, seen=())
 
 
 def kinds_of_frame(frame: Any) -> tuple[Kind, ...]:
-    """Give the kind of each column of the pandas frame that an estimator was fitted on."""
+    """Return the kind of each column of the pandas frame that an estimator was fitted on."""
     return tuple(_kind_of(dtype) for dtype in frame.dtypes)
 
 
@@ -59,7 +59,7 @@ def _kind_of(dtype: Any) -> Kind:
 
 
 def wants_categories(estimator: Any) -> bool:
-    """Say whether it was fitted on columns of pandas' categories, and takes nothing else in their place."""
+    """Return whether it was fitted on columns of pandas' categories, and takes nothing else in their place."""
     booster = getattr(estimator, "booster_", None)  # of LightGBM
     if booster is not None:
         return bool(getattr(booster, "pandas_categorical", None))
@@ -90,7 +90,7 @@ def _kinds(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind, ...
 
 
 def _of_chain(steps: Sequence[Any], count: int, seen: tuple[int, ...]) -> tuple[Kind, ...]:
-    """Give the kinds of a chain's input. What fills gaps leaves the columns as they are, for the next to read."""
+    """Return the kinds of a chain's input. What fills gaps leaves the columns as they are, for the next to read."""
     steps = [step for step in steps if step not in (None, "passthrough")]
     if not steps:
         return (Kind("any"),) * count
@@ -124,7 +124,7 @@ def _of_columns(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[Kind
 
 
 def column_places(columns: Any, count: int, names: Any) -> list[int]:
-    """Give the places of the columns that a ColumnTransformer selects, however they were written."""
+    """Return the places of the columns that a ColumnTransformer selects, however they were written."""
     order = [] if names is None else list(names)
     if isinstance(columns, slice):
         ends = [columns.start, columns.stop]
@@ -149,7 +149,7 @@ def _of_categories(encoder: Any, categories: np.ndarray) -> Kind:
 
 
 def members(estimator: Any) -> Iterator[Any]:
-    """Give the fitted estimators that an estimator holds and hands its own input to."""
+    """Return the fitted estimators that an estimator holds and hands its own input to."""
     if hasattr(estimator, "transformer_list"):
         yield from (part for _, part in estimator.transformer_list if part not in ("drop", "passthrough"))
     for name in ("estimators_", "best_estimator_", "estimator_", "regressor_", "_preprocessor", "estimator"):
@@ -163,7 +163,7 @@ def members(estimator: Any) -> Iterator[Any]:
 
 
 def form_of(estimator: Any) -> Form | None:
-    """Give the form of its rows where these are no rows of features, by what reads them first."""
+    """Return the form of its rows where these are no rows of features, by what reads them first."""
     while hasattr(estimator, "steps"):
         readers = [step for _, step in estimator.steps if step not in (None, "passthrough")]
         if not readers:
@@ -185,7 +185,7 @@ def form_of(estimator: Any) -> Form | None:
 
 
 def _only_numbers(estimator: Any) -> bool:
-    """Say whether it takes numbers alone: as all of sklearn does but its encoders, and predictors of others."""
+    """Return whether it takes numbers alone: as all of sklearn does but its encoders, and predictors of others."""
     kind = type(estimator)
     if kind.__module__.startswith("sklearn."):
         return kind.__name__ != "FunctionTransformer"

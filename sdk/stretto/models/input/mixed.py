@@ -46,7 +46,7 @@ class Mixed:
         return ("mixed", self.schema.key, repr(self.kinds), self.frames)
 
     def given(self, column: Any) -> Given:
-        """Give the rows of a column for the model: arrays by name, or one array.
+        """Return the rows of a column for the model: arrays by name, or one array.
 
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
@@ -62,19 +62,19 @@ class Mixed:
         """Refuse nothing: all that is wrong was seen as the rows were read."""
 
     def sample(self) -> Given | None:
-        """Give a row that may be nonsense but has the right form."""
+        """Return a row that may be nonsense but has the right form."""
         values = [
             kind.known[0] if kind.known else "" if kind.holds in ("object", "text") else 0.0 for kind in self.kinds
         ]
         return self._given([self._array(at, [value], {}) for at, value in enumerate(values)], 1)
 
     def suspects(self, given: Given) -> list[int]:
-        """Give the rows that the model may have refused for their missing values, which it alone knows to take."""
+        """Return the rows that the model may have refused for their missing values, which it alone knows to take."""
         columns = given.data.values() if isinstance(given.data, dict) else [given.data]
         return sorted({int(i) for each in columns for i in np.argwhere(_missing(each))[:, 0]})
 
     def refused(self, given: Given, why: str) -> InputError:
-        """Give the error of one row with missing values that the model itself refused, saying `why`."""
+        """Return the error of one row with missing values that the model itself refused, saying `why`."""
         row = [each[0] for each in given.data.values()] if isinstance(given.data, dict) else given.data[0]
         gaps = (at for at, value in enumerate(row) if value is None or value != value)
         used = next(at for at in gaps if self.kinds[at].holds != "unused")
@@ -113,7 +113,7 @@ class Mixed:
         return read
 
     def _array(self, at: int, values: Sequence[Any], errors: dict[int, Exception]) -> np.ndarray:
-        """Give a column of one type, and note which of its rows can't be in it."""
+        """Return a column of one type, and note which of its rows can't be in it."""
         kind = self.kinds[at]
         if kind.holds == "unused":
             return np.full(len(values), np.nan)

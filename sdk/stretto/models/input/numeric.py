@@ -37,7 +37,7 @@ class Given(NamedTuple):
     tame: bool = False
 
     def only(self, row: int) -> Given:
-        """Give one row of them."""
+        """Return one row of them."""
         one = slice(row, row + 1)
         data = {key: each[one] for key, each in self.data.items()} if isinstance(self.data, dict) else self.data[one]
         return Given(data, 1, self.tame)
@@ -64,7 +64,7 @@ class Schema:
         return ("numbers", self.features, self.count, self.extra)
 
     def given(self, column: Any) -> Given:
-        """Give the rows of a column for the model; the array can't be written to, since other models may have it too.
+        """Return the rows of a column for the model; the array can't be written to, since other models may have it too.
 
         Numbers that are not finite may be left in it, for `admit`.
 
@@ -87,17 +87,17 @@ class Schema:
             self.refuse(given.data)
 
     def sample(self) -> Given | None:
-        """Give a row that may be nonsense but has the right form, or None where nobody knows that."""
+        """Return a row that may be nonsense but has the right form, or None where nobody knows that."""
         return None if self.count is None else Given(np.zeros((1, self.count)), 1, tame=True)
 
     def suspects(self, given: Given) -> list[int]:
-        """Give the rows that the model may have refused for their missing values, which it alone knows to take."""
+        """Return the rows that the model may have refused for their missing values, which it alone knows to take."""
         if given.tame or self.missing is not None:
             return []
         return np.flatnonzero(np.isnan(given.data).any(axis=1)).tolist()
 
     def table(self, column: Any) -> np.ndarray:
-        """Give the array of shape (n_rows, n_features) of a column: a list of rows, an array, or a dict of columns.
+        """Return the array of shape (n_rows, n_features) of a column: a list of rows, an array, or a dict of columns.
 
         Integers and truth values become float64, so that a row is the same alone and beside others. Numbers that are
         not finite may be left in it, for `refuse`.
@@ -124,14 +124,14 @@ class Schema:
         return None
 
     def knows(self, names: Iterable[Any]) -> bool:
-        """Say whether a row may have all of these features."""
+        """Return whether a row may have all of these features."""
         return self.extra is None or self._known().issuperset(names)
 
     def _known(self) -> frozenset[str]:
         return frozenset((*(self.features or ()), *(self.extra or ())))
 
     def _quickly(self, rows: list[Any]) -> np.ndarray | None:
-        """Give the array of rows that are all dicts, or all sequences, of plain numbers."""
+        """Return the array of rows that are all dicts, or all sequences, of plain numbers."""
         kinds = set(map(type, rows))
         try:
             if kinds == {np.ndarray}:
@@ -174,7 +174,7 @@ class Schema:
         return np.array(read, dtype=np.float64).reshape(len(rows), -1 if rows else self.count or 0)
 
     def read(self, row: Any) -> list[float]:
-        """Give the numbers of one row in the order of the features.
+        """Return the numbers of one row in the order of the features.
 
         Raises:
             InputError: it is not a row of this model; the message says why.
@@ -182,7 +182,7 @@ class Schema:
         return [self.number(value, at) for at, value in enumerate(self.values(row))]
 
     def values(self, row: Any) -> Sequence[Any]:
-        """Give the values of one row in the order of the features, whatever they are.
+        """Return the values of one row in the order of the features, whatever they are.
 
         Raises:
             InputError: it does not have these features; the message says why.
@@ -235,7 +235,7 @@ class Schema:
         return values
 
     def number(self, value: Any, at: int) -> float:
-        """Give the value of the feature at this place as a number.
+        """Return the value of the feature at this place as a number.
 
         Raises:
             InputError: it is none, or the model does not take it.
@@ -277,12 +277,12 @@ class Schema:
         return self.unfit(at, "is infinite, or too large for a 64-bit float")
 
     def refused(self, given: Given, why: str) -> InputError:
-        """Give the error of one row with missing values that the model itself refused, saying `why`."""
+        """Return the error of one row with missing values that the model itself refused, saying `why`."""
         at = int(np.isnan(given.data[0]).argmax())
         return self.unfit(at, f"is missing (NaN or null), and the model does not take it: {why}")
 
     def unfit(self, at: int, what: str, expected: str = "") -> InputError:
-        """Give the error of a row whose value at this place is not what the model takes."""
+        """Return the error of a row whose value at this place is not what the model takes."""
         expected = expected or ("a finite number" if self.missing is False else "a finite number or null")
         field = str(at) if self.features is None else self.features[at]
         return self._error(f"{self.feature(at)} {what}", field=field, expected=expected)
@@ -292,7 +292,7 @@ class Schema:
         return f"the value at position {at}" if self.features is None else f"feature {self.features[at]!r}"
 
     def wanted(self) -> str:
-        """Say what a row is."""
+        """Return what a row is."""
         values = "numbers" if self.count is None else _counted(self.count, "number")
         named = "a dict of named features, or " if self.features else ""
         return f"{named}a list or 1-d array of {values}"
@@ -302,7 +302,7 @@ class Schema:
 
 
 def is_tame(table: np.ndarray) -> bool:
-    """Say whether every number is finite, and stays so where a model works in float32, as trees do."""
+    """Return whether every number is finite, and stays so where a model works in float32, as trees do."""
     flat = table.ravel()
     # One product over the numbers bounds them all, and is not a number where one of them is not: a quarter of the time.
     # OpenBLAS takes all cores for more than 10,000 numbers, whose threads then spin in the way of the model itself.
@@ -317,7 +317,7 @@ def is_tame(table: np.ndarray) -> bool:
 
 
 def _numeric(array: np.ndarray, count: int | None) -> np.ndarray | None:
-    """Give the array as floats if it is a table of numbers with `count` columns."""
+    """Return the array as floats if it is a table of numbers with `count` columns."""
     if array.ndim != 2 or array.dtype.kind not in "fiub" or count not in (None, array.shape[1]):
         return None
     if isinstance(array, np.ma.MaskedArray):
@@ -335,7 +335,7 @@ def _getter(features: tuple[str, ...]) -> itemgetter[Any]:
 
 
 def numbers(flat: list[Any]) -> list[Any] | None:
-    """Give the values with NaN for None if all are numbers; numpy by itself would read strings as numbers."""
+    """Return the values with NaN for None if all are numbers; numpy by itself would read strings as numbers."""
     kinds = set(map(type, flat))
     if NoneType in kinds:
         flat = [math.nan if value is None else value for value in flat]
@@ -344,7 +344,7 @@ def numbers(flat: list[Any]) -> list[Any] | None:
 
 
 def one_by_one(column: Any) -> list[Any]:
-    """Give a column's rows one by one; those of a dict of columns are dicts."""
+    """Return a column's rows one by one; those of a dict of columns are dicts."""
     if isinstance(column, dict):
         columns = cast("dict[Any, Any]", column)
         members = [one_by_one(each) for each in columns.values()]
@@ -372,7 +372,7 @@ def _close(name: str, among: tuple[str, ...]) -> str | None:
 
 
 def listed(names: Sequence[Any], most: int = 12) -> str:
-    """Give the first of the names, and how many more there are."""
+    """Return the first of the names, and how many more there are."""
     shown = ", ".join(map(repr, names[:most]))
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 

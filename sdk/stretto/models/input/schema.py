@@ -14,7 +14,7 @@ Intake: TypeAlias = Schema | Mixed | Values
 
 
 def intake(estimator: Any, schema: Schema, frame: Any = None) -> Intake:
-    """Give what reads the rows of an estimator: its `schema` where all features are numbers.
+    """Return what reads the rows of an estimator: its `schema` where all features are numbers.
 
     `frame` is one like that it was fitted on, and says which of its columns are categories.
 

@@ -35,7 +35,7 @@ class Values:
         return ("values", self.form)
 
     def given(self, column: Any) -> Given:
-        """Give the rows of a column for the model, as a list or an array.
+        """Return the rows of a column for the model, as a list or an array.
 
         Raises:
             BadRows: some rows are not what the model takes; it names every one of them.
@@ -50,16 +50,16 @@ class Values:
         """Refuse nothing: all that is wrong was seen as the rows were read."""
 
     def sample(self) -> Given | None:
-        """Give a row that may be nonsense but has the right form."""
+        """Return a row that may be nonsense but has the right form."""
         rows: dict[Form, Given] = {"text": Given([""], 1), "dict": Given([{}], 1), "number": Given(np.zeros(1), 1)}
         return rows.get(self.form)
 
     def suspects(self, given: Given) -> list[int]:
-        """Give no rows: nothing is missing in a value."""
+        """Return no rows: nothing is missing in a value."""
         return []
 
     def refused(self, given: Given, why: str) -> InputError:
-        """Give the error of a row that the model refused."""
+        """Return the error of a row that the model refused."""
         raise AssertionError("no row is suspect")
 
     def _alone(self, row: Any) -> bool:

@@ -1,0 +1,141 @@
+"""``stretto demo``: the parts of the tutorial, and what they measure next to the same ensemble without Stretto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+from stretto import Client, Pipeline, SavedModel, deploy, load_model, local_ray, model, parallel
+from stretto._demo import baseline, tutorial
+from stretto._demo.measure import Rate, measure
+from stretto._demo.tutorial import FEATURES, ROW
+
+Call: TypeAlias = Callable[[], Awaitable[Any]]
+
+
+async def run_demo(folder: Path, *, seconds: float, keep: bool) -> None:
+    """Run every part of the tutorial, saving models in `folder`, and print what each did.
+
+    Each figure is measured for `seconds`. With `keep`, the ensemble is served until this is cancelled.
+    """
+    console = Console()
+    console.print("[bold]Stretto[/]: the Ray Serve tutorial's iris ensemble, three ways\n")
+    with console.status("training two models on iris"):
+        paths = await asyncio.to_thread(_train, console, folder)
+    both = Pipeline(parallel(logistic=model(paths[0], name="logistic"), svm=model(paths[1], name="svm")))
+    with console.status("starting Ray on this machine") as status:
+        async with local_ray():
+            status.update("deploying")
+            await _deploy(console, folder, paths, both)
+            status.update("measuring, next to the same ensemble without Stretto")
+            table = await _compared(both, [load_model(path) for path in paths], seconds)
+            status.stop()
+            console.print()
+            console.print(table)
+            console.print("[dim]median latency of 1 caller; answers a second for 64 callers; measured just now[/]")
+            if keep:
+                await _keep(console, both)
+    console.print("\nEverything that was started is stopped again.")
+
+
+def _train(console: Console, folder: Path) -> tuple[Path, Path]:
+    _, accuracy, _ = tutorial.train()
+    _show(console, "train", f"validation accuracy {accuracy:.3f}, on rows the model had not seen")
+    paths = tutorial.train_two(folder)
+    sizes = [f"{path.name} ({path.stat().st_size:,} bytes)" for path in paths]
+    _show(console, "save", f"{' and '.join(sizes)}, labels inside")
+    return paths
+
+
+async def _deploy(console: Console, folder: Path, paths: tuple[Path, Path], both: Pipeline[Any, Any]) -> None:
+    logistic, svm = model(paths[0], name="logistic"), model(paths[1], name="svm")
+    answer: Any = await tutorial.one_model(folder)
+    _show(console, "one model", f"a saved model answers {answer!r} at its route")
+    answers = await tutorial.endpoints(logistic, svm)
+    _show(console, "endpoints", "two models, each with a version in its name")
+    _show(console, "handle", f"submit() and predict() answer {answers[0]!r} and {answers[1]!r}")
+    answer = await tutorial.ensemble(logistic, svm)
+    _show(console, "ensemble", f"a deployment a model, and one request answers {answer}")
+    calls, together = await tutorial.side_by_side()
+    _show(console, "side by side", f"{calls} handle calls inside Serve, both under way for {together:.2f} s")
+    ways = await tutorial.both_ways(both)
+    if any(each != ways[0] for each in ways):
+        raise AssertionError(f"the three ways differ: {ways}")
+    _show(console, "three ways", f"in process, by handle, over HTTP: the same, {ways[0]}")
+    answer = await tutorial.custom(logistic, svm)
+    _show(console, "your function", f"behind both models it answers {answer}")
+
+
+def _show(console: Console, part: str, text: str) -> None:
+    console.print(f"[green]✓[/] [bold]{part:<13}[/] {text}", highlight=False, soft_wrap=True)
+
+
+async def _compared(both: Pipeline[Any, Any], models: list[SavedModel], seconds: float) -> Table:
+    """Return the rates of the three ways next to those of the same ensemble without Stretto, measured in turn."""
+    table = Table("", "baseline, 1 caller", "Stretto", "baseline, 64 callers", "Stretto", "ratio", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    async with _programs(both, models) as programs:
+        for way, calls in programs.items():
+            single = [await measure(call, 1, seconds) for call in calls]
+            many = [await measure(call, 64, seconds) for call in calls]
+            ratio = many[1].per_second / many[0].per_second
+            table.add_row(way, *map(_latency, single), *map(_throughput, many), f"{ratio:.0f} x")
+    return table
+
+
+@asynccontextmanager
+async def _programs(both: Pipeline[Any, Any], models: list[SavedModel]) -> AsyncGenerator[dict[str, tuple[Call, Call]]]:
+    """Yield, for each way of asking, the baseline's call and Stretto's."""
+    from ray import serve
+
+    logistic, svm = [each.estimator for each in models]
+    labels = [str(label) for label in models[0].labels or ()]
+    in_asyncio = baseline.for_asyncio(logistic, svm, FEATURES, labels)
+    app = baseline.for_serve(logistic, svm, FEATURES, labels)
+    handle = await asyncio.to_thread(serve.run, app, name="baseline", route_prefix="/baseline")
+    connector = aiohttp.TCPConnector(limit=64)
+    async with (
+        deploy(both, name="compared", route="/compared") as by_handle,
+        Client(both) as in_process,
+        Client(by_handle.url) as over_http,
+        aiohttp.ClientSession(connector=connector) as session,
+    ):
+        url = by_handle.url.replace("/compared", "/baseline")
+
+        async def post() -> Any:
+            async with session.post(url, json=ROW) as response:
+                return await response.json()
+
+        yield {
+            "in process": (lambda: in_asyncio(ROW), lambda: in_process.predict(ROW)),
+            "by handle": (lambda: handle.predict.remote(ROW), lambda: by_handle.predict(ROW)),
+            "over HTTP": (post, lambda: over_http.predict(ROW)),
+        }
+    await asyncio.to_thread(serve.delete, "baseline")
+
+
+async def _keep(console: Console, both: Pipeline[Any, Any]) -> None:
+    async with deploy(both, name="ensemble", route="/ensemble") as client:
+        row = json.dumps(ROW)
+        console.print(f"\n[bold]Serving[/] at {client.url}. Ask it from another terminal:\n")
+        console.print(f"  curl -d '{row}' {client.url}", highlight=False, soft_wrap=True)
+        console.print(f"  stretto predict {client.url} '{row}'\n", highlight=False, soft_wrap=True)
+        console.print("Ctrl-C stops it.")
+        await asyncio.Event().wait()
+
+
+def _latency(rate: Rate) -> str:
+    return f"{rate.p50_ms:.2f} ms"
+
+
+def _throughput(rate: Rate) -> str:
+    return f"{rate.per_second:,.0f}/s"

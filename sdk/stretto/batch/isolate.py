@@ -1,0 +1,141 @@
+"""The row law: many rows at once mean what each row means alone, and a failing row fails no other.
+
+A function over many rows is written as two plain functions that raise plain exceptions. `many` takes the rows together
+and returns their values together; it returns None, or raises, where it can't. `one` takes one row and returns its
+value, or raises what is wrong with it. Nobody collects errors by position, nobody loops, nobody catches:
+
+* A step is ``Step(fn=many, one=one, vectorized=True, ...)``, and the engine does the rest. A function that has no row
+  form leaves `one` out: the engine splits the rows until only the failing ones are left.
+* A reader or an encoder that is no step calls `each_row(rows, one, many)`. ``each_row(...).require()`` returns the
+  values or raises `BadRows`, ``each_row(...).as_list()`` has the errors in the places of their rows. Without `many` it
+  is a loop over the rows that goes on after a failure.
+* What has to be awaited (an ``async def`` function over many rows, a replica, a request over HTTP) calls
+  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails.
+
+Whoever knows that some rows are bad and the others are not may raise `BadRows` from `many`, naming them: it spares the
+search, and changes nothing else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds
+`many` equal to `one`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from stretto.errors import BadRows
+
+Row = TypeVar("Row")
+Rows = TypeVar("Rows", bound=Iterable[Any])
+Answer = TypeVar("Answer")
+
+
+class Outcomes(NamedTuple):
+    """What `each_row` returns: `values` as `many` returned them, or a list of what `one` did; and `errors` by position.
+
+    Where a row failed the list holds None.
+    """
+
+    values: Any
+    errors: dict[int, Exception]
+
+    def require(self) -> Any:
+        """Return the values of all rows.
+
+        Raises:
+            BadRows: rows failed; it has the error of every one of them.
+        """
+        if self.errors:
+            raise BadRows(self.errors)
+        return self.values
+
+    def as_list(self) -> list[Any]:
+        """Return the values, a row each, with the errors in the places of the failed rows."""
+        outcomes = list(self.values)
+        for i, error in self.errors.items():
+            outcomes[i] = error
+        return outcomes
+
+
+def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] | None = None) -> Outcomes:
+    """Return the values of many rows, and the errors of those that failed.
+
+    `many` is tried first. Where it raises or returns None, `one` is called for every row; rows that `many` named in a
+    `BadRows` have failed already. `rows` is only iterated in that case: a `Batch` makes its rows into Python objects no
+    sooner.
+
+    >>> each_row([1, 4], one=lambda x: 1 / x, many=lambda xs: [1 / x for x in xs])
+    Outcomes(values=[1.0, 0.25], errors={})
+    >>> each_row([1, 0, 4], one=lambda x: 1 / x, many=lambda xs: [1 / x for x in xs])
+    Outcomes(values=[1.0, None, 0.25], errors={1: ZeroDivisionError('division by zero')})
+    >>> each_row([1, 0], one=lambda x: 1 / x).as_list()
+    [1.0, ZeroDivisionError('division by zero')]
+    """
+    named: dict[int, Exception] = {}
+    if many is not None:
+        try:
+            together = many(rows)
+        except BadRows as bad:
+            named = bad.errors
+        except Exception:
+            pass  # which rows it was, and what is wrong with them, is for `one` to say
+        else:
+            if together is not None:
+                return Outcomes(together, {})
+    values: list[Any] = []
+    errors: dict[int, Exception] = {}
+    for i, row in enumerate(rows):
+        value = None
+        try:
+            if i in named:
+                raise named[i]
+            value = one(row)
+        except Exception as error:
+            errors[i] = error
+        values.append(value)
+    return Outcomes(values, errors)
+
+
+async def isolate(
+    size: int,
+    ask: Callable[[Sequence[int]], Awaitable[Answer]],
+    failed: type[Exception] | tuple[type[Exception], ...] = Exception,
+    *,
+    parts: int = 2,
+) -> list[tuple[Sequence[int], Answer | Exception]]:
+    """Return the answers to the rows at the positions 0 to `size`, by parts: positions, and their answer or error.
+
+    `ask` is awaited for the positions of all rows. Where it raises one of `failed`, they are split in `parts`, which
+    are asked for one after the other, until single rows are left that fail: these have the error. Where it raises
+    `BadRows` the rows named have failed (positions within what was asked for), and the rest is asked for again. Any
+    other exception is the caller's. An `ask` that has nothing to gain from a smaller part, as once a deadline has
+    passed, returns its error instead of raising it.
+
+    It suspends only where `ask` does, so `run_sync` runs it for an `ask` that does not wait.
+
+    >>> import asyncio
+    >>> async def ask(positions):
+    ...     return [1 / [1, 0, 4, 2][i] for i in positions]
+    >>> asyncio.run(isolate(4, ask))
+    [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
+    """
+    answers: list[tuple[Sequence[int], Answer | Exception]] = []
+    left: list[Sequence[int]] = [range(size)]
+    while left:
+        rows = left.pop()
+        try:
+            answers.append((rows, await ask(rows)))
+        except BadRows as bad:
+            named = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
+            answers += [([rows[i]], error) for i, error in named.items()]
+            rest = [row for i, row in enumerate(rows) if i not in named]
+            if not named:
+                answers.append((rows, bad))
+            elif rest:
+                left.append(rest)
+        except failed as error:
+            if len(rows) == 1:
+                answers.append((rows, error))
+            else:
+                step = -(-len(rows) // parts)
+                left += [rows[start : start + step] for start in reversed(range(0, len(rows), step))]
+    return answers
