@@ -113,14 +113,14 @@ def _without_deployed(plan: Plan) -> Plan:
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> Any:
     actor = {**ACTOR_DEFAULTS, **options.get("ray_actor_options", {})}
-    # Serve's own names of replicas part at "#".
-    options = {**DEFAULTS, **options, "name": name.replace("#", "-"), "ray_actor_options": actor}
+    # A "#" separates the parts of Serve's own names of replicas.
+    fixed = {"name": name.replace("#", "-"), "ray_actor_options": actor}
     try:
         with declaring:
             deployment: Any = serve.deployment(cls)
-            return deployment.options(**options)
+            return deployment.options(**{**DEFAULTS, **options, **fixed})
     except (TypeError, ValueError) as error:
-        raise PipelineError(f"Ray Serve rejects the options of {name!r}, {options}: {error}") from error
+        raise PipelineError(f"Ray Serve rejects the options of {name!r}, {dict(options)}: {error}") from error
 
 
 def _lanes(stage: Stage) -> int | None:
