@@ -23,8 +23,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
-from stretto import Aside, Node, Pipeline, composer, from_sklearn, model, parallel, step
+from stretto import Pipeline, composer, from_sklearn, model, parallel, step
 from stretto.errors import BadRows, DeadlineExceeded, InputError
+from stretto.nodes import Aside, Node
 from stretto_composers import (
     agreement,
     average,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import hypothesis
@@ -21,8 +22,26 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 Connect: TypeAlias = Callable[[str, Pipeline[Any, Any]], AbstractAsyncContextManager[Client[Any, Any]]]
 
+TESTS = Path(__file__).parent
+
+# What needs Ray or the clock without a fixture saying so: programs that start a Ray of their own, and what is timed.
+STARTS_RAY = TESTS / "demo"
+TIMED = TESTS / "test_benchmarks.py"
+
 LOCAL_WAYS = ("in process", "http over asgi", "http over a socket")
 RAY_WAYS = ("serve by handle", "serve over http", "serve split", "serve local testing mode")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest's own hook, which selects by `-m`
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need Ray, and the serial ones: those, and timed ones. All others can run side by side."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        on_ray = callspec is not None and callspec.params.get("way") in RAY_WAYS
+        if on_ray or "ray_cluster" in getattr(item, "fixturenames", ()) or item.path.is_relative_to(STARTS_RAY):
+            item.add_marker("ray")
+        if item.get_closest_marker("ray") or item.path == TIMED:
+            item.add_marker("serial")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -8,30 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from stretto import (
-    UNDECIDED,
-    Around,
-    Aside,
-    Body,
-    Call,
-    Input,
-    Join,
-    Node,
-    Pack,
-    Pipeline,
-    Plan,
-    Within,
-    composer,
-    step,
-)
+from stretto import Pipeline, composer, step
 from stretto.errors import BadRows, InputError, StrettoError
-from stretto.plan.steps import Stage
+from stretto.nodes import UNDECIDED, Around, Aside, Body, Call, Input, Join, Node, Pack, Plan, Within
+from stretto.plan.steps import ModelInfo, Stage
 from stretto_composers import (
     average,
     cache,
@@ -240,6 +226,13 @@ def unchanged(x: Node) -> Node:
 
 
 @composer
+def known_as_model(x: Node, part: Pipeline) -> Node:
+    """The one step of the part, placed as a model's is."""
+    (step,) = part.plan().steps()
+    return Call((x,), step=replace(step, model=ModelInfo()))
+
+
+@composer
 def diamond(x: Node, top: Pipeline, left: Pipeline, right: Pipeline) -> Node:
     """Two parts over one node."""
     node = top(x)
@@ -279,8 +272,8 @@ def parts() -> Pipelines:
     )
     blocking = st.builds(lambda add, fails: step(Row(add, fails), blocking=True), adds, fails)
     model = st.builds(
-        lambda kind, add, fails: step(
-            kind(add, fails), name=f"model-{kind.__name__}-{add}-{fails}", vectorized=kind is VectorBad, pure=True
+        lambda kind, add, fails: known_as_model(
+            step(kind(add, fails), name=f"model-{kind.__name__}-{add}-{fails}", vectorized=kind is VectorBad, pure=True)
         ),
         st.sampled_from([VectorBad, Row, Waiting]),
         adds,

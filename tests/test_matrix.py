@@ -15,14 +15,10 @@ from tests.conftest import LOCAL_WAYS, RAY_WAYS, Connect
 ALL_WAYS = (*LOCAL_WAYS, *RAY_WAYS)
 
 
-def _marks(way: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.ray] if way in RAY_WAYS else []
-
-
 # A case without models has the same shape split and fused: it is run once. On Ray all the ways of a case come one after
 # the other, so that what is deployed for one of them serves the next and then goes.
 RUNS = [
-    pytest.param(way, case, id=f"{way}-{case.name}", marks=_marks(way))
+    pytest.param(way, case, id=f"{way}-{case.name}")
     for ways in (LOCAL_WAYS, RAY_WAYS)
     for case in CASES
     for way in ways
@@ -42,7 +38,7 @@ async def test_every_way_agrees_with_the_oracle(way: str, connect: Connect, case
             assert same(in_batch, outcome), f"{row!r} in a batch"
 
 
-@pytest.mark.parametrize("way", [pytest.param(way, marks=_marks(way)) for way in ALL_WAYS], indirect=True)
+@pytest.mark.parametrize("way", ALL_WAYS, indirect=True)
 async def test_an_error_is_the_same_object_wherever_it_is_seen(way: str, connect: Connect) -> None:
     """Class, arguments and row of an error are those it has in process, alone and in a batch."""
     async with Client(troubles()) as here, connect("troubles", troubles()) as there:

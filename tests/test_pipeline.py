@@ -14,9 +14,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-import stretto
-from stretto import Client, Node, Pipeline, composer, model, parallel, step
+from stretto import Client, Pipeline, composer, model, parallel, step
 from stretto.errors import PipelineError
+from stretto.nodes import Node, Recover
 from stretto_composers import average, fallback, race, switch, vote
 
 X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
@@ -236,7 +236,7 @@ class TestComposer:
         def forgets(x: Node, part: Pipeline[Any, Any]) -> Node:
             part(x)  # type: ignore[return]
 
-        with pytest.raises(PipelineError, match=r"forgets\(\) must give a node.*gave None"):
+        with pytest.raises(PipelineError, match=r"forgets\(\) must return a node.*returned None"):
             forgets(double)
 
     def test_it_may_build_only_on_the_node_it_is_given(self) -> None:
@@ -260,6 +260,6 @@ class TestComposer:
 def test_the_example_of_the_design_is_a_composer() -> None:
     @composer
     def spare(x: Node, main: Pipeline[Any, Any], other: Pipeline[Any, Any]) -> Node:
-        return stretto.Recover((x,), body=main.plan(), handler=other.plan())
+        return Recover((x,), body=main.plan(), handler=other.plan())
 
     assert repr(spare(double, later)) == "spare(double, later)"

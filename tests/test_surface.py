@@ -12,7 +12,7 @@ import pytest
 
 import stretto
 import stretto_composers
-from stretto import errors
+from stretto import errors, nodes
 
 # What stands in the catalogue beside composers: what they take, what is made of them.
 BESIDE = {"Calibration", "Circuit", "Example", "Report", "agreement", "calibrate", "confidence"}
@@ -22,7 +22,7 @@ COMPOSERS = sorted(set(stretto_composers.__all__) - BESIDE)
 def public(module: ModuleType) -> set[str]:
     """Give the names without an underscore that are not modules reached by importing others."""
     names = {name for name in vars(module) if not name.startswith("_")}
-    return {name for name in names if not isinstance(getattr(module, name), ModuleType) or name == "errors"}
+    return {name for name in names if not isinstance(getattr(module, name), ModuleType) or name in ("errors", "nodes")}
 
 
 def test_all_is_sorted_and_is_what_is_public() -> None:
@@ -41,6 +41,23 @@ def test_every_public_name_is_there_and_has_a_doc() -> None:
             assert thing.__doc__, name
 
 
+def test_nodes_holds_what_authors_of_composers_need() -> None:
+    kinds = sorted(nodes.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name))
+    assert nodes.__all__ == kinds
+    assert public(nodes) == set(nodes.__all__)
+    assert not set(nodes.__all__) & set(stretto.__all__)
+    for name in nodes.__all__:
+        thing = getattr(nodes, name)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert thing.__doc__, name
+
+
+@pytest.mark.parametrize("name", nodes.__all__)
+def test_a_name_that_moved_to_nodes_says_where_it_is(name: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"stretto.{name} is now stretto.nodes.{name}"):
+        assert getattr(stretto, name) is getattr(nodes, name)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'stretto' has no attribute 'Pipelin'"):
         _ = stretto.Pipelin  # type: ignore[attr-defined]
@@ -55,7 +72,7 @@ def test_every_error_is_of_one_tree_and_stands_in_its_drawing() -> None:
     assert drawn <= {each.__name__ for each in classes}
 
 
-@pytest.mark.parametrize("module", ["stretto", "stretto_composers", "stretto.testing"])
+@pytest.mark.parametrize("module", ["stretto", "stretto.nodes", "stretto_composers", "stretto.testing"])
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     heavy = {
         "ray",

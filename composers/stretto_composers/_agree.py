@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Pack
 from stretto.errors import PipelineError
+from stretto.nodes import Pack
 from stretto_composers._members import known
 
 

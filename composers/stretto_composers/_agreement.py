@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from stretto import UNDECIDED
 from stretto.errors import DeadlineExceeded, InputError, StrettoError
+from stretto.nodes import UNDECIDED
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._majority import coded, of_columns, whole
 from stretto_composers._ties import Tie
@@ -81,7 +81,9 @@ class Agreement:
         if refused:
             return refused[0]
         if missing:
-            return DeadlineExceeded(f"no member had answered by {self.seconds:g} s; out were {', '.join(missing)}")
+            return DeadlineExceeded(
+                f"quorum: no member had answered by {self.seconds:g} s; out were {', '.join(missing)}"
+            )
         if not heard.said:
             return heard.error(self.names)
         said = [f"{name} said {label!r}" for name, label in heard.said.items()]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from stretto import Node, Part, composer
+from stretto import composer
+from stretto.nodes import Node, Part
 from stretto_composers._combined import combining
 from stretto_composers._members import fan_out
 

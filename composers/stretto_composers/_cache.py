@@ -12,8 +12,9 @@ import cachetools
 import numpy as np
 from anyio.lowlevel import RunVar
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
+from stretto.nodes import Around, Body, Node, Part, plan_of
 from stretto_composers._keys import key_of
 from stretto_composers._settings import Forgetful, positive, whole
 
@@ -56,7 +57,7 @@ def cache(
     if key is not None and not callable(key):
         raise PipelineError(f"key={key!r}: it takes a function that gives something hashable for a row")
     policy = Remember(None if ttl is None else positive("ttl", ttl), whole("size", size, 1), key)
-    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+    return Around((x,), body=plan_of(part), policy=policy)
 
 
 class _Flight:
@@ -157,7 +158,7 @@ async def _arrival(flight: _Flight, body: Body) -> Any:
     with anyio.move_on_after(body.budget):
         await flight.ended.wait()
         return flight.outcome
-    return DeadlineExceeded("the time given was used up while an equal row was asked; allow more with timeout=")
+    return DeadlineExceeded("the cache, while an equal row was asked")
 
 
 def _copied(outcome: Any) -> Any:

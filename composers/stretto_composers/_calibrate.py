@@ -9,8 +9,9 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from stretto import Call, Choose, Client, Pipeline, Step, step
+from stretto import Client, Pipeline, step
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Step, plan_of
 from stretto_composers._calibration import Calibration
 from stretto_composers._cascade import Judge, Last, cascade
 from stretto_composers._numbers import number
@@ -27,7 +28,7 @@ async def calibrate(
     target: float | None = None,
     cost: Cost | Sequence[float] = "rows",
 ) -> Calibration:
-    """Choose thresholds for a cascade that reach the accuracy `target` on rows `X` with labels `y` at least cost.
+    """Give a cascade the thresholds that reach the accuracy `target` on rows `X` with labels `y` at the least cost.
 
     Every tier is asked about all of `X` once, in this process. Without `target` it is the last tier's own accuracy.
     `cost` is ``"rows"`` (tiers asked a row), ``"seconds"`` (as measured, a row), or a list of what each tier costs.
@@ -78,7 +79,7 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
     """Return the plans of a cascade's tiers, and what reads them."""
-    plan = Pipeline(pipeline).plan()
+    plan = plan_of(pipeline)
     choices = [node for node in plan.order if isinstance(node, Choose)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
     judges = [fn for fn in judges if isinstance(fn, Judge)]
@@ -112,7 +113,7 @@ def _check_target(target: object) -> None:
 
 
 def _costs(cost: Any, tiers: int) -> list[float] | None:
-    """Return what asking each tier costs; None where that is to be measured."""
+    """Give what asking each tier costs; None where that is to be measured."""
     match cost:
         case "rows":
             return [1.0] * tiers

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 
-from stretto import Call, Choose, Node, Pack, Part, Pipeline, Step, composer
+from stretto import Pipeline, composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Node, Pack, Part, Step
 from stretto_composers._columns import rows_of, size_of
 from stretto_composers._inside import alone, inside
 from stretto_composers._known import classifier

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from stretto import Call, Node, Pack, Step
 from stretto.errors import BadRows, PipelineError
+from stretto.nodes import Call, Node, Pack, Step
 from stretto_composers._agree import agreed, orders
 from stretto_composers._columns import rows_of
 from stretto_composers._members import known

@@ -6,7 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from stretto import Node, Part, Pipeline, Recover, composer, step
+from stretto import composer, step
+from stretto.nodes import Node, Part, Recover, plan_of
 
 
 @composer
@@ -24,7 +25,7 @@ def default(x: Node, part: Part[Any, Any], value: Any) -> Node:
     >>> asyncio.run(main())
     [0.25, None]
     """
-    return Recover((x,), body=Pipeline(part).plan(), handler=step(Constant(value)).plan())
+    return Recover((x,), body=plan_of(part), handler=step(Constant(value)).plan())
 
 
 @dataclass(frozen=True)

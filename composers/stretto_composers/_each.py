@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Each, Node, Part, Pipeline, composer
+from stretto import composer
+from stretto.nodes import Each, Node, Part, plan_of
 
 
 @composer
@@ -23,4 +24,4 @@ def each(x: Node, body: Part[Any, Any]) -> Node:
     >>> asyncio.run(main())
     [[1, 2], []]
     """
-    return Each((x,), body=Pipeline(body).plan())
+    return Each((x,), body=plan_of(body))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Node, Part, Pipeline, Recover, composer
+from stretto import composer
+from stretto.nodes import Node, Part, Recover, plan_of
 
 
 @composer
@@ -22,4 +23,4 @@ def fallback(x: Node, main: Part[Any, Any], spare: Part[Any, Any]) -> Node:
     >>> asyncio.run(main())
     [0.25, 0.0]
     """
-    return Recover((x,), body=Pipeline(main).plan(), handler=Pipeline(spare).plan())
+    return Recover((x,), body=plan_of(main), handler=plan_of(spare))

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import Call, Node, Step, composer
+from stretto import composer
 from stretto.errors import BadRows, PipelineError
+from stretto.nodes import Call, Node, Step
 from stretto_composers._columns import all_at_fault, rows_of
 
 

@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeAlias
 
 import anyio
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import InputError, Overloaded, StrettoError
+from stretto.nodes import Around, Body, Node, Part, as_pipeline
 from stretto_composers._settings import Forgetful, positive, share, whole
 
 LOG = logging.getLogger("stretto.guard")
@@ -96,7 +97,7 @@ def guard(
     >>> circuit
     Circuit('open')
     """
-    main = Pipeline(part)
+    main = as_pipeline(part)
     policy = Breaker(
         main.label,
         whole("errors", errors, 1),

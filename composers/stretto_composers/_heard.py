@@ -6,8 +6,8 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
 
-from stretto import Instead
 from stretto.errors import InputError, StrettoError
+from stretto.nodes import Instead
 
 OnError: TypeAlias = Literal["raise", "omit"] | Instead
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import PipelineError, StrettoError
+from stretto.nodes import Around, Body, Node, Part, plan_of
 from stretto_composers._latencies import Latencies
 from stretto_composers._settings import Forgetful, seconds, share, whole
 
@@ -49,7 +50,7 @@ def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: 
     (42, [21, 21])
     """
     policy = Hedge(_checked(after), share("budget", budget), whole("times", times, 2))
-    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+    return Around((x,), body=plan_of(part), policy=policy)
 
 
 def _checked(after: Any) -> float | str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stretto import Call, Choose, Input, Node, Plan, Step
+from stretto.nodes import Call, Choose, Input, Node, Plan, Step
 
 
 def inside(x: Node, plan: Plan, name: str) -> Node:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stretto import Answers, Node, answers_of
+from stretto.nodes import Answers, Node, answers_of
 
 
 def classifier(node: Node) -> Answers | None:

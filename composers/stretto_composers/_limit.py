@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 from anyio.lowlevel import RunVar
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import DeadlineExceeded, Overloaded
+from stretto.nodes import Around, Body, Node, Part, plan_of
 from stretto_composers._settings import Forgetful, whole
 
 
@@ -41,7 +42,7 @@ def limit(x: Node, part: Part[Any, Any], n: int, *, queue: int = 1000) -> Node:
     (None, 2)
     """
     policy = Bulkhead(whole("n", n, 1), whole("queue", queue, 0))
-    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+    return Around((x,), body=plan_of(part), policy=policy)
 
 
 class _Gate:
@@ -85,7 +86,7 @@ class Bulkhead(Forgetful):
                 tasks.start_soon(self._run, gate, body, portion, outcomes)
                 portion = await self._portion(gate, left, body.budget) if left else []
         for i in left:
-            outcomes[i] = DeadlineExceeded(f"the time given was used up in front of limit({self.n}); allow more time")
+            outcomes[i] = DeadlineExceeded(f"the queue in front of limit({self.n})")
         return outcomes
 
     async def _portion(self, gate: _Gate, left: deque[int], budget: float | None) -> list[int]:

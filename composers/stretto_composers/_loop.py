@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from stretto import Call, Choose, Input, Node, Pack, Part, Pipeline, Plan, Step, composer
+from stretto import Pipeline, composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Input, Node, Pack, Part, Plan, Step, as_pipeline
 from stretto_composers._inside import inside, unchanged
 from stretto_composers._select import picked
 
@@ -41,8 +42,8 @@ def loop(
             f"loop(limit={limit!r}): give a whole number from 1 to {MOST}, the most turns a row may take"
         )
     start, state = Input(), Input()
-    first = Plan((start,), _turn(start, Pipeline(body), Pipeline(until)))
-    again = Plan((state,), _turn(picked(state, "value"), Pipeline(body), Pipeline(until)))
+    first = Plan((start,), _turn(start, as_pipeline(body), as_pipeline(until)))
+    again = Plan((state,), _turn(picked(state, "value"), as_pipeline(body), as_pipeline(until)))
     same = unchanged()
     node = inside(x, first, "loop")
     for _ in range(limit - 1):
@@ -50,7 +51,7 @@ def loop(
     last = Input()
     value = picked(last, "value")
     stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False))
-    over = stop if on_limit is None else Pipeline(on_limit)(value)
+    over = stop if on_limit is None else as_pipeline(on_limit)(value)
     return Choose((node, picked(node, "next")), cases=((DONE, Plan((last,), value)), (AGAIN, Plan((last,), over))))
 
 

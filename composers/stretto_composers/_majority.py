@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from stretto import UNDECIDED
 from stretto.errors import BadRows
+from stretto.nodes import UNDECIDED
 from stretto_composers._columns import rows_of
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._ties import InOrder, Tie, settled

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stretto import Answers, Input, Node, Pack, Pipeline, answers_of
+from stretto import Pipeline
+from stretto.nodes import Answers, Input, Node, Pack, answers_of, as_pipeline
 
 
 def labels_of(members: Sequence[Pipeline[Any, Any]]) -> tuple[str, ...]:
@@ -19,7 +20,7 @@ def fan_out(x: Node, members: Sequence[Any]) -> Node:
     """Return the fan-out of the members over `x`; without members `x` itself, which may be one."""
     if not members:
         return x
-    parts = [Pipeline(member) for member in members]
+    parts = [as_pipeline(member) for member in members]
     nodes: list[Node] = []
     for part in parts:  # one frame less than in a comprehension: composers nest
         nodes.append(part(x))  # noqa: PERF401

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from stretto import Call, Input, Join, Node, Pack, Part, Plan, Step, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Input, Join, Node, Pack, Part, Plan, Step
 from stretto_composers._agree import agreed
 from stretto_composers._agreement import Agreement, OfRows, Timer
 from stretto_composers._members import fan_out, known, own_name, source_of

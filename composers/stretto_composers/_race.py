@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stretto import UNDECIDED, Join, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import PipelineError, StrettoError
+from stretto.nodes import UNDECIDED, Join, Node, Part, as_pipeline
 from stretto_composers._members import labels_of
 
 
@@ -33,7 +34,7 @@ def race(x: Node, *members: Part[Any, Any]) -> Node:
     """
     if len(members) < 2:
         raise PipelineError(f"race() needs at least two members, got {len(members)}")
-    parts = [Pipeline(member) for member in members]
+    parts = [as_pipeline(member) for member in members]
     names = labels_of(parts)
     return Join((x,), members=tuple(part.plan() for part in parts), names=names, until=First(names))
 

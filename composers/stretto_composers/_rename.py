@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stretto import Call, Node, Pack, Step, composer
+from stretto import composer
 from stretto.errors import BadRows, PipelineError
+from stretto.nodes import Call, Node, Pack, Step
 from stretto_composers._columns import all_at_fault
 from stretto_composers._select import check_names, members
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import anyio
 
-from stretto import Around, Body, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import Overloaded
+from stretto.nodes import Around, Body, Node, Part, plan_of
 from stretto_composers._failures import Failures, checked, concerns
 from stretto_composers._settings import Forgetful, seconds, whole
 
@@ -48,7 +49,7 @@ def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1
     (42, [21, 21, 21])
     """
     policy = Again(whole("times", times, 1), seconds("backoff", backoff), checked(on))
-    return Around((x,), body=Pipeline(part).plan(), policy=policy)
+    return Around((x,), body=plan_of(part), policy=policy)
 
 
 @dataclass(eq=False, repr=False)

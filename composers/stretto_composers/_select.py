@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stretto import Call, Node, Pack, Step, composer
+from stretto import composer
 from stretto.errors import BadRows, InputError, PipelineError
+from stretto.nodes import Call, Node, Pack, Step
 from stretto_composers._columns import all_at_fault, rows_of
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from stretto import Around, Aside, Body, Call, Input, Node, Pack, Part, Pipeline, Plan, Step, Within, composer
+from stretto import composer
 from stretto.errors import PipelineError, StrettoError
+from stretto.nodes import Around, Aside, Body, Call, Input, Node, Pack, Part, Plan, Step, Within, as_pipeline
 from stretto_composers._settings import Forgetful, positive, share
 
 LOG = logging.getLogger("stretto.shadow")
@@ -103,12 +104,12 @@ def shadow(
     """
     if compare is not None and not callable(compare):
         raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")
-    other = Pipeline(candidate)
+    other = as_pipeline(candidate)
     both = Input()
     row = Call((both,), step=ROW)
     asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
     policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
-    answer = Pipeline(part)(x)
+    answer = as_pipeline(part)(x)
     start = Input()
     beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")
     return Aside(

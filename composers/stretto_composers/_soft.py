@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import UNDECIDED
+from stretto.nodes import UNDECIDED
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._majority import SLACK, of_columns, undecided
 from stretto_composers._ties import Tie, settled

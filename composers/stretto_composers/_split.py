@@ -8,8 +8,9 @@ from hashlib import blake2b
 from math import log
 from typing import Any, ClassVar, cast
 
-from stretto import Call, Choose, Node, Part, Pipeline, Step, composer
+from stretto import Pipeline, composer
 from stretto.errors import PipelineError
+from stretto.nodes import Call, Choose, Node, Part, Step, as_pipeline, plan_of
 from stretto_composers._canonical import canonical
 from stretto_composers._members import labels_of
 from stretto_composers._numbers import number
@@ -44,7 +45,7 @@ def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = 
     names = tuple(arms)
     step = Step(fn=Arms(names, weights, salt), name="split", named=False)
     source = x if key is None else keyed(x, key)
-    plans = tuple((name, Pipeline(part).plan()) for name, (part, _) in arms.items())
+    plans = tuple((name, plan_of(part)) for name, (part, _) in arms.items())
     return Choose((x, Call((source,), step=step)), cases=plans)
 
 
@@ -71,10 +72,10 @@ def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float
 
 def _arm(key: Any, value: Any) -> tuple[str | None, Pipeline[Any, Any], Any]:
     if not isinstance(key, str):
-        return None, Pipeline(key), value
+        return None, as_pipeline(key), value
     match value:
         case (part, weight):
-            return key, Pipeline(part), weight
+            return key, as_pipeline(part), weight
         case _:
             raise PipelineError(f"split(): for a named part give both, {{{key!r}: (part, weight)}}, not {value!r}")
 

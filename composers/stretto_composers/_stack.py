@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
-from stretto import Answers, Call, Input, Node, Pack, Part, Pipeline, Step, answering, answers_of, composer, rows_read
+from stretto import Pipeline, composer
 from stretto.errors import PipelineError
+from stretto.nodes import Answers, Call, Input, Node, Pack, Part, Step, answering, answers_of, as_pipeline, rows_read
 from stretto_composers._features import Features, as_table
 from stretto_composers._members import each_branch, fan_out, known, own_name, source_of, up_to
 
@@ -45,7 +46,7 @@ def stack(
     """
     if method not in get_args(Method):
         raise PipelineError(f"stack(method={method!r}): it is {', '.join(map(repr, get_args(Method)))}")
-    final = Pipeline(meta)
+    final = as_pipeline(meta)
     given, x = x, fan_out(x, members)
     if not isinstance(x, Pack):
         if passthrough and not isinstance(x, Input):

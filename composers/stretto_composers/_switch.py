@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from stretto import Choose, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Choose, Node, Part, as_pipeline, plan_of
 from stretto_composers._known import classifier
 from stretto_composers._select import picked
 
@@ -38,15 +39,15 @@ def switch(
         raise PipelineError(f"switch() takes a dict from each key to its part, not {cases!r}")
     if not cases:
         raise PipelineError("switch() needs at least one case")
-    plans = tuple((case, Pipeline(part).plan()) for case, part in cases.items())
+    plans = tuple((case, plan_of(part)) for case, part in cases.items())
     choice = keyed(x, key)
     _check(choice, tuple(cases), default is not None)
-    return Choose((x, choice), cases=plans, default=None if default is None else Pipeline(default).plan())
+    return Choose((x, choice), cases=plans, default=None if default is None else plan_of(default))
 
 
 def keyed(x: Node, key: Part[Any, Any] | str) -> Node:
     """Return the node of a key: what a part answers, or a field."""
-    return picked(x, key) if isinstance(key, str) else Pipeline(key)(x)
+    return picked(x, key) if isinstance(key, str) else as_pipeline(key)(x)
 
 
 def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Choose, Node, Part, Pipeline, composer
+from stretto import composer
+from stretto.nodes import Choose, Node, Part, plan_of
 from stretto_composers._inside import inside, unchanged
 
 
@@ -25,4 +26,4 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     (2.0, [2])
     """
     # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
-    return Choose((x, inside(x, Pipeline(part).plan(), "tap")), cases=(), default=unchanged())
+    return Choose((x, inside(x, plan_of(part), "tap")), cases=(), default=unchanged())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Node, Part, Pipeline, Within, composer
+from stretto import composer
+from stretto.nodes import Node, Part, Within, plan_of
 from stretto_composers._settings import positive
 
 
@@ -28,6 +29,6 @@ def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
     >>> asyncio.run(main())
     Traceback (most recent call last):
         ...
-    stretto.errors.DeadlineExceeded: the time given was used up in step 'slow'; allow more with timeout=
+    stretto.errors.DeadlineExceeded: deadline exceeded in step 'slow' (0.01 s): allow more with timeout=
     """
-    return Within((x,), body=Pipeline(part).plan(), seconds=positive("seconds", seconds))
+    return Within((x,), body=plan_of(part), seconds=positive("seconds", seconds))

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
-from stretto import Answers, Call, Join, Node, Pack, Part, Step, answering, answers_of, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Answers, Call, Join, Node, Pack, Part, Step, answering, answers_of
 from stretto_composers import _majority, _soft
 from stretto_composers._agree import agreed, orders
 from stretto_composers._members import each_branch, fan_out, known

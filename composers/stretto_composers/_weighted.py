@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto import Node, Pack, Part, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Node, Pack, Part
 from stretto_composers._combined import combining
 from stretto_composers._members import fan_out
 from stretto_composers._weights import Weights, checked

@@ -1,23 +1,13 @@
-"""The notation: pipelines, `>>`, fan-outs and composers. Building runs nothing."""
+"""The notation: pipelines, `>>` and fan-outs. Building runs nothing."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Awaitable, Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import (
-    Any,
-    Generic,
-    Literal,
-    ParamSpec,
-    Protocol,
-    TypeAlias,
-    TypeVar,
-    cast,
-    overload,
-    runtime_checkable,
-)
+from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast, overload, runtime_checkable
 
 from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
@@ -27,23 +17,14 @@ from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 
 In = TypeVar("In", contravariant=True)
-
-
 Out = TypeVar("Out", covariant=True)
-
-
 X = TypeVar("X")
-
-
 Y = TypeVar("Y")
-
-
-P = ParamSpec("P")
 
 
 @runtime_checkable
 class Estimator(Protocol):
-    """A fitted scikit-learn estimator, or anything that looks like one."""
+    """A fitted scikit-learn estimator, or an object with the same methods."""
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """Fit the estimator."""
@@ -54,14 +35,40 @@ class Estimator(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ComposerCall:
+    """The call of a composer that made a pipeline: the composer's name, and its arguments by parameter.
+
+    Parts among the arguments are pipelines, and parameters that were left out have their defaults.
+    """
+
+    composer: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Atom:
+    """One link of a composition.
+
+    `lower` applies it to a node. `text` is how it is written, `label` the name of the part that answers. `alone`
+    is the text of a pipeline that consists of it alone, where that differs. `call` is the call that made it.
+    """
+
+    lower: Callable[[Node], Node]
+    text: str
+    label: str
+    alone: str = ""
+    call: ComposerCall | None = None
+
+
 class Pipeline(Generic[In, Out]):
     """A composition of parts: a function from a node to a node.
 
     A part is a model, a bare fitted estimator, a function (plain or ``async def``), another pipeline or its plan.
-    ``a >> b`` gives what `a` answers to `b`. Building one runs nothing; `plan` applies it to a request.
+    In ``a >> b`` the answer of `a` is the input of `b`. Building a pipeline runs nothing; a `Client` runs it.
 
     Raises:
-        PipelineError: a part that is none of these.
+        PipelineError: the part is none of these.
 
     >>> def double(x: int) -> int:
     ...     return 2 * x
@@ -69,42 +76,49 @@ class Pipeline(Generic[In, Out]):
     Pipeline(double) >> double
     """
 
-    __slots__ = ("_head", "_label", "_lower", "_plan", "_tail", "_text")
-
-    # A pipeline is either an atom, with `_lower`, or a head followed by a tail.
-    _lower: Callable[[Node], Node] | None
-    _head: Pipeline[Any, Any] | None
-    _tail: Pipeline[Any, Any] | None
+    __slots__ = ("_atoms", "_plan")
+    _atoms: tuple[Atom, ...]
     _plan: PipelinePlan | None
-    _text: str
-    _label: str
 
     # To a type checker a pipeline is also a function between nodes: only as an overload of its own does it come first.
     @overload
     def __init__(self, part: Pipeline[In, Out], /) -> None: ...
     @overload
-    def __init__(self, part: Callable[[In], Awaitable[Out]], /) -> None: ...
-    @overload
-    def __init__(self, part: Callable[[In], Out], /) -> None: ...
+    def __init__(self, part: Callable[[In], Awaitable[Out] | Out], /) -> None: ...
     @overload
     def __init__(self: Pipeline[Any, Any], part: Estimator, /) -> None: ...
     def __init__(self, part: Any, /) -> None:
         whole = as_pipeline(part)
-        self._lower, self._head, self._tail, self._plan = whole.__call__, None, None, None
-        self._text = f"Pipeline({whole._inner()})"
-        if whole._plan is not None:
-            self._plan = PipelinePlan(whole._plan.inputs[0], whole._plan.output, self._text, whole.label)
-        self._label = whole.label
+        self._atoms = (Atom(whole.__call__, f"Pipeline({whole.text})", whole.label, call=whole.call),)
+        self._plan = None
+
+    @classmethod
+    def of(cls, *atoms: Atom) -> Self:
+        """Return the pipeline that consists of these links, one after the other."""
+        pipeline = cls.__new__(cls)
+        pipeline._atoms, pipeline._plan = atoms, None
+        return pipeline
 
     @property
     def label(self) -> str:
-        """The name of what answers: its last part's, which is the branch's in a fan-out."""
-        return self._label
+        """The name of its last part, which is the branch's name in a fan-out."""
+        return self._atoms[-1].label
 
     @property
     def text(self) -> str:
         """The composition as it was written."""
-        return self._inner()
+        return " >> ".join(atom.text for atom in self._atoms)
+
+    @property
+    def call(self) -> ComposerCall | None:
+        """The composer's call that made the pipeline; None where it was made in another way.
+
+        >>> from stretto_composers import fallback
+        >>> pipeline = fallback(abs, float)
+        >>> pipeline.call.composer, list(pipeline.call.arguments.values())
+        ('fallback', [abs, float])
+        """
+        return self._atoms[0].call if len(self._atoms) == 1 else None
 
     def __call__(self, node: Node) -> Node:
         """Apply the pipeline to a node of a plan under construction."""
@@ -113,13 +127,12 @@ class Pipeline(Generic[In, Out]):
                 f"{self!r} is applied to nodes of a plan, not to {node!r}: "
                 "to predict write await Client(pipeline).predict(x)"
             )
-        for atom in self._atoms():
-            assert atom._lower is not None
-            node = atom._lower(node)
+        for atom in self._atoms:
+            node = atom.lower(node)
         return node
 
     def plan(self) -> PipelinePlan:
-        """Return the plan: the pipeline applied to a request's value. It prints as what the compiler makes of it."""
+        """Return the plan: the pipeline applied to a request's value. It prints as the compiler's explanation of it."""
         if self._plan is None:
             start = Input()
             try:
@@ -129,52 +142,36 @@ class Pipeline(Generic[In, Out]):
         return self._plan
 
     def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Return the pipeline with its models compiled to ONNX, where that can be done and is faster for one row.
+        """Return the pipeline with its models compiled to ONNX, where that is possible and faster for one row.
 
-        `sample` is rows that the pipeline takes, as for `Client.predict_many`: on these, and at the thresholds of
-        trees, each compiled model must answer as its estimator does, labels equal and numbers within a millionth of the
-        largest. Without a sample rows are drawn. Functions are not run. `plan` says what became of each model.
+        `sample` is rows that the pipeline takes, as for `Client.predict_many`. On these rows, and at the thresholds of
+        trees, a compiled model must agree with its estimator: labels equal, numbers within a millionth of the largest.
+        Without a sample rows are drawn. Functions are not run. `plan` shows the result for each model.
 
         Raises:
-            Disagreement: a compiled model answers otherwise; the error holds the rows.
+            Disagreement: a compiled model differs from its estimator; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return _restored(optimize(check(self.plan()), sample), self.text, self.label)
+        return Pipeline.of(grafted(optimize(check(self.plan()), sample), self.text, self.label))
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
     @overload
-    def __rshift__(self, other: Callable[[Out], Awaitable[X]]) -> Pipeline[In, X]: ...
-    @overload
-    def __rshift__(self, other: Callable[[Out], X]) -> Pipeline[In, X]: ...
+    def __rshift__(self, other: Callable[[Out], Awaitable[X] | X]) -> Pipeline[In, X]: ...
     @overload
     def __rshift__(self, other: Estimator) -> Pipeline[In, Any]: ...
     def __rshift__(self, other: Any) -> Pipeline[In, Any]:
-        return _chain(self, as_pipeline(other))
+        return Pipeline.of(*self._atoms, *as_pipeline(other)._atoms)
 
     @overload
-    def __rrshift__(self, other: Callable[[X], Awaitable[In]]) -> Pipeline[X, Out]: ...
-    @overload
-    def __rrshift__(self, other: Callable[[X], In]) -> Pipeline[X, Out]: ...
+    def __rrshift__(self, other: Callable[[X], Awaitable[In] | In]) -> Pipeline[X, Out]: ...
     @overload
     def __rrshift__(self, other: Estimator) -> Pipeline[Any, Out]: ...
     def __rrshift__(self, other: Any) -> Pipeline[Any, Out]:
-        return _chain(as_pipeline(other), self)
-
-    def _atoms(self) -> Iterator[Pipeline[Any, Any]]:
-        left: list[Pipeline[Any, Any]] = [self]
-        while left:
-            each = left.pop()
-            if each._head is None or each._tail is None:
-                yield each
-            else:
-                left += [each._tail, each._head]
-
-    def _inner(self) -> str:
-        return " >> ".join(atom._text for atom in self._atoms())
+        return Pipeline.of(*as_pipeline(other)._atoms, *self._atoms)
 
     def __repr__(self) -> str:
-        return self._inner()
+        return (self._atoms[0].alone if len(self._atoms) == 1 else "") or self.text
 
     def __bool__(self) -> bool:
         raise PipelineError(f"a pipeline has no truth value: {self!r} runs nothing until a Client predicts with it")
@@ -186,47 +183,39 @@ class Pipeline(Generic[In, Out]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.plan(), self._inner(), self._label)
+        return _restored, (self.plan(), self.text, self.label, self.call)
 
 
-Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y]] | Callable[[X], Y]
-
-
+Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y] | Y]
 """What can stand in a composition."""
 
 
-def atom(lower: Callable[[Node], Node], text: str, label: str) -> Pipeline[Any, Any]:
-    """Return the pipeline that `lower` makes of a node; it is written as `text`, and `label` names what answers."""
-    pipeline = Pipeline[Any, Any].__new__(Pipeline)
-    pipeline._lower, pipeline._head, pipeline._tail, pipeline._plan = lower, None, None, None
-    pipeline._text, pipeline._label = text, label
-    return pipeline
+def grafted(plan: Plan, text: str, label: str, call: ComposerCall | None = None) -> Atom:
+    """Return the link that applies a copy of the plan's graph to a node."""
+    return Atom(functools.partial(_graft, plan), text, label, call=call)
 
 
-def _chain(head: Pipeline[Any, Any], tail: Pipeline[Any, Any]) -> Pipeline[Any, Any]:
-    pipeline = atom(head, "", tail.label)
-    pipeline._lower, pipeline._head, pipeline._tail = None, head, tail
-    return pipeline
-
-
-def _restored(plan: Plan, text: str, label: str) -> Pipeline[Any, Any]:
-    return atom(functools.partial(graft, plan), text, label)
-
-
-def graft(plan: Plan, node: Node) -> Node:
-    """Return the output of a copy of the plan's graph that starts at `node`."""
+def _graft(plan: Plan, node: Node) -> Node:
     done: dict[Node, Node] = {plan.inputs[0]: node}
     for each in plan.order:
         done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
     return done[plan.output]
 
 
-def as_pipeline(part: Any) -> Pipeline[Any, Any]:
-    """Take anything that can stand in a composition as a pipeline."""
+def _restored(plan: Plan, text: str, label: str, call: ComposerCall | None) -> Pipeline[Any, Any]:
+    return Pipeline.of(grafted(plan, text, label, call))
+
+
+def as_pipeline(part: Part[Any, Any]) -> Pipeline[Any, Any]:
+    """Return the pipeline of anything that can stand in a composition.
+
+    Raises:
+        PipelineError: it can't.
+    """
     if isinstance(part, Pipeline):
         return cast("Pipeline[Any, Any]", part)
     if isinstance(part, PipelinePlan):
-        return atom(functools.partial(graft, part), part.written, part.label)
+        return Pipeline.of(grafted(part, part.written, part.label))
     if is_estimator(part):
         return _of_step(model_step(part), default_name(part))
     if isinstance(part, type) and is_estimator_class(part):
@@ -241,8 +230,17 @@ def as_pipeline(part: Any) -> Pipeline[Any, Any]:
             f"{part!r} can't stand in a pipeline: a part is a model, a fitted estimator, a function or a pipeline, "
             f"not a value of type {type(part).__name__}"
         )
-    made = Step(fn=part, name=_function_name(part), named=False)
-    return _of_step(made, made.name)
+    step = Step(fn=cast("Callable[..., Any]", part), name=_function_name(part), named=False)
+    return _of_step(step, step.name)
+
+
+def plan_of(part: Part[Any, Any]) -> Plan:
+    r"""Return the plan of a part, for a node that holds work which may not be wanted.
+
+    >>> plan_of(abs).text
+    '%0 = Input()\n%1 = Call(%0) abs'
+    """
+    return as_pipeline(part).plan()
 
 
 def is_estimator_class(part: type) -> bool:
@@ -250,11 +248,11 @@ def is_estimator_class(part: type) -> bool:
     return callable(getattr(part, "fit", None)) and callable(getattr(part, "get_params", None))
 
 
-def _of_step(step: Step, text: str) -> Pipeline[Any, Any]:
-    return atom(lambda node: Call((node,), step=step), text, step.name)
+def _of_step(step: Step, text: str, alone: str = "") -> Pipeline[Any, Any]:
+    return Pipeline.of(Atom(lambda node: Call((node,), step=step), text, step.name, alone))
 
 
-def _function_name(fn: Callable[..., Any]) -> str:
+def _function_name(fn: object) -> str:
     while isinstance(fn, functools.partial):
         fn = cast("functools.partial[Any]", fn).func
     name = getattr(fn, "__name__", None) or type(fn).__name__.lower()
@@ -317,31 +315,11 @@ def model(
         sample=sample,
         options=options,
     )
-    pipeline = atom(lambda node: Call((node,), step=step), step.name, step.name)
-    return _Model.of(pipeline, f"model({step.fn!r}, name={step.name!r})")
+    return _of_step(step, step.name, f"model({step.fn!r}, name={step.name!r})")
 
 
-class _Model(Pipeline[In, Out]):
-    """A model alone, whose `repr` shows the estimator; inside a composition it stands by its name."""
-
-    __slots__ = ("_shown",)
-    _shown: str
-
-    @staticmethod
-    def of(pipeline: Pipeline[Any, Any], shown: str) -> Pipeline[Any, Any]:
-        twin = _Model[Any, Any].__new__(_Model)
-        for slot in Pipeline.__slots__:
-            setattr(twin, slot, getattr(pipeline, slot))
-        twin._shown = shown
-        return twin
-
-    def __repr__(self) -> str:
-        return self._shown
-
-
-@overload
 def step(
-    fn: Callable[[X], Awaitable[Y]],
+    fn: Callable[[X], Awaitable[Y] | Y],
     /,
     *,
     name: str | None = None,
@@ -349,37 +327,12 @@ def step(
     blocking: bool = False,
     pure: bool = False,
     **options: Any,
-) -> Pipeline[X, Y]: ...
-
-
-@overload
-def step(
-    fn: Callable[[X], Y],
-    /,
-    *,
-    name: str | None = None,
-    vectorized: bool = False,
-    blocking: bool = False,
-    pure: bool = False,
-    **options: Any,
-) -> Pipeline[X, Y]: ...
-
-
-def step(
-    fn: Callable[..., Any],
-    /,
-    *,
-    name: str | None = None,
-    vectorized: bool = False,
-    blocking: bool = False,
-    pure: bool = False,
-    **options: Any,
-) -> Pipeline[Any, Any]:
+) -> Pipeline[X, Y]:
     """Return a function as a step, when a bare function is not enough.
 
-    With `vectorized` it takes a column: a list or an array with a row each, or after a fan-out a dict of them; and
-    gives as many. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal calls of a
-    `pure` one happen once. `options` are Ray Serve's deployment options, as in `model`.
+    With `vectorized` the function takes a batch: a list or an array with a row each, or after a fan-out a dict of them;
+    and returns as many rows. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal
+    calls of a `pure` one happen once. `options` are Ray Serve's deployment options, as in `model`.
 
     Raises:
         PipelineError: `fn` can't be called.
@@ -388,7 +341,7 @@ def step(
     >>> step(np.sqrt, name="root", vectorized=True)
     root
     """
-    if not callable(fn) or isinstance(fn, Pipeline):
+    if not callable(cast("object", fn)) or isinstance(fn, Pipeline):
         raise PipelineError(f"step() takes a function, got {fn!r}")
     made = Step(
         fn=fn,
@@ -413,12 +366,8 @@ def parallel(*parts: Pipeline[Any, Any], **named: Pipeline[Any, Any]) -> Pipelin
 
 @overload
 def parallel(
-    *parts: Callable[[X], Awaitable[Y]], **named: Callable[[X], Awaitable[Y]]
+    *parts: Callable[[X], Awaitable[Y] | Y], **named: Callable[[X], Awaitable[Y] | Y]
 ) -> Pipeline[X, dict[str, Y]]: ...
-
-
-@overload
-def parallel(*parts: Callable[[X], Y], **named: Callable[[X], Y]) -> Pipeline[X, dict[str, Y]]: ...
 
 
 @overload
@@ -430,7 +379,7 @@ def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> 
 
 
 def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
-    """Return one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
 
     A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
     ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch
@@ -465,10 +414,10 @@ def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any
         nodes = tuple(branch(node) for branch in branches.values())
         return Pack(nodes, names=tuple(branches), on_error=policy)
 
-    shown = [branch._inner() for branch in list(branches.values())[: len(parts)]]
-    shown += [f"{key}={branches[key]._inner()}" for key in named]
+    shown = [branch.text for branch in list(branches.values())[: len(parts)]]
+    shown += [f"{key}={branches[key].text}" for key in named]
     shown += [] if policy == "raise" else [f"on_error={policy!r}"]
-    return atom(lower, f"parallel({', '.join(shown)})", "parallel")
+    return Pipeline.of(Atom(lower, f"parallel({', '.join(shown)})", "parallel"))
 
 
 def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
@@ -483,7 +432,7 @@ def _on_error(on_error: Any) -> Literal["raise", "omit"] | Instead:
 def shown(value: Any) -> str:
     """Return a value as it was written in a composition."""
     if isinstance(value, Pipeline):
-        return cast("Pipeline[Any, Any]", value)._inner()
+        return cast("Pipeline[Any, Any]", value).text
     if isinstance(value, Mapping):
         pairs = cast("Mapping[Any, Any]", value).items()
         return "{" + ", ".join(f"{shown(key)}: {shown(each)}" for key, each in pairs) + "}"

@@ -230,7 +230,6 @@ def test_frames_are_loaded_only_where_there_are_some() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 async def test_a_frame_goes_by_handle_and_through_a_split_deployment() -> None:
     both = parallel(people=model(people, name="people", output="proba"), again=model(people, name="again"))

@@ -1,6 +1,6 @@
-"""``python -m tests.benchmarks``: Stretto beside the baselines, in turn, as ratios.
+"""``python -m tests.benchmarks``: Stretto and the baselines, in turn, as ratios.
 
-With the goals of the project beside them. wrk must be installed for the rows over HTTP.
+Next to them the goals of the project. wrk must be installed for the rows over HTTP.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(
     plot: Path | None,
     plot_only: bool,
 ) -> None:
-    """Measure Stretto beside the same ensemble by hand and with other frameworks, in turn, and print ratios.
+    """Measure Stretto and the same ensemble by hand and with other frameworks, in turn, and print ratios.
 
     Ends with 1 if something could not be measured.
     """

@@ -44,7 +44,7 @@ class Report:
     def table(self) -> Table:
         """Give the comparisons, in the order of the goals."""
         table = Table(box=None, header_style="bold", pad_edge=False)
-        for name in ("", "what", "callers", "Stretto", "beside", "", "ratio [min..max]", "goal", ""):
+        for name in ("", "what", "callers", "Stretto", "baseline", "", "ratio [min..max]", "goal", ""):
             right = name in ("callers", "Stretto", "ratio [min..max]", "goal")
             table.add_column(name, justify="right" if right else "left", no_wrap=name != "what")
         for each in self._sorted():
@@ -53,14 +53,16 @@ class Report:
 
     def markdown(self) -> str:
         """Give the same table for a page, where the last columns may not be seen, with what it was measured on."""
-        heads = ["", "what", "callers", "ratio, or figure", "goal", "Stretto", "beside"]
+        heads = ["", "what", "callers", "ratio, or figure", "goal", "Stretto", "baseline"]
         lines = [heads, ["---"] * len(heads)]
         for each in self._sorted():
             cells = [Text.from_markup(cell).plain for cell in _cells(each)]
             row, what, callers, ours, baseline, theirs, ratio, goal, mark = cells
             result = [ratio.replace("..", " to "), f"{goal}, {mark}" if goal else ""]
             lines.append([row, what, callers, *result, ours, f"{baseline} {theirs}".strip()])
-        about = f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and ratios round by round. Machine: "
+        about = (
+            f"{self.rounds} rounds in turn, {self.seconds:g} s each: medians, and the range of the ratios. Machine: "
+        )
         about += ", ".join(f"{name} {value}" for name, value in self.machine.items())
         return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", about])
 
@@ -93,7 +95,7 @@ def _with_unit(value: float, unit: str) -> str:
 
 
 def _number(value: Any) -> str:
-    """Give three digits that count: 12,345 and 123, 12.3, 1.23, 0.0123."""
+    """Return three significant digits: 12,345 and 123, 12.3, 1.23, 0.0123."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

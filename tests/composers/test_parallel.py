@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from stretto import Client, Pipeline, Within, composer, parallel, step
+from stretto import Client, Pipeline, composer, parallel, step
 from stretto.errors import DeadlineExceeded, InputError, PipelineError, StepError
+from stretto.nodes import Within
 from stretto.testing.check import check_composer
 from stretto_composers import average, median, quorum, stack, vote, weighted
 

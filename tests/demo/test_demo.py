@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

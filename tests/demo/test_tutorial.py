@@ -10,7 +10,6 @@ from examples import iris_tutorial
 from stretto._demo.tutorial import train
 
 
-@pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 async def test_the_tutorial_answers_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every part of the tutorial runs, and its answers are those of the original."""

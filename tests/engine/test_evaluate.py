@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from stretto import Around, Body, Client, Node, Pipeline, composer, parallel, step
+from stretto import Client, Pipeline, composer, parallel, step
 from stretto.batch.batch import Batch
 from stretto.compiler import compile_plan
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.errors import BadRows, DeadlineExceeded, InputError, Overloaded, StepError
+from stretto.nodes import Around, Body, Node
 from stretto.plan.plan import Plan
 from stretto.testing.oracle import oracle_outcome, same
 from stretto_composers import fallback, switch, vote

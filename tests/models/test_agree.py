@@ -12,8 +12,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from stretto import Answers, Call, Client, Input, Node, Pack, Pipeline, answers_of, composer, model, parallel
+from stretto import Client, Pipeline, composer, model, parallel
 from stretto.errors import PipelineError
+from stretto.nodes import Answers, Call, Input, Node, Pack, answers_of
 from stretto_composers import average, fallback, timeout, vote
 
 X, y = load_iris(return_X_y=True)

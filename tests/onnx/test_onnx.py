@@ -325,7 +325,6 @@ def test_compiling_twice_changes_nothing():
     assert made.optimize().plan().text == made.plan().text
 
 
-@pytest.mark.ray
 @pytest.mark.asyncio(loop_scope="session")
 async def test_a_compiled_pipeline_answers_on_serve(ray_cluster):
     made = parallel(iris_model("logistic"), iris_model("svm")).optimize(iris.data)

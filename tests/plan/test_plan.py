@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from stretto import UNDECIDED, Call, Choose, Input, Node, Pack, Pipeline, Plan, Recover, Step, parallel
+from stretto import Pipeline, parallel
 from stretto.errors import PipelineError
+from stretto.nodes import UNDECIDED, Call, Choose, Input, Node, Pack, Plan, Recover, Step
 from tests.plans import assert_legal, pipelines
 
 

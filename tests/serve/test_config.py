@@ -82,7 +82,6 @@ def test_arguments_that_are_wrong_are_refused(module, monkeypatch):
         app({"target": f"{module}:ensemble", "token_variable": "FLOWERS_TOKEN"})
 
 
-@pytest.mark.ray
 @pytest.mark.asyncio(loop_scope="session")
 async def test_ray_serve_runs_what_the_file_says(module, tmp_path, ray_cluster):
     from ray.serve.schema import ServeDeploySchema

@@ -30,7 +30,7 @@ from stretto.errors import (
 )
 from stretto.serve.reaper import VARIABLE
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster"), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.usefixtures("ray_cluster"), pytest.mark.asyncio(loop_scope="session")]
 
 
 def hosted(fn: Any, **options: Any) -> Pipeline[Any, Any]:

@@ -11,7 +11,7 @@ import pytest
 from stretto import Client, deploy
 from stretto.errors import ConnectionFailed, NotFound, StepError, Unauthorized
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def whoami(x: object) -> int:

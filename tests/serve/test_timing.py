@@ -19,7 +19,6 @@ from stretto.errors import DeadlineExceeded, Overloaded, StepError
 from stretto_composers import Report, cache, guard, hedge, limit, race, retry, shadow, switch, timeout
 
 pytestmark = [
-    pytest.mark.ray,
     pytest.mark.usefixtures("ray_cluster"),
     pytest.mark.asyncio(loop_scope="module"),
 ]

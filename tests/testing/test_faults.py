@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from stretto import Around, Body, Node, Pipeline, composer
+from stretto import Pipeline, composer
 from stretto.errors import StepError, StrettoError
+from stretto.nodes import Around, Body, Node
 from stretto.testing.check import check_composer
 
 

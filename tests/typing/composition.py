@@ -6,7 +6,8 @@ from typing import Any, assert_type
 
 from sklearn.linear_model import LogisticRegression
 
-from stretto import Client, Node, Pipeline, composer, model, parallel, step
+from stretto import Client, Pipeline, composer, model, parallel, step
+from stretto.nodes import Node
 from stretto_composers import fallback, switch, vote
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -90,6 +90,9 @@ class Batch:
             for i, error in column.errors.items()
         }
         return cls(_joined([column.values for column in columns]), starts[-1], errors, request=columns[0].request)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.rows())
 
     def part(self, start: int, stop: int) -> Batch:
         """Return the rows from `start` up to `stop`."""

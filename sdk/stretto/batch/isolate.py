@@ -10,7 +10,8 @@ value, or raises what is wrong with it. Nobody collects errors by position, nobo
   values or raises `BadRows`, ``each_row(...).as_list()`` has the errors in the places of their rows. Without `many` it
   is a loop over the rows that goes on after a failure.
 * What has to be awaited (an ``async def`` function over many rows, a replica, a request over HTTP) calls
-  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails.
+  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails;
+  `isolate_now` is the same for what is not awaited.
 
 Whoever knows that some rows are bad and the others are not may raise `BadRows` from `many`, naming them: it spares the
 search, and changes nothing else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds
@@ -20,13 +21,16 @@ search, and changes nothing else. `tests/batch/test_row_law.py` finds every pair
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from stretto.errors import BadRows
 
 Row = TypeVar("Row")
 Rows = TypeVar("Rows", bound=Iterable[Any])
 Answer = TypeVar("Answer")
+Part: TypeAlias = tuple[Sequence[int], Answer | Exception]
+"""The positions of some rows, and the answer to them or their error."""
+Failures: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 
 class Outcomes(NamedTuple):
@@ -98,19 +102,18 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
 async def isolate(
     size: int,
     ask: Callable[[Sequence[int]], Awaitable[Answer]],
-    failed: type[Exception] | tuple[type[Exception], ...] = Exception,
+    failed: Failures = Exception,
     *,
     parts: int = 2,
-) -> list[tuple[Sequence[int], Answer | Exception]]:
+    error: Exception | None = None,
+) -> list[Part[Answer]]:
     """Return the answers to the rows at the positions 0 to `size`, by parts: positions, and their answer or error.
 
-    `ask` is awaited for the positions of all rows. Where it raises one of `failed`, they are split in `parts`, which
-    are asked for one after the other, until single rows are left that fail: these have the error. Where it raises
-    `BadRows` the rows named have failed (positions within what was asked for), and the rest is asked for again. Any
-    other exception is the caller's. An `ask` that has nothing to gain from a smaller part, as once a deadline has
-    passed, returns its error instead of raising it.
-
-    It suspends only where `ask` does, so `run_sync` runs it for an `ask` that does not wait.
+    `ask` is awaited for the positions of all rows, unless that has been tried and raised `error`. Where it raises one
+    of `failed`, they are split in `parts`, which are asked for one after the other, until single rows are left that
+    fail: these have the error. Where it raises `BadRows`, the rows named have failed (by their place among the rows
+    asked for), and the rest is asked for again. Any other exception is the caller's. Where a smaller part would do no
+    better, as after a deadline, `ask` returns its error instead of raising it.
 
     >>> import asyncio
     >>> async def ask(positions):
@@ -118,24 +121,49 @@ async def isolate(
     >>> asyncio.run(isolate(4, ask))
     [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
     """
-    answers: list[tuple[Sequence[int], Answer | Exception]] = []
-    left: list[Sequence[int]] = [range(size)]
+    answers, left = _split(range(size), error, parts)
     while left:
         rows = left.pop()
         try:
             answers.append((rows, await ask(rows)))
-        except BadRows as bad:
-            named = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
-            answers += [([rows[i]], error) for i, error in named.items()]
-            rest = [row for i, row in enumerate(rows) if i not in named]
-            if not named:
-                answers.append((rows, bad))
-            elif rest:
-                left.append(rest)
-        except failed as error:
-            if len(rows) == 1:
-                answers.append((rows, error))
-            else:
-                step = -(-len(rows) // parts)
-                left += [rows[start : start + step] for start in reversed(range(0, len(rows), step))]
+        except failed as raised:
+            failures, smaller = _split(rows, raised, parts)
+            answers += failures
+            left += smaller
     return answers
+
+
+def isolate_now(
+    size: int, ask: Callable[[Sequence[int]], Answer], *, error: Exception | None = None
+) -> list[Part[Answer]]:
+    """Return what `isolate` returns, for an `ask` that is not awaited.
+
+    >>> isolate_now(4, lambda positions: [1 / [1, 0, 4, 2][i] for i in positions])
+    [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
+    """
+    answers, left = _split(range(size), error, 2)
+    while left:
+        rows = left.pop()
+        try:
+            answers.append((rows, ask(rows)))
+        except Exception as raised:
+            failures, smaller = _split(rows, raised, 2)
+            answers += failures
+            left += smaller
+    return answers
+
+
+def _split(rows: Sequence[int], error: Exception | None, parts: int) -> tuple[list[Part[Any]], list[Sequence[int]]]:
+    """Return which of the rows have failed after `error`, with theirs, and what is left to ask for, last first."""
+    if error is None:
+        return [], [rows]
+    if isinstance(error, BadRows):
+        failed = {i: each for i, each in error.errors.items() if 0 <= i < len(rows)}
+        if not failed:
+            return [(rows, error)], []
+        rest = [row for i, row in enumerate(rows) if i not in failed]
+        return [([rows[i]], each) for i, each in failed.items()], [rest] if rest else []
+    if len(rows) == 1:
+        return [(rows, error)], []
+    step = -(-len(rows) // parts)
+    return [], [rows[start : start + step] for start in reversed(range(0, len(rows), step))]

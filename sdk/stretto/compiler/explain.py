@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto.models import engine_of
 from stretto.plan.nodes import Around, Aside, Call, Choose, Input, Join, Node, Pack, Recover
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import Plurality
@@ -181,9 +180,9 @@ def _branch(node: Node) -> Branch:
         case Call(step=Step() as step):
             how = "awaited, beside the rest" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
-            shown = repr(step.fn) if step.pure and step.vectorized else ""
+            shown = repr(step.fn) if step.model is not None else ""
             note = f"{shown}, {how}" if shown and "<" not in shown else how
-            return Branch("step", step.name, "; ".join(filter(None, [note, engine_of(step)])))
+            return Branch("step", step.name, "; ".join(filter(None, [note, step.model.note if step.model else ""])))
         case Pack():
             return Branch("node", "dict of", node.label())
         case _:

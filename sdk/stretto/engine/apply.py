@@ -1,161 +1,195 @@
-"""A step applied to a column: what each kind of function means for many rows, and how culprits are found."""
+"""A step applied to a batch: what each kind of function means for many rows."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import CoroutineType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.engine.context import Context, late
-from stretto.engine.threads import T, Threads, run_sync
-from stretto.errors import BadRows, InputError, StepError, StrettoError
+from stretto.batch.isolate import each_row, isolate, isolate_now
+from stretto.engine.context import Context
+from stretto.engine.threads import Threads
+from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.steps import Step
 
+T = TypeVar("T")
+
 AT_ONCE = 256
-"""How many rows of one call an asynchronous row function is started on before the first has to end."""
+"""The rows of one call on which an asynchronous row function is started before the first has to end."""
 
 
-async def apply(step: Step, column: Batch, context: Context, threads: Threads | None = None) -> Batch:
-    """Return the step's outcomes for rows none of which has failed. It suspends only if the step waits.
+def apply(step: Step, batch: Batch, context: Context) -> Batch:
+    """Return the outcomes of a step that does not wait, for rows none of which has failed.
 
-    Work that does not wait can't be interrupted: what it gives after the deadline is late all the same.
+    Such work can't be interrupted: what it returns after the deadline is late all the same.
     """
     if context.expired:
-        return Batch.failed([late(f"before step {step.name!r}") for _ in range(column.size)])
+        return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
     if context.spans is None:
-        return await _applied(step, column, context, threads)
-    with context.span(step.name, "step", column.size):
-        return await _applied(step, column, context, threads)
+        return _applied(step, batch, context)
+    with context.span(step.name, "step", batch.size):
+        return _applied(step, batch, context)
 
 
-async def _applied(step: Step, column: Batch, context: Context, threads: Threads | None) -> Batch:
-    if step.vectorized:
-        return await _vector(step, column, context, threads)
-    if _waits(step):
-        return await _rows_waiting(step, column, context, _caller(step, threads))
-    return _rows(step, column, context)
+async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
+    """Return the outcomes of a step that may wait, by the deadline, for rows none of which has failed."""
+    if not (step.asynchronous or step.blocking):
+        return apply(step, batch, context)
+    if context.expired:
+        return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
+    with context.span(step.name, "step", batch.size):
+        if step.vectorized:
+            return await _parts_waiting(step, batch, context, threads)
+        return await _rows_waiting(step, batch, context, threads)
 
 
-def _waits(step: Step) -> bool:
-    return step.asynchronous or step.blocking
+def _applied(step: Step, batch: Batch, context: Context) -> Batch:
+    if not step.vectorized:
+        return _rows(step, batch, context)
+    parts = batch.parts()
+    if len(parts) == 1:
+        return _together(step, batch, context)
+    return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in parts], {})
 
 
-async def _vector(step: Step, column: Batch, context: Context, threads: Threads | None) -> Batch:
-    """Call a vectorised function for the rows of each form, side by side where it waits."""
-    parts = column.parts()
-    if len(parts) == 1 and not _waits(step):
-        return await _columns(step, column, context, _called(step))
-    call = _caller(step, threads)
-    done: list[Part] = []
-
-    async def one(rows: Sequence[int], part: Batch) -> None:
-        done.append((rows, await _columns(step, part, context, call)))
-
-    if not _waits(step):
-        for rows, part in parts:
-            await one(rows, part)
-    else:
-        with anyio.move_on_after(context.budget):
-            async with anyio.create_task_group() as tasks:
-                for rows, part in parts:
-                    tasks.start_soon(one, rows, part)
-    ended = {id(rows) for rows, _ in done}
-    missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
-    return scatter(column.size, done, {i: late(f"in step {step.name!r}") for i in missed})
+def _rows(step: Step, batch: Batch, context: Context) -> Batch:
+    values, errors = each_row(batch, _one(step.fn, context))
+    return Batch(values, batch.size, {i: _failure(step, error, batch.own(i)) for i, error in errors.items()})
 
 
-def _caller(step: Step, threads: Threads | None) -> Callable[[Any], Awaitable[Any]]:
-    if not _waits(step):
-        return _called(step)
+def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
+    """Return the row function with a check of what it returns, and of the deadline where there is one."""
+    if context.deadline is None:
+        return lambda row: _plain(fn(row))
 
-    async def call(value: Any) -> Any:
-        if step.asynchronous:
-            return await _own(step.fn(value))
-        if threads is None:
-            raise AssertionError("a stage holds nothing that waits")
-        return _awaited(await threads.run(step.fn, value))
+    def one(row: Any) -> Any:
+        if context.expired:
+            raise _OverdueError(context)
+        value = _plain(fn(row))
+        if context.expired:
+            raise _OverdueError(context)
+        return value
 
-    return call
-
-
-def _called(step: Step) -> Callable[[Any], Awaitable[Any]]:
-    async def call(value: Any) -> Any:
-        return _awaited(step.fn(value))
-
-    return call
+    return one
 
 
-def _awaited(result: Any) -> Any:
-    if type(result) is CoroutineType:
-        raise _unawaited(cast("CoroutineType[Any, Any, Any]", result))
-    return result
+class _OverdueError(Exception):
+    """A row's turn came, or ended, after the deadline."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.context = context
 
 
-async def _own(work: Awaitable[T]) -> T:
-    """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
+def _together(step: Step, batch: Batch, context: Context) -> Batch:
+    """Call a vectorised function for rows of one form."""
+
+    def ask(rows: Sequence[int]) -> Batch:
+        if context.expired:
+            return Batch.failed(_late(step, context) for _ in rows)
+        part = batch if len(rows) == batch.size else batch.take(rows)
+        result = _whole(step, part) if step.one is None else _whole_or_each(step, step.one, part, context)
+        return Batch.failed(_late(step, context) for _ in rows) if context.expired else result
+
     try:
-        return await work
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise RuntimeError("something the function waited for was cancelled") from error
+        return ask(range(batch.size))
+    except Exception as error:
+        return _gathered(step, batch, isolate_now(batch.size, ask, error=error))
+
+
+def _whole(step: Step, batch: Batch) -> Batch:
+    return shaped(_plain(step.fn(_data(step, batch))), batch.size)
+
+
+def _whole_or_each(step: Step, one: Callable[[Any], Any], batch: Batch, context: Context) -> Batch:
+    def many(batch: Batch) -> Batch | None:
+        result = step.fn(_data(step, batch))
+        return None if result is None else shaped(_plain(result), batch.size)
+
+    # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
+    values = each_row(batch, _one(one, context), many).require()
+    return values if isinstance(values, Batch) else Batch(values, batch.size)
+
+
+def _data(step: Step, batch: Batch) -> Any:
+    return batch.data() if step.reading is None else batch.read(step.reading)
+
+
+def _gathered(step: Step, batch: Batch, answers: Sequence[tuple[Sequence[int], Batch | Exception]]) -> Batch:
+    done = [(rows, answer) for rows, answer in answers if isinstance(answer, Batch)]
+    errors = {
+        row: _failure(step, answer, batch.request)
+        for rows, answer in answers
+        if isinstance(answer, Exception)
+        for row in rows
+    }
+    return scatter(batch.size, done, errors)
 
 
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
-    # The caller's own value is at fault only where the step was given that value, not one the pipeline made of it.
+    if isinstance(error, _OverdueError):
+        return _late(step, error.context)
+    # The caller's own value is at fault only where the step was called with it, not with one the pipeline made of it.
     return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
 
 
-def _rows(step: Step, column: Batch, context: Context) -> Batch:
-    values: list[Any] = []
-    errors: dict[int, StrettoError] = {}
-    fn = step.fn
-    limited = context.deadline is not None
-    for i, row in enumerate(column.rows()):
-        try:
-            value = fn(row)
-            if type(value) is CoroutineType:
-                raise _unawaited(value)
-        except Exception as error:
-            errors[i] = _failure(step, error, column.own(i))
-            value = None
-        values.append(value)
-        if limited and context.expired:
-            values += [None] * (column.size - len(values))
-            errors = {j: late(f"in step {step.name!r}") for j in range(i, column.size)} | errors
-            break
-    return Batch(values, column.size, errors)
+def _late(step: Step, context: Context) -> StrettoError:
+    return context.exceeded(f"step {step.name!r}")
 
 
-def _unawaited(value: CoroutineType[Any, Any, Any]) -> TypeError:
-    value.close()
-    return TypeError("the function gave a coroutine without being 'async def'; make it 'async def' and await inside")
+async def _parts_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
+    """Call a vectorised function that waits for the rows of each form, side by side."""
+    done: list[Part] = []
+
+    async def part(rows: Sequence[int], some: Batch) -> None:
+        if step.asynchronous:
+            done.append((rows, await _together_waiting(step, some, context)))
+        else:
+            done.append((rows, await threads.run(_together, step, some, context)))
+
+    parts = batch.parts()
+    with anyio.move_on_after(context.budget):
+        async with anyio.create_task_group() as tasks:
+            for rows, some in parts:
+                tasks.start_soon(part, rows, some)
+    ended = {id(rows) for rows, _ in done}
+    missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
+    return scatter(batch.size, done, {i: _late(step, context) for i in missed})
 
 
-async def _rows_waiting(step: Step, column: Batch, context: Context, call: Callable[[Any], Awaitable[Any]]) -> Batch:
-    values: list[Any] = [None] * column.size
-    errors: dict[int, StrettoError] = {i: late(f"in step {step.name!r}") for i in range(column.size)}
+async def _together_waiting(step: Step, batch: Batch, context: Context) -> Batch:
+    async def ask(rows: Sequence[int]) -> Batch:
+        if context.expired:
+            return Batch.failed(_late(step, context) for _ in rows)
+        part = batch if len(rows) == batch.size else batch.take(rows)
+        return shaped(await _own(step.fn(_data(step, part))), part.size)
+
+    return _gathered(step, batch, await isolate(batch.size, ask))
+
+
+async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
+    values: list[Any] = [None] * batch.size
+    errors: dict[int, StrettoError] = {i: _late(step, context) for i in range(batch.size)}
 
     async def one(i: int, row: Any) -> None:
         try:
-            values[i] = await call(row)
+            values[i] = await _own(step.fn(row)) if step.asynchronous else _plain(await threads.run(step.fn, row))
             if not context.expired:
                 del errors[i]
         except Exception as error:
-            errors[i] = _failure(step, error, column.own(i))
+            errors[i] = _failure(step, error, batch.own(i))
 
     with anyio.move_on_after(context.budget):
-        if column.size == 1:
-            await one(0, column.rows()[0])
+        if batch.size == 1:
+            await one(0, batch.rows()[0])
         else:
-            await _all(one, column.rows())
-    return Batch(values, column.size, errors)
+            await _all(one, batch.rows())
+    return Batch(values, batch.size, errors)
 
 
 async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> None:
@@ -173,72 +207,32 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
             tasks.start_soon(placed, i, row)
 
 
-def apply_whole(step: Step, column: Batch, context: Context) -> Batch | None:
-    """Return what `apply` gives for a vectorised function that does not wait, and rows of one form; otherwise None.
-
-    This is the hot path of a stage, and has nothing on it that the usual case does not need.
-    """
-    if not step.vectorized or _waits(step) or context.expired or len(column.parts()) > 1:
-        return None
+async def _own(work: Awaitable[T]) -> T:
+    """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
     try:
-        result = shaped(_awaited(step.fn(_given(step, column))), column.size)
-    except Exception as error:
-        return run_sync(_columns(step, column, context, _called(step), error))
-    return Batch.failed(late(f"in step {step.name!r}") for _ in range(column.size)) if context.expired else result
+        return await work
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise RuntimeError("something the function waited for was cancelled") from error
 
 
-def _given(step: Step, column: Batch) -> Any:
-    return column.data() if step.reading is None else column.read(step.reading)
-
-
-async def _columns(
-    step: Step,
-    column: Batch,
-    context: Context,
-    call: Callable[[Any], Awaitable[Any]],
-    raised: Exception | None = None,
-) -> Batch:
-    """Call a vectorised function; when it raises, halve the column until only the culprits fail.
-
-    `raised` is what it has raised already when it was called for all of them.
-    """
-    done: list[Part] = []
-    errors: dict[int, StrettoError] = {}
-    left: list[Sequence[int]] = [range(column.size)]
-    while left:
-        rows = left.pop()
-        part = column if len(rows) == column.size else column.take(rows)
-        try:
-            if raised is not None:
-                error, raised = raised, None
-                raise error
-            result = shaped(await call(_given(step, part)), len(rows))
-        except BadRows as bad:
-            culprits = {i: error for i, error in bad.errors.items() if 0 <= i < len(rows)}
-            errors |= {rows[i]: _failure(step, error, column.request) for i, error in culprits.items()}
-            rest = [row for i, row in enumerate(rows) if i not in culprits]
-            if not culprits:
-                errors |= {row: StepError.of(step.name, bad) for row in rows}
-            elif rest:
-                left.append(rest)
-        except Exception as error:
-            if len(rows) == 1:
-                errors[rows[0]] = _failure(step, error, column.request)
-            else:
-                left += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
-        else:
-            if context.expired:
-                left.append(rows)
-            else:
-                done.append((rows, result))
-        if context.expired:
-            errors |= {row: late(f"in step {step.name!r}") for rows in left for row in rows}
-            break
-    return scatter(column.size, done, errors)
+def _plain(result: Any) -> Any:
+    """Return a function's result, which is no coroutine."""
+    if type(result) is CoroutineType:
+        cast("CoroutineType[Any, Any, Any]", result).close()
+        raise TypeError("the function gave a coroutine without being 'async def'; make it 'async def' and await inside")
+    return result
 
 
 def shaped(result: Any, size: int) -> Batch:
-    """Take what a vectorised function gave as a column of `size` rows."""
+    """Return the batch of `size` rows that a vectorised function returned as a list, an array or a dict of these.
+
+    Raises:
+        TypeError: it returned something else.
+        ValueError: it returned more or fewer rows.
+    """
     if isinstance(result, dict):
         members = cast("dict[str, Any]", result)
         return Batch.pack(tuple(members), [shaped(each, size) for each in members.values()], size)

@@ -16,7 +16,7 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, scatter
-from stretto.engine.apply import apply, apply_whole
+from stretto.engine.apply import apply
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.threads import run_sync
@@ -45,14 +45,13 @@ def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -
     """
     plan = stage.plan
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
-    untraced = context.spans is None
     for node in plan.order:
         given = [values[each] for each in node.inputs]
         match node:
             case Pack():
                 found = _pack(node, given, context)
-            case Call(step=Step() as step) if untraced and not given[0].errors:
-                found = apply_whole(step, given[0], context)
+            case Call(step=Step() as step) if not given[0].errors:
+                found = apply(step, given[0], context)
             case Call(step=Stage() as inner):
                 found = _nested(inner, tuple(given), context)
             case _:
@@ -470,7 +469,7 @@ class _Direct(Backend):
     async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
         """Apply a step, or evaluate a stage inside this one."""
         if isinstance(step, Step):
-            return await apply(step, columns[0], context)
+            return apply(step, columns[0], context)
         return _nested(step, columns, context)
 
     def aside(self, work: object) -> bool:

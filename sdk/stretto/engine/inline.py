@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from stretto.batch.batch import Batch
-from stretto.engine.apply import apply
+from stretto.engine.apply import apply_waiting
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
@@ -47,7 +47,7 @@ class InlineBackend(Backend):
     async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
         """Apply a step here, or queue a stage's rows in front of its lane."""
         if isinstance(step, Step):
-            return await apply(step, columns[0], context, self._threads)
+            return await apply_waiting(step, columns[0], context, self._threads)
         if step.plan.waits:
             # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
             return await evaluate(step.plan, columns, self, context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -20,13 +19,10 @@ from stretto.serve.backend import ServeBackend
 from stretto.serve.calls import Description, unpicklable
 from stretto.serve.direct_ingress import Address, DirectServer, listen
 from stretto.serve.pickling import stacked, unpickle_plan, writable
-from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, runs_code_in_thread, serve, serve_errors
+from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, runs_code_in_thread
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
 from stretto.transports.local import LocalTransport
-
-PING_TIMEOUT = 5.0
-"""Seconds in which every deployment must answer for the application to be ready."""
 
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
 
@@ -38,18 +34,29 @@ class StageReplica:
     """Runs one stage, in a deployment of its own. `plan` is the stage's, pickled."""
 
     def __init__(self, plan: bytes, name: str) -> None:
-        self._engine = Engine(fuse(unpickle_plan(plan)), name=name)
+        self.engine = Engine(fuse(unpickle_plan(plan)), name=name)
 
-    async def run(self, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None) -> Reply:
-        """Return the outcomes of the rows; see `_reply`."""
-        return await _reply(self._engine, batch, step, traced, careful, budget)
+    async def run(self, batch: Batch, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
+        """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
+
+        A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
+        """
+        context = Context.starting(budget)
+        context = context.traced() if traced else context
+        try:
+            answer = await self.engine.evaluate(writable(batch), context, step)
+        except StrettoError as error:
+            return error
+        if careful:
+            answer = Batch.of_outcomes(_picklable(answer.outcomes(), self.engine.name))
+        return answer, [replace(span, place=span.place or _place()) for span in context.spans or ()]
 
     async def ping(self, budget: float | None) -> None:
         """Return, and so show that the replica answers."""
 
 
 @asgi_ingress
-class Ingress:
+class Ingress(StageReplica):
     """Takes the requests, by handle and over HTTP, and evaluates the plan.
 
     `plan` is the compiled one, pickled, without the models of deployed stages; `handles` and `lanes` are those of
@@ -65,16 +72,22 @@ class Ingress:
         tokens: Sequence[str],
         address: Address | None,
     ) -> None:
-        metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
-        self._engine = IngressEngine(unpickle_plan(plan), ServeBackend(handles, lanes), metadata)
+        self._metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
+        self.engine = self._transport = LocalTransport(
+            unpickle_plan(plan),
+            ServeBackend(handles, lanes),
+            name=metadata.name,
+            text=metadata.pipeline,
+            metadata=self._metadata,
+        )
         self._tokens = tokens
         self._address = address
         self._direct: DirectServer | None = None
-        self._shares = _is_even(self._engine.plan) and None not in lanes.values()
+        self._shares = _is_even(self.engine.plan) and None not in lanes.values()
 
     def asgi(self) -> Any:
         """Return the HTTP interface; Serve asks for it after the constructor."""
-        app = make_app(self._engine, tokens=self._tokens)
+        app = make_app(self._transport, tokens=self._tokens)
         if self._address is not None:
             self._direct = listen(app, self._address)
         return app
@@ -88,9 +101,9 @@ class Ingress:
         if self._direct is not None and not self._direct.up:
             raise RuntimeError("the replica's own HTTP server has ended")
 
-    async def run(self, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None) -> Reply:
-        """Return the outcomes of the rows, as Python objects; see `_reply`."""
-        reply = await _reply(self._engine, batch, step, traced, careful, budget)
+    async def run(self, batch: Batch, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
+        """Return the outcomes of the rows as a stage does, and answers as Python objects."""
+        reply = await super().run(batch, step, traced, careful, budget)
         if isinstance(reply, StrettoError):
             return reply
         answer, spans = reply
@@ -102,52 +115,18 @@ class Ingress:
         advice = [] if direct_url else [PROXIED]
         if runs_code_in_thread():
             advice.append(SEPARATE_THREAD)
-        lanes = LANES * _world_size() if self._shares else 0
-        return Description(lanes, direct_url, tuple(advice), await self._engine.metadata())
+        context = replica_context()
+        lanes = LANES * (max(1, context.world_size) if context else 1) if self._shares else 0
+        return Description(lanes, direct_url, tuple(advice), self._metadata)
 
     async def ready(self, budget: float | None) -> bool:
         """Return whether every deployment of the application answers."""
-        return await self._engine.ready()
+        return await self.engine.ready()
 
 
-class IngressEngine(LocalTransport):
-    """Evaluates the plan in the deployment that takes the requests."""
-
-    def __init__(self, plan: Plan, backend: ServeBackend, metadata: Metadata) -> None:
-        super().__init__(plan, backend, name=metadata.name, text=metadata.pipeline)
-        self._deployments = backend
-        self._metadata = metadata
-
-    async def metadata(self) -> Metadata:
-        """Return what was deployed: the plan at hand lacks the models of deployed stages."""
-        return self._metadata
-
-    async def ready(self) -> bool:
-        """Return whether every deployment answers."""
-        try:
-            async with asyncio.timeout(PING_TIMEOUT):
-                return await self._deployments.ready()
-        except TimeoutError:
-            return False
-
-
-async def _reply(engine: Engine, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None) -> Reply:
-    """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
-
-    A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
-    """
-    context = Context(Context.starting(budget).deadline, [] if traced else None)
-    try:
-        answer = await engine.evaluate(writable(batch), context, step)
-    except StrettoError as error:
-        return error
-    if careful:
-        outcomes = answer.outcomes()
-        errors = unpicklable(outcomes)
-        answer = Batch.of_outcomes(
-            [StepError.of(engine.name, errors[i]) if i in errors else outcome for i, outcome in enumerate(outcomes)]
-        )
-    return answer, [replace(span, place=span.place or _place()) for span in context.spans or ()]
+def _picklable(outcomes: list[Any], name: str) -> list[Any]:
+    errors = unpicklable(outcomes)
+    return [StepError.of(name, errors[i]) if i in errors else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _is_even(plan: Plan) -> bool:
@@ -156,16 +135,6 @@ def _is_even(plan: Plan) -> bool:
     return all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
 
 
-def _world_size() -> int:
-    try:
-        return max(1, serve.get_replica_context().world_size)
-    except serve_errors.RayServeException:
-        return 1
-
-
 def _place() -> str:
-    try:
-        context = serve.get_replica_context()
-    except serve_errors.RayServeException:
-        return "local testing mode"
-    return f"{context.deployment}#{context.replica_tag}"
+    context = replica_context()
+    return f"{context.deployment}#{context.replica_tag}" if context else "local testing mode"

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from stretto.batch.batch import Batch
-from stretto.models import File, SavedModel, Sent, digest, file_of, received
+from stretto.models import File, SavedModel, Sent, digest, received
 from stretto.plan.plan import Plan
 from stretto.serve.cluster import connected
 from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, ray, ray_errors
@@ -26,7 +26,7 @@ NODES_TIMEOUT = 10.0
 def pickle_plan(plan: Plan, paths: Collection[str] = ()) -> bytes:
     """Return a plan pickled, with the models of files in `paths` as their paths, and others as bytes."""
     known: dict[int, Reference] = {}
-    for file in filter(None, map(file_of, plan.steps())):
+    for file in _files(plan):
         if file.path not in paths or id(file.saved) in known:
             continue
         content = digest(file.path)
@@ -75,8 +75,7 @@ def reachable(plan: Plan) -> frozenset[str]:
 
     A file that has changed since, or that a node lacks, is not among them. Without Ray there are none. This blocks.
     """
-    files: dict[str, File] = {file.path: file for file in map(file_of, plan.steps()) if file is not None}
-    files = {path: file for path, file in files.items() if file.is_current}
+    files = {file.path: file for file in _files(plan) if file.is_current}
     if not files or not connected():
         return frozenset()
     others = [
@@ -95,6 +94,12 @@ def reachable(plan: Plan) -> frozenset[str]:
     except ray_errors.RayError:
         return frozenset()
     return frozenset(path for path in files if all(each[path] == expected[path] for each in digests))
+
+
+def _files(plan: Plan) -> list[File]:
+    """Return the files that the plan's models were read from."""
+    models = [step.model for step in plan.steps() if step.model is not None]
+    return [model.file for model in models if isinstance(model.file, File)]
 
 
 def _digests(paths: list[str]) -> dict[str, str | None]:

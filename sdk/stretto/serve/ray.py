@@ -115,37 +115,15 @@ with warnings.catch_warnings():
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 __all__ = [
-    "ADDRESS",
-    "KEEP_ENVIRONMENT",
-    "SEPARATE_THREAD",
-    "WITH_TOKEN",
-    "Details",
-    "Handle",
     "NodeAffinitySchedulingStrategy",
     "Pickler",
-    "asgi_ingress",
-    "by_value",
-    "check_config",
     "cloudpickled",
-    "declaring",
-    "delete",
-    "deployment_schemas",
-    "details",
-    "forget_previous_ray",
-    "ingress_handle",
-    "loopback_only",
-    "quietly",
     "ray",
     "ray_errors",
     "read_ray_address",
-    "root_url",
-    "routed",
-    "run",
-    "runs_code_in_thread",
     "serve",
-    "serve_errors",
-    "serve_runs",
 ]
+__all__ += ["serve_errors"]
 
 Handle: TypeAlias = Any
 """A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
@@ -255,6 +233,14 @@ def asgi_ingress(deployment: C) -> C:
 def runs_code_in_thread() -> bool:
     """Return whether this process, if it is a replica, runs what was deployed in a thread next to Serve's own."""
     return bool(RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
+
+
+def replica_context() -> Any:
+    """Return Serve's context of the replica that this runs in; None in local testing mode."""
+    try:
+        return serve.get_replica_context()
+    except serve_errors.RayServeException:
+        return None
 
 
 def deployment_schemas(app: serve.Application, name: str) -> list[dict[str, Any]]:

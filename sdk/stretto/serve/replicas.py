@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -13,7 +13,7 @@ from anyio.lowlevel import RunVar
 from stretto.batch.batch import Batch, scatter
 from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context, latest
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
 from stretto.serve.pickling import stacked, writable
@@ -40,6 +40,7 @@ class Replicas:
     """
 
     def __init__(self, handle: Handle, name: str, where: str, lanes: int | None) -> None:
+        self._handle = handle
         self._run = by_value(handle, "run")
         self._name = name
         self._where = where
@@ -48,7 +49,7 @@ class Replicas:
         if lanes:
             self._queue = Coalescer(self._share, lanes=lanes, max_batch=MAX_BATCH, name=where)
 
-    async def outcomes(self, batch: Batch, context: Context, step: str = "") -> Batch:
+    async def outcomes(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of the rows by the deadline, from one step alone if it is named.
 
         Raises:
@@ -56,10 +57,19 @@ class Replicas:
         """
         with anyio.move_on_after(context.budget):
             # A traced request travels alone, so that the spans are its own.
-            if self._queue is None or step or context.spans is not None or batch.size > MAX_BATCH:
+            if self._queue is None or step is not None or context.spans is not None or batch.size > MAX_BATCH:
                 return await self._isolate(batch, context, step)
             return await self._queue.submit((batch, context.deadline), batch.size)
-        return Batch.failed(late(f"in {self._where}") for _ in range(batch.size))
+        return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))
+
+    async def ask(self, method: str) -> Any:
+        """Return what one replica answers to a method without arguments.
+
+        Raises:
+            StrettoError: none answers.
+        """
+        with translating(self._name):
+            return await call(by_value(self._handle, method), deadline=None)
 
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel the calls under way."""
@@ -69,13 +79,13 @@ class Replicas:
     async def _share(self, requests: list[Request]) -> Sequence[Batch | StrettoError]:
         """Return the outcomes of each of several requests, in one call."""
         batches = [batch for batch, _ in requests]
-        context = Context(latest([deadline for _, deadline in requests]))
+        context = Context(latest(deadline for _, deadline in requests))
         try:
             return split(await self._isolate(Batch.concat(batches), context), [batch.size for batch in batches])
         except StrettoError as error:
             return [error.copy() for _ in requests]
 
-    async def _isolate(self, batch: Batch, context: Context, step: str = "") -> Batch:
+    async def _isolate(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of the rows; if their replica dies, only those that kill it fail.
 
         A row that crashes its replica also fails the calls next to it. All of these are made again, one after the
@@ -99,7 +109,7 @@ class Replicas:
             ]
         )
 
-    async def _send(self, batch: Batch, context: Context, step: str, tries: int = 1) -> Batch:
+    async def _send(self, batch: Batch, context: Context, step: str | None, tries: int = 1) -> Batch:
         """Return the outcomes of the rows; those that can't be pickled fail, and the others are sent without them."""
         try:
             return await self._call(batch, context, step, False, tries)
@@ -116,7 +126,7 @@ class Replicas:
         answer = await self._call(batch.take(rest), context, step, True, tries)
         return scatter(batch.size, [(rest, answer)], errors)
 
-    async def _call(self, batch: Batch, context: Context, step: str, careful: bool, tries: int) -> Batch:
+    async def _call(self, batch: Batch, context: Context, step: str | None, careful: bool, tries: int) -> Batch:
         """Return the outcomes of one call. A `careful` one fails the rows whose answers can't be pickled."""
         traced = context.spans is not None
         reply = await call(self._run, stacked(batch), step, traced, careful, deadline=context.deadline, tries=tries)
@@ -133,12 +143,6 @@ class Replicas:
         if lock is None:
             self._alone.set(lock := asyncio.Lock())
         return lock
-
-
-def latest(deadlines: Iterable[float | None]) -> float | None:
-    """Return the latest deadline of requests that travel together, or None if one has none; each watches its own."""
-    known = list(deadlines)
-    return None if None in known else max(each for each in known if each is not None)
 
 
 def split(batch: Batch, sizes: Iterable[int]) -> list[Batch]:

@@ -9,13 +9,13 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import NotFound, StrettoError
-from stretto.serve.calls import Description, call, translating
+from stretto.serve.calls import Description
 from stretto.serve.cluster import connect, in_thread, require_serve
 from stretto.serve.names import reachable_url
-from stretto.serve.ray import Handle, by_value, details, ingress_handle, ray, routed
+from stretto.serve.ray import Handle, details, ingress_handle, ray, routed
 from stretto.serve.replicas import Replicas
 from stretto.transports.base import Transport
 
@@ -29,16 +29,16 @@ ANSWER_TIMEOUT = 10.0
 class HandleTransport(Transport):
     """Reaches an application's ingress by handle, from any process of the Ray cluster.
 
-    `target` is the application's name, or a handle. A process that is not connected to Ray connects, on the first call,
-    to the one that ``RAY_ADDRESS`` names or that runs on this machine. `description` spares the question for it.
+    `target` is ``"serve://APP"``, the application's name alone, or a handle. A process that is not connected to Ray
+    connects, on the first call, to the one that ``RAY_ADDRESS`` names or that runs on this machine. With `description`
+    the first call need not ask for it.
     """
 
     def __init__(self, target: str | Handle, *, url: str = "", description: Description | None = None) -> None:
-        self._target = target
-        self._app: str = target if isinstance(target, str) else target.app_name
+        self._target = target.removeprefix("serve://") if isinstance(target, str) else target
+        self._app: str = self._target if isinstance(self._target, str) else self._target.app_name
         self._url = url
         self._description = description
-        self._handle: Handle | None = None
         self._replicas: Replicas | None = None
 
     @property
@@ -56,73 +56,63 @@ class HandleTransport(Transport):
         """Where the replicas answer HTTP themselves, if that is known."""
         return "" if self._description is None else reachable_url(self._description.direct_url)
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Return the answer for one row, or raise its error."""
-        context = Context.starting(timeout)
-        replicas = self._replicas or await self._connected(context)
-        (outcome,) = (await replicas.outcomes(Batch([row], 1, request=True), context)).outcomes()
-        if isinstance(outcome, StrettoError):
-            raise outcome
-        return outcome
-
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        context = Context.starting(timeout)
         replicas = self._replicas or await self._connected(context)
         batch = Batch.of(rows, request=True)
+        if batch.size <= CHUNK:
+            return (await replicas.outcomes(batch, context, step)).outcomes()
         parts = [batch.part(start, min(start + CHUNK, batch.size)) for start in range(0, batch.size, CHUNK)]
         return [outcome for part in parts for outcome in (await replicas.outcomes(part, context, step)).outcomes()]
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
-        """Answer one row alone, with the spans of its steps."""
-        context = Context(Context.starting(timeout).deadline, [])
-        replicas = self._replicas or await self._connected(context)
-        (outcome,) = (await replicas.outcomes(Batch([row], 1, request=True), context)).outcomes()
-        return Trace.of(outcome, context.spans or [])
+    async def trace(self, row: Any, context: Context) -> Trace:
+        """Return the outcome of one row with the spans of its steps."""
+        context = context.traced()
+        (outcome,) = await self.outcomes([row], context)
+        return Trace.of(outcome, context.spans or ())
 
     async def metadata(self) -> Metadata:
         """Return what is deployed."""
-        with anyio.move_on_after(ANSWER_TIMEOUT):
-            return (await self._ask("describe")).metadata
-        raise late(f"in application {self._app!r}")
+        description: Description = await self._ask("describe")
+        return description.metadata
 
     async def ready(self) -> bool:
         """Return whether the application, and every deployment of it, answers."""
         try:
-            with anyio.move_on_after(ANSWER_TIMEOUT):
-                return await self._ask("ready")
+            return await self._ask("ready")
         except StrettoError:
-            pass
-        return False
+            return False
 
     async def aclose(self) -> None:
         """Cancel the calls under way. The connection to Ray is the process's, and stays."""
         if self._replicas is not None:
             await self._replicas.aclose()
 
-    async def _connected(self, context: Context) -> Replicas:
-        """Return the replicas; the first call connects to Ray, and asks one of them for the description."""
-        with anyio.move_on_after(context.budget):
-            description = self._description or await self._ask("describe")
-            handle = await self._routed()
-            if self._replicas is None:
-                self._description = description
-                self._replicas = Replicas(handle, self._app, f"application {self._app!r}", description.lanes)
-            return self._replicas
-        raise late(f"in application {self._app!r}")
-
     async def _ask(self, method: str) -> Any:
-        handle = await self._routed()
-        with translating(self._app):
-            return await call(by_value(handle, method), deadline=None)
+        context = Context.starting(ANSWER_TIMEOUT)
+        replicas = await self._connected(context)
+        with anyio.move_on_after(context.budget):
+            return await replicas.ask(method)
+        raise context.exceeded(f"application {self._app!r}")
 
-    async def _routed(self) -> Handle:
-        target = self._target
-        if self._handle is None:
-            self._handle = await in_thread(
-                lambda _: application_handle(target) if isinstance(target, str) else routed(target)
-            )
-        return self._handle
+    async def _connected(self, context: Context) -> Replicas:
+        """Return the replicas; the first call connects to Ray, and asks one of them how to call them."""
+        if self._replicas is not None:
+            return self._replicas
+        where = f"application {self._app!r}"
+        with anyio.move_on_after(context.budget):
+            handle = await in_thread(lambda _: self._handle())
+            if self._description is None:
+                self._description = await Replicas(handle, self._app, where, None).ask("describe")
+            # Another call may have been first.
+            self._replicas = self._replicas or Replicas(handle, self._app, where, self._description.lanes)
+            return self._replicas
+        raise context.exceeded(where)
+
+    def _handle(self) -> Handle:
+        return application_handle(self._target) if isinstance(self._target, str) else routed(self._target)
 
 
 def application_handle(app: str) -> Handle:

@@ -170,7 +170,7 @@ async def _within(node: Within, cell: Any, request: Any) -> Any:
     start = now()
     answer = await _plan(node.body, [cell], request)
     if now() - start >= node.seconds:
-        raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
+        raise DeadlineExceeded(seconds=node.seconds)
     return answer
 
 

@@ -361,7 +361,6 @@ def test_arrays_of_a_mapped_file_stay_in_it(tmp_path):
         load_model(save_model(logistic, tmp_path / "iris.skops"), mmap=True)
 
 
-@pytest.mark.ray
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("there", [True, False], ids=["its file is there", "its file is removed"])
 async def test_a_model_of_a_file_runs_on_serve(tmp_path, ray_cluster, there):

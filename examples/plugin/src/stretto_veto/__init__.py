@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from stretto import Choose, Node, Part, Pipeline, composer
+from stretto import composer
 from stretto.errors import PipelineError
+from stretto.nodes import Choose, Node, Part, as_pipeline, plan_of
 
 __all__ = ["veto"]
 
@@ -30,8 +31,8 @@ def veto(x: Node, main: Part[Any, Any], guard: Part[Any, Any], instead: Part[Any
     """
     if main is instead:
         raise PipelineError(f"veto(instead={instead!r}): that is the main part itself, so nothing would change")
-    plan = Pipeline(main).plan()
-    return Choose((x, Pipeline(guard)(x)), cases=((True, plan),), default=Pipeline(instead).plan())
+    plan = plan_of(main)
+    return Choose((x, as_pipeline(guard)(x)), cases=((True, plan),), default=plan_of(instead))
 
 
 # --8<-- [end:composer]
