@@ -1,4 +1,4 @@
-"""``stretto demo``: the parts of the tutorial, and what they measure next to the same ensemble without Stretto."""
+"""``stretto demo``: the tutorial, and its ensemble measured next to the same one without Stretto."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import aiohttp
 from rich.console import Console
 from rich.table import Table
 
-from stretto import Client, Pipeline, SavedModel, deploy, load_model, local_ray, model, parallel
+from stretto import Client, Pipeline, SavedModel, deploy, load_model, local_ray, parallel
 from stretto._demo import baseline, tutorial
 from stretto._demo.measure import Rate, measure
 from stretto._demo.tutorial import FEATURES, ROW
@@ -22,21 +22,21 @@ Call: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 async def run_demo(folder: Path, *, seconds: float, keep: bool) -> None:
-    """Run every part of the tutorial, saving models in `folder`, and print what each did.
+    """Run the tutorial, saving its models in `folder`, and measure its ensemble.
 
     Each figure is measured for `seconds`. With `keep`, the ensemble is served until this is cancelled.
     """
     console = Console()
     console.print("[bold]Stretto[/]: the Ray Serve tutorial's iris ensemble, three ways\n")
     with console.status("training two models on iris"):
-        paths = await asyncio.to_thread(_train, console, folder)
-    both = Pipeline(parallel(logistic=model(paths[0], name="logistic"), svm=model(paths[1], name="svm")))
+        logistic, svm = await asyncio.to_thread(tutorial.train_and_save, folder)
+    both = Pipeline(parallel(logistic, svm))
     with console.status("starting Ray on this machine") as status:
         async with local_ray():
             status.update("deploying")
-            await _deploy(console, folder, paths, both)
+            await tutorial.deployed(folder, logistic, svm)
             status.update("measuring, next to the same ensemble without Stretto")
-            table = await _compared(both, [load_model(path) for path in paths], seconds)
+            table = await _compared(both, [load_model(folder / name) for name in tutorial.FILES], seconds)
             status.stop()
             console.print()
             console.print(table)
@@ -44,38 +44,6 @@ async def run_demo(folder: Path, *, seconds: float, keep: bool) -> None:
             if keep:
                 await _keep(console, both)
     console.print("\nEverything that was started is stopped again.")
-
-
-def _train(console: Console, folder: Path) -> tuple[Path, Path]:
-    _, accuracy, _ = tutorial.train()
-    _show(console, "train", f"validation accuracy {accuracy:.3f}, on rows the model had not seen")
-    paths = tutorial.train_two(folder)
-    sizes = [f"{path.name} ({path.stat().st_size:,} bytes)" for path in paths]
-    _show(console, "save", f"{' and '.join(sizes)}, labels inside")
-    return paths
-
-
-async def _deploy(console: Console, folder: Path, paths: tuple[Path, Path], both: Pipeline[Any, Any]) -> None:
-    logistic, svm = model(paths[0], name="logistic"), model(paths[1], name="svm")
-    answer: Any = await tutorial.one_model(folder)
-    _show(console, "one model", f"a saved model answers {answer!r} at its route")
-    answers = await tutorial.endpoints(logistic, svm)
-    _show(console, "endpoints", "two models, each with a version in its name")
-    _show(console, "handle", f"submit() and predict() answer {answers[0]!r} and {answers[1]!r}")
-    answer = await tutorial.ensemble(logistic, svm)
-    _show(console, "ensemble", f"a deployment a model, and one request answers {answer}")
-    calls, together = await tutorial.side_by_side()
-    _show(console, "side by side", f"{calls} handle calls inside Serve, both under way for {together:.2f} s")
-    ways = await tutorial.both_ways(both)
-    if any(each != ways[0] for each in ways):
-        raise AssertionError(f"the three ways differ: {ways}")
-    _show(console, "three ways", f"in process, by handle, over HTTP: the same, {ways[0]}")
-    answer = await tutorial.custom(logistic, svm)
-    _show(console, "your function", f"behind both models it answers {answer}")
-
-
-def _show(console: Console, part: str, text: str) -> None:
-    console.print(f"[green]✓[/] [bold]{part:<13}[/] {text}", highlight=False, soft_wrap=True)
 
 
 async def _compared(both: Pipeline[Any, Any], models: list[SavedModel], seconds: float) -> Table:
