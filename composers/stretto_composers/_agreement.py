@@ -94,7 +94,12 @@ class Agreement:
         """Return the answers of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in self.names if name in arrived}
         weigh = dict(zip(self.names, self.weights.of(self.names), strict=True))
-        found = None if self.report or self.timer or not whole(weigh) else coded(list(said.values()), self.tie, None)
+        failed = len(said) + len(waiting) < len(self.names)
+        found = (
+            None
+            if failed or self.report or self.timer or not whole(weigh)
+            else coded(list(said.values()), self.tie, None)
+        )
         if found is None:
             return None
         labels, codes = found

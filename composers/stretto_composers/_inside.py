@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stretto.nodes import Call, Choose, Input, Node, Plan, Step
+from stretto.nodes import Call, Input, Node, Plan, Step, Sub
 
 
 def inside(x: Node, plan: Plan, name: str) -> Node:
-    """Return the node of a plan that stands inside the composer `name`: a choice with nothing to choose."""
-    return Choose((x, x), cases=(), default=plan, name=name)
+    """Return the node of a plan that stands inside the composer `name`."""
+    return Sub((x,), body=plan, name=name)
 
 
 def unchanged() -> Plan:

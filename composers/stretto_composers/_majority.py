@@ -9,7 +9,7 @@ import numpy as np
 
 from stretto.errors import BadRows
 from stretto.nodes import UNDECIDED
-from stretto_composers._columns import rows_of
+from stretto_composers._columns import rows_of, size_of
 from stretto_composers._heard import Heard, OnError
 from stretto_composers._ties import InOrder, Tie, settled
 from stretto_composers._weights import Weights
@@ -103,6 +103,8 @@ class Majority:
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
         """Return the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
+        if len(said) + len(waiting) < len(self.names):
+            return None  # a member has failed
         weigh = self._weigh or self.weigh(list(said))
         out = sum(weigh[name] for name in waiting)
         if waiting and (not self.early_stop or sum(weigh[name] for name in said) < out):
@@ -183,7 +185,7 @@ def of_columns(
 
 def undecided(said: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the answer of many rows none of which is decided."""
-    size = len(next(iter(said.values())))
+    size = size_of(dict(said))
     return np.zeros(size), np.zeros(size, dtype=bool)
 
 

@@ -98,6 +98,8 @@ class Likeliest:
     def many(self, arrived: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
         """Return the winners of many rows, and which of them are decided; None where a row's own look is needed."""
         said = {name: arrived[name] for name in (self.names or arrived) if name in arrived}
+        if len(said) + len(waiting) < len(self.names):
+            return None  # a member has failed
         weigh = self._weigh or self.weigh(list(said))
         out = sum(weigh[name] for name in waiting)
         if waiting and (not self.early_stop or sum(weigh[name] for name in said) <= out):

@@ -1,1 +1,1 @@
-"""The Ray Serve tutorial, and the program that `stretto demo` makes of it."""
+"""What `stretto demo` runs: the Ray Serve tutorial on this machine, with a comparison of three ways to run it."""

@@ -1,4 +1,4 @@
-"""How fast something awaitable answers."""
+"""Throughput and latency of an awaitable call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What so many callers measured: answers a second, and latencies in milliseconds."""
+    """What `callers` concurrent callers measured: answers a second, and latencies in milliseconds."""
 
     callers: int
     per_second: float
@@ -22,7 +22,7 @@ class Rate:
 
 
 async def measure(call: Callable[[], Awaitable[Any]], callers: int, seconds: float) -> Rate:
-    """Run `callers` for `seconds`, each calling again as soon as it is answered, after one call to warm up."""
+    """Run `call` in a loop from each of `callers` concurrent callers for `seconds`, after one call to warm up."""
     await call()
     latencies: list[float] = []
     clock = time.perf_counter
@@ -33,10 +33,10 @@ async def measure(call: Callable[[], Awaitable[Any]], callers: int, seconds: flo
         now = clock()
         while now < end:
             await call()
-            before, now = now, clock()
-            latencies.append(now - before)
+            then, now = now, clock()
+            latencies.append(now - then)
 
     await asyncio.gather(*(caller() for _ in range(callers)))
-    elapsed = clock() - start
+    spent = clock() - start
     p50, p99 = np.percentile(latencies, [50, 99]) * 1e3
-    return Rate(callers, len(latencies) / elapsed, float(p50), float(p99))
+    return Rate(callers, len(latencies) / spent, float(p50), float(p99))

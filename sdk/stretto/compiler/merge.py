@@ -139,7 +139,7 @@ class _Reader:
             raise _UnfitError
         places: list[int] = []
         for at, plan in enumerate(node.members):
-            given = node.inputs[at if node.inline else 0]
+            given = node.inputs[at if node.own_inputs else 0]
             shape = self.read(plan.output, {plan.inputs[0]: (given, env)})
             if not isinstance(shape, int) or shape < 0:
                 raise _UnfitError

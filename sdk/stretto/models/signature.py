@@ -12,7 +12,7 @@ from stretto.models.method import Method
 from stretto.models.parts import rows_step
 from stretto.models.step import ModelFunction, on_engine, with_function
 from stretto.onnx.compiled import Compiled
-from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Within
+from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.steps import ModelInfo, Step
 
@@ -46,7 +46,7 @@ def answers_of(node: Node) -> Answers:
     match node:
         case Call(step=Step(model=ModelInfo() as model)):
             return Answers(model.output, model.outputs, model.kind, model.classes, model.n_features)
-        case Within() | Recover() | Choose():
+        case Sub() | Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
             return answers_of(main)
@@ -79,7 +79,7 @@ def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
         case Call(step=Step() as step) if fn is not None:
             made = _function(fn, output, named)
             return None if made is None else replace(node, step=with_function(step, made))
-        case Within() | Recover() | Choose():
+        case Sub() | Within() | Recover() | Choose():
             plans = [_plan_answering(plan, output, named) for plan in node.plans]
             return None if None in plans else node.rebuild(node.inputs, cast("tuple[Plan, ...]", tuple(plans)))
         case Aside(inputs=(main, *rest)):

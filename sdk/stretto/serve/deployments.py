@@ -22,6 +22,7 @@ from stretto.serve.pickling import stacked, unpickle_plan, writable
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, runs_code_in_thread
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
+from stretto.server.limits import Limits
 from stretto.transports.local import LocalTransport
 
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
@@ -87,7 +88,7 @@ class Ingress(StageReplica):
 
     def asgi(self) -> Any:
         """Return the HTTP interface; Serve asks for it after the constructor."""
-        app = make_app(self._transport, tokens=self._tokens)
+        app = make_app(self._transport, Limits(tokens=self._tokens))
         if self._address is not None:
             self._direct = listen(app, self._address)
         return app
