@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -51,18 +51,14 @@ class Engine:
         self._metadata = metadata
         self._steps = _by_name(plan)
         self._alone: dict[str, Plan] = {}
-        stage = plan.stage
-        self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
+        self._queue = None if plan.stage is None else self.backend.queue(plan.stage)
 
-    async def predict(self, row: Any, context: Context) -> Any:
+    def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error."""
-        if self._lane is not None:
-            if context.deadline is None:
-                return await self._lane.submit(row, None)
-            with anyio.move_on_after(context.budget):
-                return await self._lane.submit(row, context.deadline)
-            raise context.exceeded(f"stage {self._lane.stage.name!r}")
-        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
+        return self._predict(row, context) if self._queue is None else self._queue.ask(row, context)
+
+    async def _predict(self, row: Any, context: Context) -> Any:
+        (outcome,) = await self._outcomes([row], context)
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
@@ -71,32 +67,33 @@ class Engine:
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        plan = self.plan if step is None else self._of(step)
         if len(rows) <= CHUNK:
-            return (await self._evaluate(plan, Batch.of(rows, request=True), context)).outcomes()
-        found: dict[int, list[Any]] = {}
+            return await self._outcomes(rows, context, step)
+        starts = range(0, len(rows), CHUNK)
+        chunks: dict[int, Sequence[Any]] = {}
         places = anyio.Semaphore(os.cpu_count() or 1)
 
         async def chunk(start: int) -> None:
             async with places:
-                column = await self._evaluate(plan, Batch.of(rows[start : start + CHUNK], request=True), context)
-                # Making so many answers takes longer than the event loop may be held.
-                found[start] = await anyio.to_thread.run_sync(column.outcomes)
+                chunks[start] = await self._outcomes(rows[start : start + CHUNK], context, step)
 
         async with anyio.create_task_group() as tasks:
-            for start in range(0, len(rows), CHUNK):
+            for start in starts:
                 tasks.start_soon(chunk, start)
-        return [outcome for start in sorted(found) for outcome in found[start]]
+        return [outcome for start in starts for outcome in chunks[start]]
 
     async def trace(self, row: Any, context: Context) -> Trace:
         """Answer one row alone, noting when each step ran."""
         context = context.traced()
-        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
+        (outcome,) = await self._outcomes([row], context)
         return Trace.of(outcome, context.spans or ())
 
     async def evaluate(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of a batch by the deadline, from one step alone if named."""
-        return await self._evaluate(self.plan if step is None else self._of(step), batch, context)
+        plan = self.plan if step is None else self._of(step)
+        if context.expired:
+            return Batch.failed(context.exceeded("the queue of the pipeline") for _ in range(batch.size))
+        return await evaluate(plan, (batch,), self.backend, context)
 
     async def metadata(self) -> Metadata:
         """Return what this pipeline is."""
@@ -110,10 +107,14 @@ class Engine:
         """Cancel calls under way, and let go of threads."""
         await self.backend.aclose()
 
-    async def _evaluate(self, plan: Plan, column: Batch, context: Context) -> Batch:
-        if context.expired:
-            return Batch.failed([context.exceeded("the queue of the pipeline") for _ in range(column.size)])
-        return await evaluate(plan, (column,), self.backend, context)
+    async def _outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
+        batch = await self.evaluate(Batch.of(rows, request=True), context, step)
+        if batch.size < CHUNK:
+            return batch.outcomes()
+        # Making so many answers takes longer than the event loop may be held.
+        return await anyio.to_thread.run_sync(batch.outcomes)
 
     def _of(self, step: str) -> Plan:
         if step not in self._steps:

@@ -36,7 +36,7 @@ class ServeBackend(InlineBackend):
         if isinstance(step, Step) or not step.deployment:
             return await super().run(step, columns, context)
         (batch,) = columns
-        rows = batch.fine()
+        rows = batch.ok_rows()
         if not rows:
             return batch
         answer = await self._call(step.deployment, batch.take(rows) if batch.errors else batch, context)

@@ -8,12 +8,12 @@ from itertools import accumulate, pairwise
 from typing import Any, TypeAlias
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from stretto.batch.batch import Batch, scatter
 from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, latest
+from stretto.engine.per_loop import PerLoop
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
 from stretto.serve.pickling import stacked, writable
@@ -44,10 +44,11 @@ class Replicas:
         self._run = by_value(handle, "run")
         self._name = name
         self._where = where
-        self._alone = RunVar[asyncio.Lock](f"the lock of {where}")
+        # A lock belongs to the event loop that first waits for it.
+        self._alone = PerLoop(asyncio.Lock)
         self._queue: Coalescer[Request, Batch] | None = None
         if lanes:
-            self._queue = Coalescer(self._share, lanes=lanes, max_batch=MAX_BATCH, name=where)
+            self._queue = Coalescer(self._share, workers=lanes, max_batch=MAX_BATCH, name=where)
 
     async def outcomes(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of the rows by the deadline, from one step alone if it is named.
@@ -59,7 +60,7 @@ class Replicas:
             # A traced request travels alone, so that the spans are its own.
             if self._queue is None or step is not None or context.spans is not None or batch.size > MAX_BATCH:
                 return await self._isolate(batch, context, step)
-            return await self._queue.submit((batch, context.deadline), batch.size)
+            return await self._queue.ask((batch, context.deadline), batch.size)
         return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))
 
     async def ask(self, method: str) -> Any:
@@ -100,7 +101,7 @@ class Replicas:
             try:
                 return await self._send(batch, context, step)
             except DIED:
-                async with self._lock():
+                async with self._alone.here():
                     answers = await isolate(batch.size, ask, DIED, parts=PARTS)
         return Batch.concat(
             [
@@ -116,10 +117,10 @@ class Replicas:
         except Exception as error:
             if not is_unsent(error):
                 raise
-        errors = {
-            i: InputError(f"the row can't be sent: {error}") if batch.own(i) else StepError.of(self._name, error)
-            for i, error in unpicklable(batch.rows()).items()
-        }
+        errors: dict[int, StrettoError] = {}
+        for i, why in unpicklable(batch.rows()).items():
+            mine = batch.from_request(i)
+            errors[i] = InputError(f"the row can't be sent: {why}") if mine else StepError.of(self._name, why)
         rest = [i for i in range(batch.size) if i not in errors]
         if not rest:
             return Batch.failed(errors.values())
@@ -137,15 +138,8 @@ class Replicas:
             context.spans.extend(spans)
         return writable(answer)
 
-    def _lock(self) -> asyncio.Lock:
-        # A lock belongs to the event loop that first waited for it, and asyncio.run starts another each time.
-        lock = self._alone.get(None)
-        if lock is None:
-            self._alone.set(lock := asyncio.Lock())
-        return lock
-
 
 def split(batch: Batch, sizes: Iterable[int]) -> list[Batch]:
     """Return the rows of a batch in parts of these sizes."""
     ends = list(accumulate(sizes))
-    return [batch.part(start, end) for start, end in pairwise([0, *ends])]
+    return [batch.slice(start, end) for start, end in pairwise([0, *ends])]

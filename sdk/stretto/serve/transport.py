@@ -64,7 +64,7 @@ class HandleTransport(Transport):
         batch = Batch.of(rows, request=True)
         if batch.size <= CHUNK:
             return (await replicas.outcomes(batch, context, step)).outcomes()
-        parts = [batch.part(start, min(start + CHUNK, batch.size)) for start in range(0, batch.size, CHUNK)]
+        parts = [batch.slice(start, min(start + CHUNK, batch.size)) for start in range(0, batch.size, CHUNK)]
         return [outcome for part in parts for outcome in (await replicas.outcomes(part, context, step)).outcomes()]
 
     async def trace(self, row: Any, context: Context) -> Trace:
