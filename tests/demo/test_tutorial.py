@@ -1,4 +1,4 @@
-"""The tutorial runs as it stands in the documentation, on a real Ray."""
+"""The tutorial runs as it stands in the examples, on a real Ray."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from examples import iris_tutorial
-from stretto._demo.tutorial import train
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -29,5 +28,5 @@ async def test_the_tutorial_answers_what_it_promises(tmp_path: Path, capsys: pyt
 
 def test_the_validation_figure_is_honest() -> None:
     """The model is right on most rows it has not seen, as one fitted to shuffled targets could not be."""
-    _, accuracy, _ = train()
+    _, accuracy, _ = iris_tutorial.train()
     assert accuracy > 0.85

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from stretto import Client, Pipeline, SavedModel, deploy, load_model, local_ray, parallel
-from stretto._demo import baseline, tutorial
+from stretto._demo import baseline
 from stretto._demo.measure import Rate, measure
-from stretto._demo.tutorial import FEATURES, ROW
+
+tutorial: Any = import_module("stretto._demo.iris_tutorial")
 
 Call: TypeAlias = Callable[[], Awaitable[Any]]
 
@@ -67,8 +69,8 @@ async def _programs(both: Pipeline[Any, Any], models: list[SavedModel]) -> Async
 
     logistic, svm = [each.estimator for each in models]
     labels = [str(label) for label in models[0].labels or ()]
-    in_asyncio = baseline.for_asyncio(logistic, svm, FEATURES, labels)
-    app = baseline.for_serve(logistic, svm, FEATURES, labels)
+    in_asyncio = baseline.for_asyncio(logistic, svm, tutorial.FEATURES, labels)
+    app = baseline.for_serve(logistic, svm, tutorial.FEATURES, labels)
     handle = await asyncio.to_thread(serve.run, app, name="baseline", route_prefix="/baseline")
     connector = aiohttp.TCPConnector(limit=64)
     async with (
@@ -80,20 +82,20 @@ async def _programs(both: Pipeline[Any, Any], models: list[SavedModel]) -> Async
         url = by_handle.url.replace("/compared", "/baseline")
 
         async def post() -> Any:
-            async with session.post(url, json=ROW) as response:
+            async with session.post(url, json=tutorial.ROW) as response:
                 return await response.json()
 
         yield {
-            "in process": (lambda: in_asyncio(ROW), lambda: in_process.predict(ROW)),
-            "by handle": (lambda: handle.predict.remote(ROW), lambda: by_handle.predict(ROW)),
-            "over HTTP": (post, lambda: over_http.predict(ROW)),
+            "in process": (lambda: in_asyncio(tutorial.ROW), lambda: in_process.predict(tutorial.ROW)),
+            "by handle": (lambda: handle.predict.remote(tutorial.ROW), lambda: by_handle.predict(tutorial.ROW)),
+            "over HTTP": (post, lambda: over_http.predict(tutorial.ROW)),
         }
     await asyncio.to_thread(serve.delete, "baseline")
 
 
 async def _keep(console: Console, both: Pipeline[Any, Any]) -> None:
     async with deploy(both, name="ensemble", route="/ensemble") as client:
-        row = json.dumps(ROW)
+        row = json.dumps(tutorial.ROW)
         console.print(f"\n[bold]Serving[/] at {client.url}. Ask it from another terminal:\n")
         console.print(f"  curl -d '{row}' {client.url}", highlight=False, soft_wrap=True)
         console.print(f"  stretto predict {client.url} '{row}'\n", highlight=False, soft_wrap=True)
