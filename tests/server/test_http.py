@@ -148,7 +148,7 @@ async def asking(url, **options):
 
 @asynccontextmanager
 async def echoing(**options):
-    """Give a transport to a server on a socket, and the fake that answers there."""
+    """Return a transport to a server on a socket, and the fake that answers there."""
     echo = Echo()
     async with served(make_app(echo, Limits(**options))) as url, asking(url) as transport:
         try:
@@ -191,7 +191,7 @@ def scope_of(path="/", root_path="", method="POST", headers=()):
 
 
 async def called(app, scope, *messages):
-    """Give the status and body that an application answers with, and how many of the messages it took."""
+    """Return the status and body that an application answers with, and how many of the messages it took."""
     sent, left = [], list(messages)
 
     async def receive():
@@ -210,7 +210,7 @@ def body_of(value, more=False):
 
 
 def error_of(response):
-    """Give the error that a response tells of, having checked that it is told as RFC 9457 says."""
+    """Return the error that a response tells of, having checked that it is told as RFC 9457 says."""
     assert response.headers["content-type"] == PROBLEM
     assert "Traceback" not in response.text
     assert response.json()["status"] == response.status_code

@@ -30,7 +30,7 @@ def apply(step: Step, batch: Batch, context: Context) -> Batch:
     """
     if context.expired:
         return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
-    if context.spans is None:
+    if context.spans is None or step.internal:
         return _applied(step, batch, context)
     with context.span(step.name, "step", batch.size):
         return _applied(step, batch, context)

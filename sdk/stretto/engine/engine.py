@@ -126,22 +126,24 @@ class Engine:
 
 def describe(plan: Plan, name: str, text: str) -> Metadata:
     """Return the metadata of a compiled plan; `text` is the pipeline as written."""
-    features = [step.features or () for step in _first_steps(plan)]
+    readers = [node.step for node in plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
     return Metadata(
         name=name,
         pipeline=text,
         plan=plan.text,
         steps=tuple(_by_name(plan)),
-        features=tuple(dict.fromkeys(feature for names in features for feature in names)),
+        features=tuple(dict.fromkeys(feature for step in readers for feature in step.features or ())),
         versions={"stretto": version("stretto"), "python": platform.python_version()},
     )
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
-    """Return each step by its name, or the deployment that runs it; names that two steps share are omitted."""
+    """Return each step that users know by its name, or the deployment that runs it, if no other has that name."""
     found: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
+        if step.internal:
+            continue
         other = found.setdefault(step.name, step)
         if other is not step and isinstance(other, Step) and (step.key is None or step.key != other.key):
             twice.add(step.name)
@@ -149,20 +151,3 @@ def _by_name(plan: Plan) -> dict[str, Step | Stage]:
         if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
             found[node.step.deployment] = node.step
     return {name: step for name, step in found.items() if name not in twice}
-
-
-def _first_steps(plan: Plan) -> list[Step]:
-    """Return the steps that are applied to the plan's own input, looking into stages and sub-plans."""
-    steps: list[Step] = []
-    left = [(plan, plan.inputs[0])] if plan.inputs else []
-    while left:
-        each, start = left.pop(0)
-        for node in each.order:
-            if start not in node.inputs:
-                continue
-            left += [(sub, sub.inputs[0]) for sub in node.plans]
-            if isinstance(node, Call) and isinstance(node.step, Stage):
-                left.append((node.step.plan, node.step.plan.inputs[node.inputs.index(start)]))
-            elif isinstance(node, Call) and isinstance(node.step, Step):
-                steps.append(node.step)
-    return steps

@@ -117,5 +117,6 @@ class Routes:
 def _rows(value: Any) -> Sequence[Any]:
     if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
         return cast("Sequence[Any]", value)
-    kind = {dict: "one object", str: "text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+    kinds: dict[Any, str] = {dict: "one object", str: "text", type(None): "null"}
+    kind = kinds.get(type(value), f"a {type(value).__name__}")
     raise InputError(f"many rows come as an array, not as {kind}", expected="an array with a row in each place")
