@@ -1,4 +1,4 @@
-"""The notation: pipelines, `>>` and fan-outs. Building runs nothing."""
+"""The notation: pipelines, `>>` and fan-outs, whose building runs nothing."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Pipeline(Generic[In, Out]):
         return node
 
     def plan(self) -> PipelinePlan:
-        """Return the plan: the pipeline applied to a request's value. It prints as the compiler's explanation of it."""
+        """Return the plan: the pipeline applied to a request's value."""
         if self._plan is None:
             start = Input()
             try:
@@ -141,8 +141,8 @@ class Pipeline(Generic[In, Out]):
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
-    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Return the pipeline with its models compiled to ONNX, where that is possible and faster for one row.
+    def optimize(self, sample: Any = None, *, engine: str = "onnx") -> Pipeline[In, Out]:
+        """Return the pipeline with its models compiled by an engine, where that is possible and faster for one row.
 
         `sample` is rows that the pipeline takes, as for `Client.predict_many`. On these rows, and at the thresholds of
         trees, a compiled model must agree with its estimator: labels equal, numbers within a millionth of the largest.
@@ -152,7 +152,7 @@ class Pipeline(Generic[In, Out]):
             Disagreement: a compiled model differs from its estimator; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return Pipeline.of(grafted(optimize(check(self.plan()), sample), self.text, self.label))
+        return Pipeline.of(grafted(optimize(check(self.plan()), sample, engine), self.text, self.label))
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
@@ -376,7 +376,7 @@ def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> 
 
 
 def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
-    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+    """Run every part on the same value, side by side, and return a dict keyed by branch name, in the order written.
 
     A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
     ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch

@@ -11,7 +11,6 @@ from stretto.models.input.mixed import Mixed
 from stretto.models.method import Method
 from stretto.models.parts import rows_step
 from stretto.models.step import ModelFunction, on_engine, with_function
-from stretto.onnx.compiled import Compiled
 from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.steps import ModelInfo, Step
@@ -37,7 +36,7 @@ def answers_of(node: Node) -> Answers:
     """Return what is known of a node's answers before anything runs.
 
     Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
-    that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
+    that can answer have in common, and nothing where their answers or classes differ.
 
     >>> from stretto.nodes import Input
     >>> answers_of(Input())
@@ -102,21 +101,11 @@ def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction |
         method = Method(fn.estimator, check_output(fn.estimator, output), named=isinstance(fn.schema, Mixed))
     except ModelError:
         return None
-    made = replace(fn, method=method, labels=labels)
-    return _compiled(made, fn) if isinstance(fn.method, Compiled) else made
-
-
-def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
-    """Return the model compiled, as it was before, or say in its plan why it can't be."""
-    match before.source:
-        case ("onnx", source):
-            made = replace(made, source=source, shown=before.shown.removesuffix(", engine='onnx'"))
-        case _:
-            pass
+    model = replace(fn, method=method, labels=labels)
     try:
-        return on_engine(made, "onnx")
+        return on_engine(model, fn.engine) if fn.engine else model
     except (Disagreement, ModelError) as error:
-        return replace(made, note=f"not compiled: {error.message}")
+        return replace(model, note=f"not compiled: {error.message}")
 
 
 def rows_read(node: Node) -> Node | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias
 
 
 class Undecided:
@@ -53,19 +53,6 @@ class Until(Protocol):
         ...
 
 
-@runtime_checkable
-class Plurality(Protocol):
-    """An `until` that returns the label with the largest sum of weights; of several, the one that sorts first.
-
-    `plurality` returns the weight of each of the members named, by which a graph that computes them all counts; or None
-    where the answer is found in another way.
-    """
-
-    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float] | None:
-        """Return each member's weight, or None."""
-        ...
-
-
 class Body(Protocol):
     """The body of an `Around`, as its policy sees it: rows, and the means to run them."""
 
@@ -80,7 +67,7 @@ class Body(Protocol):
         ...
 
     async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
-        """Return the outcomes, values or errors, of the rows at these positions, or of all. It may be cancelled."""
+        """Return the outcomes, values or errors, of the rows at these positions, or of all."""
         ...
 
 

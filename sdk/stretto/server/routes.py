@@ -65,7 +65,7 @@ class Routes:
         return route.handler
 
     async def predict(self, request: Request) -> Response:
-        """Answer one row. A GET with a body is what ``requests.get(url, json=row)`` sends."""
+        """Return the answer to one row, of a POST, or of a GET with a body as by ``requests.get(url, json=row)``."""
         return request.answered(await self._transport().predict(request.value(), request.context))
 
     async def batch(self, request: Request) -> Response:
@@ -79,7 +79,7 @@ class Routes:
         return Response(encode_outcomes_json(outcomes))
 
     async def step(self, request: Request) -> Response:
-        """Answer one row from a named step alone."""
+        """Return the answer of a named step alone to one row."""
         name = request.path.removeprefix(STEPS)
         (outcome,) = await self._transport().outcomes([request.value()], request.context, name)
         if isinstance(outcome, Exception):
