@@ -15,8 +15,9 @@ from anyio.lowlevel import RunVar
 from stretto import composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._keys import key_of
-from stretto_composers._settings import Forgetful, positive, whole
+from stretto_composers._policies.keys import key_of
+from stretto_composers._policies.numbers import seconds, whole
+from stretto_composers._policies.policy import Forgetful
 
 MISSING: Final = object()
 
@@ -56,7 +57,7 @@ def cache(
     """
     if key is not None and not callable(key):
         raise PipelineError(f"key={key!r}: it takes a function that gives something hashable for a row")
-    policy = Remember(None if ttl is None else positive("ttl", ttl), whole("size", size, 1), key)
+    policy = Remember(None if ttl is None else seconds("ttl", ttl), whole("size", size, 1), key)
     return Around((x,), body=plan_of(part), policy=policy)
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import Around, Aside, Body, Call, Input, Node, Pack, Part, Plan, Step, Within, as_pipeline
-from stretto_composers._settings import Forgetful, positive, share
+from stretto_composers._policies.numbers import fraction, seconds
+from stretto_composers._policies.policy import Forgetful
 
 LOG = logging.getLogger("stretto.shadow")
 
@@ -107,8 +108,8 @@ def shadow(
     other = as_pipeline(candidate)
     both = Input()
     row = Call((both,), step=ROW)
-    asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
-    policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
+    asked = Within((row,), body=other.plan(), seconds=seconds("timeout", timeout), name="timeout")
+    policy = Watch(other.label, fraction("sample", sample, zero=True), compare, Report() if report is None else report)
     answer = as_pipeline(part)(x)
     start = Input()
     beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto import composer
-from stretto.nodes import Choose, Node, Part, plan_of
-from stretto_composers._inside import inside, unchanged
+from stretto.nodes import Input, Node, Part, Plan, Sub, plan_of
 
 
 @composer
@@ -25,5 +24,6 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     >>> asyncio.run(main()), seen
     (2.0, [2])
     """
-    # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
-    return Choose((x, inside(x, plan_of(part), "tap")), cases=(), default=unchanged())
+    # The value goes on as it came, the request's own as such: so a model behind can still reject it as bad input.
+    value, seen = Input(), Input()
+    return Sub((x, Sub((x,), body=plan_of(part), name="tap")), body=Plan((value, seen), value))
