@@ -10,8 +10,9 @@ import httpx
 import numpy as np
 
 from stretto import Client, Metadata, Pipeline, Trace
+from stretto.engine.context import Context
 from stretto.server import asgi
-from stretto.transports.base import Transport
+from stretto.transports import Transport
 from stretto.wire import from_problem
 
 
@@ -24,19 +25,19 @@ class AsgiTransport(Transport):
         transport = httpx.ASGITransport(asgi(self.pipeline), raise_app_exceptions=True)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
 
-    async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
+    async def outcomes(self, rows: Sequence[Any], context: Context, step: str | None = None) -> Sequence[Any]:
         """Give an outcome for each of `rows`."""
         body = b"[" + b",".join(_json(row) for row in rows) + b"]"
         response = await self.client.post("/batch", content=body, params={"step": step} if step else {})
         said = _answer(response)
         return [from_problem(each["error"]) if "error" in each else each["answer"] for each in said["outcomes"]]
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
+    async def predict(self, row: Any, context: Context) -> Any:
         """Give the answer for one row, or raise its error."""
-        headers = {} if timeout is None else {"x-stretto-timeout": str(timeout)}
+        headers = {} if context.budget is None else {"x-stretto-timeout": str(context.budget)}
         return _answer(await self.client.post("/", content=_json(row), headers=headers))
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
+    async def trace(self, row: Any, context: Context) -> Trace:
         """Refuse: the matrix asks for answers."""
         raise AssertionError("not asked for")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,24 @@ from hypothesis import strategies as st
 
 from stretto import Pipeline, composer, step
 from stretto.errors import BadRows, InputError, StrettoError
-from stretto.nodes import UNDECIDED, Around, Aside, Body, Call, Input, Join, Node, Pack, Plan, Within
-from stretto.plan.steps import Stage
+from stretto.nodes import (
+    UNDECIDED,
+    Around,
+    Aside,
+    Body,
+    Call,
+    Choose,
+    Each,
+    Input,
+    Join,
+    Node,
+    Pack,
+    Plan,
+    Recover,
+    Sub,
+    Within,
+)
+from stretto.plan.steps import ModelInfo, Stage
 from stretto_composers import (
     average,
     cache,
@@ -186,10 +202,96 @@ class Decide:
 
 
 @composer
-def gather(x: Node, *members: Pipeline, need: int) -> Node:
+def gather(x: Node, *members: Pipeline, need: int, seconds: float | None = None) -> Node:
     """The sum of the members that succeed, of which there must be `need`."""
     names = tuple(f"m{i}" for i in range(len(members)))
-    return Join((x,), members=tuple(each.plan() for each in members), names=names, until=Decide(names, need))
+    plans = tuple(each.plan() for each in members)
+    return Join((x,), members=plans, names=names, until=Decide(names, need), seconds=seconds)
+
+
+class Odd:
+    """Decides for the first member that answers an odd number, or for the last one written; skips those that fail.
+
+    `many` leaves rows open, returns None or raises, as it likes.
+    """
+
+    def __init__(self, names: tuple[str, ...], whim: int) -> None:
+        self.names, self.whim = names, whim
+
+    def one(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
+        for name in self.names:
+            if name in waiting:
+                break
+            answer = arrived.get(name)
+            if answer is not None and not isinstance(answer, StrettoError) and number(answer) % 2:
+                return {"odd": answer}
+        if waiting:
+            return UNDECIDED
+        last = arrived[self.names[-1]]
+        if isinstance(last, StrettoError):
+            raise last
+        return {"odd": last}
+
+    def many(self, columns: Mapping[str, Any], waiting: tuple[str, ...]) -> tuple[Any, Any] | None:
+        assert columns, "asked about rows in which a member has succeeded"
+        assert not set(columns) & set(waiting)
+        if self.whim == 1 or not isinstance(next(iter(columns.values())), np.ndarray):
+            return None
+        if self.whim == 2:
+            raise ValueError("can't tell")
+        if any(name in waiting for name in self.names[:1]) or self.names[0] not in columns:
+            return None
+        answers = columns[self.names[0]]
+        odd = np.array([number(each) % 2 == 1 for each in (answers.tolist() if answers.ndim == 1 else answers)])
+        return {"odd": answers}, odd
+
+
+@composer
+def in_turn(x: Node, *members: Pipeline, whim: int = 0, seconds: float | None = None) -> Node:
+    """The first member that answers an odd number, or the last one: asked one after the other."""
+    names = tuple(f"m{i}" for i in range(len(members)))
+    plans = tuple(each.plan() for each in members)
+    return Join((x,), members=plans, names=names, until=Odd(names, whim), in_turn=True, seconds=seconds)
+
+
+@composer
+def side_by_side(x: Node, *members: Pipeline, whim: int = 0) -> Node:
+    """The first member, in the order written, that answers an odd number, or the last one: branches of a fan-out."""
+    names = tuple(f"m{i}" for i in range(len(members)))
+    return Join.over(Pack(tuple(each(x) for each in members), names=names), Odd(names, whim))
+
+
+def taking_two(value: Pipeline[Any, Any], other: Pipeline[Any, Any]) -> Plan:
+    """A plan of two inputs that needs both."""
+    start, more = Input(), Input()
+    return Plan((start, more), Pack((value(start), other(more), more), names=("value", "other", "more")))
+
+
+@composer
+def two_inputs(x: Node, first: Pipeline, part: Pipeline, other: Pipeline, kind: str) -> Node:
+    """A node of each kind whose sub-plans take two values: the request's, and what the first part made of it."""
+    inputs, body = (x, first(x)), taking_two(part, other)
+    match kind:
+        case "sub":
+            return Sub(inputs, body=body)
+        case "choose":
+            return Choose((*inputs, Pipeline(parity)(x)), cases=((0, body), (1, body)), default=taking_two(other, part))
+        case "recover":
+            return Recover(inputs, body=body, handler=taking_two(other, other))
+        case "join":
+            plans = (body, taking_two(other, part))
+            return Join(inputs, members=plans, names=("m0", "m1"), until=Odd(("m0", "m1"), 0), in_turn=True)
+        case "within":
+            return Within(inputs, body=body, seconds=1000)
+        case "each":
+            return Each((Pipeline(RowList(1))(x), inputs[1]), body=body)
+        case "around":
+            return Around(inputs, body=body, policy=Twice())
+        case _:
+            return Aside((x, *inputs), body=body)
+
+
+KINDS = ["sub", "choose", "recover", "join", "within", "each", "around", "aside"]
 
 
 @composer
@@ -223,6 +325,13 @@ def twice(x: Node, part: Pipeline) -> Node:
 def unchanged(x: Node) -> Node:
     """The value as it is."""
     return x
+
+
+@composer
+def known_as_model(x: Node, part: Pipeline) -> Node:
+    """The one step of the part, placed as a model's is."""
+    (step,) = part.plan().steps()
+    return Call((x,), step=replace(step, model=ModelInfo()))
 
 
 @composer
@@ -265,8 +374,8 @@ def parts() -> Pipelines:
     )
     blocking = st.builds(lambda add, fails: step(Row(add, fails), blocking=True), adds, fails)
     model = st.builds(
-        lambda kind, add, fails: step(
-            kind(add, fails), name=f"model-{kind.__name__}-{add}-{fails}", vectorized=kind is VectorBad, pure=True
+        lambda kind, add, fails: known_as_model(
+            step(kind(add, fails), name=f"model-{kind.__name__}-{add}-{fails}", vectorized=kind is VectorBad, pure=True)
         ),
         st.sampled_from([VectorBad, Row, Waiting]),
         adds,
@@ -308,6 +417,19 @@ def _larger(smaller: Pipelines) -> Pipelines:
         built(lambda some: stack(number, *some), st.lists(p | columns(), min_size=1, max_size=3)),
         built(agreed, st.lists(p, min_size=1, max_size=3), st.none() | st.just(1000)),
         built(lambda some, need: gather(*some, need=need), st.lists(p, min_size=1, max_size=3), st.integers(0, 4)),
+        built(lambda some: gather(*some, need=1, seconds=1000), st.lists(p, min_size=1, max_size=3)),
+        built(
+            lambda some, whim, time: in_turn(*some, whim=whim, seconds=time),
+            st.lists(p | columns(), min_size=1, max_size=3),
+            st.integers(0, 2),
+            st.sampled_from([None, 1000]),
+        ),
+        built(
+            lambda some, whim: side_by_side(*some, whim=whim),
+            st.lists(p | columns(), min_size=1, max_size=3),
+            st.integers(0, 2),
+        ),
+        built(two_inputs, p | columns(), p, p, st.sampled_from(KINDS)),
         built(lambda a: RowList(1) >> each(a), p),
         built(within, p),
         built(tap, p),
@@ -379,30 +501,21 @@ def rows() -> st.SearchStrategy[list[int]]:
 
 
 def assert_legal(plan: Plan) -> None:
-    """Hold a plan to what every plan is: ordered, whole, and with nothing in a stage that waits."""
+    """Hold a plan to what no node can tell alone: it is ordered and whole, and nothing in a stage waits."""
     left = [plan]
     while left:
         each = left.pop()
         known: set[Node] = set(each.inputs)
-        assert len(known) == len(each.inputs), "inputs are different nodes"
         for node in each.order:
             assert not isinstance(node, Input), "an input is not computed"
             assert set(node.inputs) <= known, f"{node!r} comes before what it needs"
-            assert node.inputs or isinstance(node, Pack), "every node is made from something"
             known.add(node)
             left += node.plans
-            assert all(len(sub.inputs) == 1 for sub in node.plans), "a sub-plan takes one value"
-            match node:
-                case Call(step=Stage() as stage):
-                    assert len(stage.plan.inputs) == len(node.inputs), "a stage gets what it takes"
-                    assert stage.deployment or not stage.plan.waits, f"stage {stage.name} holds something that waits"
-                    left.append(stage.plan)
-                case Pack(names=names):
-                    assert len(names) == len(set(names)) == len(node.inputs), "each name of a pack has its value"
-                case Join(names=names, members=members):
-                    assert len(names) == len(set(names)) == len(members), "each member of a join has its name"
-                case _:
-                    assert len(node.inputs) in (1, 2)
+            assert [len(sub.inputs) for sub in node.plans] == [len(fed) for fed in node.feeds]
+            if isinstance(node, Call) and isinstance(node.step, Stage):
+                stage = node.step
+                assert stage.deployment or not stage.plan.waits, f"stage {stage.name} holds something that waits"
+                left.append(stage.plan)
         assert each.output in known, "the output is a node of the plan"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stretto import nodes
 from stretto_composers import __all__ as catalogue
 from tests.test_surface import COMPOSERS
 
@@ -20,7 +21,7 @@ BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path) -> list[tuple[str, str | None]]:
-    """Give a page's Python blocks, each with the text block that stands right behind it: what it prints."""
+    """Return the Python blocks of a page, each with the text block right after it: what it prints."""
     found: list[tuple[str, str | None]] = []
     text = page.read_text()
     end = -1
@@ -71,3 +72,26 @@ def test_the_first_sentence_of_a_composer_is_one_line_of_a_table() -> None:
         sentence = (getattr(stretto_composers, name).__doc__ or "").partition("\n\n")[0]
         assert sentence.endswith("."), name
         assert "``" not in sentence, name
+
+
+def test_the_design_names_each_kind_of_node_in_its_table() -> None:
+    table = (DOCS / "design.md").read_text().partition("| node | meaning |")[2].partition("\n\n")[0]
+    named = re.findall(r"^\| `(\w+)", table, flags=re.MULTILINE)
+    assert len(named) == len(set(named))
+    assert set(named) == {kind.__name__ for kind in nodes.Node.__subclasses__()}
+
+
+def test_pages_name_the_passes_in_the_order_in_which_they_run() -> None:
+    design, how = ((DOCS / page).read_text() for page in ("design.md", "how-it-works.md"))
+    (line,) = re.findall(r"^The passes run in this order: (.*)\.$", design, flags=re.MULTILINE)
+    passes = re.findall(r"`(\w+)`", line)
+    assert re.findall(r"^    - \*(\w+)\*", how, flags=re.MULTILINE) == passes
+    source = (DOCS.parent / "sdk" / "stretto" / "compiler" / "compile.py").read_text()
+    assert all(re.search(rf"\b{each}\b", source) for each in passes)
+
+
+@pytest.mark.parametrize("page", ["design", "how-it-works", "index", "layout", "performance"])
+def test_lines_of_prose_are_short(page: str) -> None:
+    """A table's rows and code may be longer."""
+    lines = (DOCS / f"{page}.md").read_text().splitlines()
+    assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []

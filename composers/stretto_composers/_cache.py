@@ -159,7 +159,7 @@ async def _arrival(flight: _Flight, body: Body) -> Any:
     with anyio.move_on_after(body.budget):
         await flight.ended.wait()
         return flight.outcome
-    return DeadlineExceeded("the time given was used up while an equal row was asked; allow more with timeout=")
+    return DeadlineExceeded("the cache, while an equal row was asked")
 
 
 def _copied(outcome: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from stretto import Client, Pipeline, step
 from stretto.errors import PipelineError
-from stretto.nodes import Call, Choose, Step, plan_of
+from stretto.nodes import Call, Choose, Step, Sub, plan_of
 from stretto_composers._calibration import Calibration
 from stretto_composers._cascade import Judge, Last, cascade
 from stretto_composers._numbers import number
@@ -80,7 +80,7 @@ def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) ->
 def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
     """Return the plans of a cascade's tiers, and what reads them."""
     plan = plan_of(pipeline)
-    choices = [node for node in plan.order if isinstance(node, Choose)]
+    choices = [node for node in plan.order if isinstance(node, Choose | Sub)]
     judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
     judges = [fn for fn in judges if isinstance(fn, Judge)]
     tiers = [cast("Any", each.plans[-1]) for each in choices]

@@ -87,7 +87,7 @@ class Bulkhead(Forgetful):
                 tasks.start_soon(self._run, gate, body, portion, outcomes)
                 portion = await self._portion(gate, left, body.budget) if left else []
         for i in left:
-            outcomes[i] = DeadlineExceeded(f"the time given was used up in front of limit({self.n}); allow more time")
+            outcomes[i] = DeadlineExceeded(f"the queue in front of limit({self.n})")
         return outcomes
 
     async def _portion(self, gate: _Gate, left: deque[int], budget: float | None) -> list[int]:

@@ -93,6 +93,7 @@ def _timed(x: Pack, until: Agreement, seconds: float, source: Node | None) -> No
         members=(*(Plan((same,), same),) * len(x.names), Plan((start,), ring)),
         names=(*x.names, timer),
         until=until.by(timer, seconds),
+        own_inputs=True,
     )
 
 

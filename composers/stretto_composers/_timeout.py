@@ -29,6 +29,6 @@ def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
     >>> asyncio.run(main())
     Traceback (most recent call last):
         ...
-    stretto.errors.DeadlineExceeded: the time given was used up in step 'slow'; allow more with timeout=
+    stretto.errors.DeadlineExceeded: deadline exceeded in step 'slow' (0.01 s): allow more with timeout=
     """
     return Within((x,), body=plan_of(part), seconds=checked("seconds", seconds))

@@ -9,10 +9,11 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 import numpy as np
 
 from stretto.batch.frames import Frame, as_row, as_rows, is_plain
+from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.pipeline import Estimator, Pipeline
-from stretto.transports.base import Transport
+from stretto.transports.base import Token, Transport
 from stretto.transports.connect import connect
 
 In = TypeVar("In", contravariant=True)
@@ -85,17 +86,35 @@ class Client(Generic[In, Out]):
     """
 
     @overload
-    def __init__(self: Client[Any, Any], target: str | Transport, /, *, token: str | None = None) -> None: ...
+    def __init__(
+        self: Client[Any, Any],
+        target: str,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        max_batch: int | None = None,
+    ) -> None: ...
     @overload
-    def __init__(self, target: Pipeline[In, Out], /) -> None: ...
+    def __init__(self, target: Pipeline[In, Out], /, *, max_batch: int | None = None) -> None: ...
     @overload
-    def __init__(self, target: Callable[[In], Awaitable[Out]], /) -> None: ...
+    def __init__(self: Client[Any, Any], target: Transport, /) -> None: ...
     @overload
-    def __init__(self, target: Callable[[In], Out], /) -> None: ...
+    def __init__(self, target: Callable[[In], Awaitable[Out]], /, *, max_batch: int | None = None) -> None: ...
     @overload
-    def __init__(self: Client[Any, Any], target: Estimator | Handle, /) -> None: ...
-    def __init__(self, target: Any, /, *, token: str | None = None) -> None:
-        self.transport: Transport = connect(target, token)
+    def __init__(self, target: Callable[[In], Out], /, *, max_batch: int | None = None) -> None: ...
+    @overload
+    def __init__(self: Client[Any, Any], target: Estimator | Handle, /, *, max_batch: int | None = None) -> None: ...
+    def __init__(
+        self,
+        target: Any,
+        /,
+        *,
+        headers: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        self.transport: Transport = connect(target, headers=headers, token=token, max_batch=max_batch)
         self._submitted: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -107,11 +126,11 @@ class Client(Generic[In, Out]):
         Raises:
             InputError: the row is not what the pipeline takes.
             StepError: a step failed on it.
-            DeadlineExceeded: the time given was used up.
+            DeadlineExceeded: the row was not answered within `timeout`.
             Overloaded: the queue in front of the models is full.
             ConnectionFailed: the server is not there.
         """
-        return await self._open().predict(x if is_plain(x) else as_row(x), timeout)
+        return await self._open().predict(x if is_plain(x) else as_row(x), Context.starting(timeout))
 
     async def predict_many(
         self,
@@ -119,7 +138,7 @@ class Client(Generic[In, Out]):
         *,
         timeout: float | None = None,
         on_error: OnError = "raise",
-        step: str = "",
+        step: str | None = None,
     ) -> list[Out]:
         """Return the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
 
@@ -129,7 +148,7 @@ class Client(Generic[In, Out]):
         Raises:
             StrettoError: as in `predict`, for the first row that failed, unless `on_error` says otherwise.
         """
-        answers = list(await self._open().outcomes(_listed(rows), timeout, step))
+        answers = list(await self._open().outcomes(_listed(rows), Context.starting(timeout), step))
         failed = [(i, each.at(i)) for i, each in enumerate(answers) if isinstance(each, StrettoError)]
         if failed and on_error == "raise":
             raise failed[0][1]
@@ -225,7 +244,7 @@ class Client(Generic[In, Out]):
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
-        return await self._open().trace(as_row(x), timeout)
+        return await self._open().trace(as_row(x), Context.starting(timeout))
 
     async def metadata(self) -> Metadata:
         """Return what is at the other end: its pipeline, its steps, the features a row must have."""
@@ -271,7 +290,7 @@ class Client(Generic[In, Out]):
 
         It is the empty string where they do not.
         """
-        return self.transport.direct_url
+        return getattr(self.transport, "direct_url", "")
 
     def __repr__(self) -> str:
         return f"Client({self.transport.where})"

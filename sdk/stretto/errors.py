@@ -7,7 +7,7 @@
     * InputError (also ValueError): the request's value is not what the pipeline takes; HTTP 422
         * TooLarge: the request is over a bound the server sets; HTTP 413
     * StepError: a step failed on a row; HTTP 502
-    * DeadlineExceeded (also TimeoutError): the time given was used up; HTTP 504
+    * DeadlineExceeded (also TimeoutError): the deadline of the request, or of a part of it, passed; HTTP 504
     * Overloaded: the queue in front of the models is full; HTTP 503
     * Unauthorized (also PermissionError): no token, or a wrong one; HTTP 401
     * NotFound (also LookupError): no such route, application or step; HTTP 404
@@ -183,10 +183,38 @@ class StepError(StrettoError):
 
 
 class DeadlineExceeded(StrettoError, TimeoutError):
-    """The time given to the request, or to a part of it, was used up."""
+    """The deadline of the request, or of a part of it, passed.
+
+    `where` is what was running or waiting then, such as ``"step 'svm'"``, and `seconds` is the time limit; either may
+    be unknown.
+
+    >>> print(DeadlineExceeded("step 'svm'", 0.2))
+    deadline exceeded in step 'svm' (0.2 s): allow more with timeout=
+    """
 
     status = 504
     title = "Deadline exceeded"
+    fields = ("where", "seconds")
+
+    def __init__(self, where: str = "", seconds: float | None = None) -> None:
+        Exception.__init__(self, where, seconds)
+
+    @property
+    def where(self) -> str:
+        """What was running or waiting when the deadline passed, or the empty string."""
+        return self.args[0]
+
+    @property
+    def seconds(self) -> float | None:
+        """The time limit in seconds, or None."""
+        return self.args[1]
+
+    @property
+    def message(self) -> str:
+        """Where the deadline was exceeded, and what to do."""
+        where = f" in {self.where}" if self.where else ""
+        limit = "" if self.seconds is None else f" ({self.seconds} s)"
+        return f"deadline exceeded{where}{limit}: allow more with timeout="
 
 
 class Overloaded(StrettoError):

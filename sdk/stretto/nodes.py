@@ -5,7 +5,7 @@ A composer is a function from a node to a node, made with `stretto.composer`. Th
 
 from stretto.models import Answers, answering, answers_of, rows_read
 from stretto.pipeline import ComposerCall, Part, as_pipeline, plan_of
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Within
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import UNDECIDED, Body, Policy, Until
 from stretto.plan.steps import Step
@@ -30,6 +30,7 @@ __all__ = [
     "Policy",
     "Recover",
     "Step",
+    "Sub",
     "Until",
     "Within",
     "answering",

@@ -13,7 +13,7 @@ from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
 from stretto.models import default_name, is_estimator, model_step
 from stretto.plan.nodes import Call, Input, Instead, Node, Pack
-from stretto.plan.plan import Plan
+from stretto.plan.plan import Plan, substitute
 from stretto.plan.steps import Step
 
 In = TypeVar("In", contravariant=True)
@@ -196,10 +196,7 @@ def grafted(plan: Plan, text: str, label: str, call: ComposerCall | None = None)
 
 
 def _graft(plan: Plan, node: Node) -> Node:
-    done: dict[Node, Node] = {plan.inputs[0]: node}
-    for each in plan.order:
-        done[each] = each.rebuild(tuple(done[x] for x in each.inputs), each.plans)
-    return done[plan.output]
+    return substitute(plan.output, {plan.inputs[0]: node})
 
 
 def _restored(plan: Plan, text: str, label: str, call: ComposerCall | None) -> Pipeline[Any, Any]:

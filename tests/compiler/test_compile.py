@@ -21,7 +21,7 @@ from stretto.nodes import Call, Input, Join, Node, Pack, Plan, Step
 from stretto.plan.steps import Stage
 from stretto.testing.oracle import oracle_outcome, same
 from stretto_composers import fallback, switch, vote
-from tests.plans import VectorArray, assert_legal, gathered, pipelines, rows
+from tests.plans import VectorArray, assert_legal, gathered, known_as_model, pipelines, rows
 
 PASSES: dict[str, Callable[[Plan], Plan]] = {
     "check": check,
@@ -227,8 +227,8 @@ class TestPlace:
             place(Pipeline(one).plan(), "spread")  # type: ignore[arg-type]
 
     def test_split_gives_a_deployment_to_every_model_and_to_nothing_else(self) -> None:
-        a, b = step(one, name="a", pure=True), step(two, name="b", pure=True)
-        plan = place((parallel(a, b) >> one).plan(), "split")
+        a, b = (known_as_model(step(fn, name=name)) for fn, name in ((one, "a"), (two, "b")))
+        plan = place((parallel(a=a, b=b) >> step(one, pure=True)).plan(), "split")
         hosts = [node.step.deployment for node in plan.order if isinstance(node, Call) and isinstance(node.step, Stage)]
         assert hosts == ["a", "b"]
 

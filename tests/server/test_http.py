@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from stretto import errors
-from stretto.engine.context import Span
+from stretto.engine.context import UNLIMITED, Context, Span
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import (
     ConnectionFailed,
@@ -42,6 +42,7 @@ every_error = [
     if isinstance(cls, type) and issubclass(cls, StrettoError) and cls is not errors.BadRows
 ]
 ROW = {"a": 1.5, "b": [2, None]}
+within = Context.starting
 
 
 class Echo(Transport):
@@ -56,23 +57,23 @@ class Echo(Transport):
         self.closed = False
         self.is_ready = True
 
-    async def outcomes(self, rows, timeout, step=""):
+    async def outcomes(self, rows, context, step=None):
         self.calls.append(len(rows))
-        self.budgets.append(timeout)
-        if step not in ("", "double", "a/b"):
+        self.budgets.append(context.seconds)
+        if step not in (None, "double", "a/b"):
             raise NotFound(f"there is no step {step!r}; the steps are 'double'")
         found = [await self._answer(row) for row in rows]
         return [2 * each for each in found] if step else found
 
-    async def predict(self, row, timeout):
+    async def predict(self, row, context):
         self.calls.append(1)
-        self.budgets.append(timeout)
+        self.budgets.append(context.seconds)
         answer = await self._answer(row)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def trace(self, row, timeout):
+    async def trace(self, row, context):
         answer = await self._answer(row)
         spans = (Span("echo", "step", 1.0, 2.5), Span("far", "handle", 1.0, 2.0, 3, "there"))
         return Trace(None, answer, spans) if isinstance(answer, Exception) else Trace(answer, None, spans)
@@ -106,7 +107,7 @@ class Failing(Echo):
         super().__init__()
         self.error = error
 
-    async def predict(self, row, timeout):
+    async def predict(self, row, context):
         raise self.error
 
 
@@ -366,7 +367,7 @@ class TestRoutes:
         assert [each.closed for each in made] == [True]
         given = Echo()
         async with served(make_app(given)) as url, asking(url) as transport:
-            assert await transport.predict(1, None) == 1
+            assert await transport.predict(1, UNLIMITED) == 1
         assert not given.closed
 
 
@@ -446,7 +447,7 @@ class TestRefusals:
 
     async def test_an_answer_that_json_cannot_tell_is_a_step_error(self):
         class Odd(Echo):
-            async def predict(self, row, timeout):
+            async def predict(self, row, context):
                 return object()
 
         async with over_asgi(Odd()) as client:
@@ -636,7 +637,7 @@ class TestSocket:
             writer.close()
             await writer.wait_closed()
             async with asking(url) as transport:
-                assert await transport.predict(ROW, None) == ROW
+                assert await transport.predict(ROW, UNLIMITED) == ROW
 
     async def test_work_is_cancelled_when_the_connection_closes(self):
         async with echoing() as (transport, echo):
@@ -652,31 +653,31 @@ class TestTransport:
     async def test_answers_come_back_exactly(self):
         async with echoing() as (transport, _):
             row = {"x": (1, float("inf")), "y": np.float32(0.1), 3: {"z": b"\x00"}}
-            assert await transport.predict(row, None) == row
-            assert list(await transport.outcomes([row, 1], 5.0)) == [row, 1]
+            assert await transport.predict(row, UNLIMITED) == row
+            assert list(await transport.outcomes([row, 1], within(5.0))) == [row, 1]
 
     async def test_an_array_of_rows_goes_as_one(self):
         async with echoing() as (transport, _):
             rows = np.random.default_rng(0).normal(size=(200, 4))
-            assert np.array_equal(await transport.outcomes(rows, None), rows)
-            assert list(await transport.outcomes(rows[:0], None)) == []
+            assert np.array_equal(await transport.outcomes(rows, UNLIMITED), rows)
+            assert list(await transport.outcomes(rows[:0], UNLIMITED)) == []
 
     async def test_an_error_comes_back_as_the_same_class(self):
         async with echoing() as (transport, _):
             with pytest.raises(StepError) as caught:
-                await transport.predict({"fail": "no"}, None)
+                await transport.predict({"fail": "no"}, UNLIMITED)
             assert caught.value.args == ("echo", "ValueError", "no")
-            found = await transport.outcomes([1, {"fail": "no"}], None)
+            found = await transport.outcomes([1, {"fail": "no"}], UNLIMITED)
             assert (found[0], found[1].args) == (1, caught.value.args)
 
     async def test_steps_traces_and_metadata(self):
         async with echoing() as (transport, echo):
-            assert list(await transport.outcomes([1, 2], None, "double")) == [2, 4]
-            assert list(await transport.outcomes([1], None, "a/b")) == [2]
+            assert list(await transport.outcomes([1, 2], UNLIMITED, "double")) == [2, 4]
+            assert list(await transport.outcomes([1], UNLIMITED, "a/b")) == [2]
             with pytest.raises(NotFound, match="'double'"):
-                await transport.outcomes([1], None, "é&=/")
-            assert await transport.trace((1,), 5.0) == await echo.trace((1,), 5.0)
-            trace = await transport.trace({"fail": "no"}, None)
+                await transport.outcomes([1], UNLIMITED, "é&=/")
+            assert await transport.trace((1,), within(5.0)) == await echo.trace((1,), within(5.0))
+            trace = await transport.trace({"fail": "no"}, UNLIMITED)
             assert (trace.error.args, trace.handle_calls) == (("echo", "ValueError", "no"), 1)
             assert await transport.metadata() == await echo.metadata()
             assert await transport.ready()
@@ -685,7 +686,7 @@ class TestTransport:
 
     async def test_concurrent_predictions_share_requests(self):
         async with echoing() as (transport, echo):
-            answers = await asyncio.gather(*(transport.predict(i, 10.0) for i in range(64)))
+            answers = await asyncio.gather(*(transport.predict(i, within(10.0)) for i in range(64)))
             assert answers == list(range(64))
             assert sum(echo.calls) == 64
             assert len(echo.calls) <= LANES
@@ -693,12 +694,12 @@ class TestTransport:
     async def test_a_bad_row_fails_none_that_it_travels_with(self):
         async with echoing() as (transport, _):
             rows = [1, {"fail": "no"}, object(), 4]
-            found = await asyncio.gather(*(transport.predict(row, None) for row in rows), return_exceptions=True)
+            found = await asyncio.gather(*(transport.predict(row, UNLIMITED) for row in rows), return_exceptions=True)
             assert [found[0], found[3]] == [1, 4]
             assert [type(found[1]), type(found[2])] == [StepError, InputError]
             assert "object" in str(found[2])
             assert found[1].row is None
-            found = await transport.outcomes(rows, None)
+            found = await transport.outcomes(rows, UNLIMITED)
             assert [found[0], found[3]] == [1, 4]
             assert [type(found[1]), type(found[2])] == [StepError, InputError]
 
@@ -706,19 +707,19 @@ class TestTransport:
         async with echoing(max_bytes=1000, max_rows=5) as (transport, echo):
             rows = ["x" * 300] * 6 + ["x" * 2000] + ["x" * 300] * 6
             for found in (
-                await transport.outcomes(rows, None),
-                await asyncio.gather(*(transport.predict(row, None) for row in rows), return_exceptions=True),
+                await transport.outcomes(rows, UNLIMITED),
+                await asyncio.gather(*(transport.predict(row, UNLIMITED) for row in rows), return_exceptions=True),
             ):
                 assert type(found[6]) is TooLarge
                 assert [each for each in found if isinstance(each, str)] == ["x" * 300] * 12
             assert max(echo.calls) <= 5
-            assert len(await transport.outcomes(np.zeros((40, 2)), None)) == 40
+            assert len(await transport.outcomes(np.zeros((40, 2)), UNLIMITED)) == 40
 
     async def test_a_lane_that_is_busy_holds_up_no_other(self):
         async with echoing() as (transport, echo):
-            waiting = asyncio.create_task(transport.predict("wait", None))
+            waiting = asyncio.create_task(transport.predict("wait", UNLIMITED))
             await echo.began.wait()
-            assert await transport.predict(1, None) == 1
+            assert await transport.predict(1, UNLIMITED) == 1
             echo.go_on.set()
             assert await waiting == "wait"
 
@@ -726,28 +727,28 @@ class TestTransport:
         async with echoing() as (transport, echo):
             assert await transport.ready()  # it is up: its first moments take longer than the budget
             with pytest.raises(DeadlineExceeded, match=r"0\.05 s"):
-                await transport.predict("wait", 0.05)
+                await transport.predict("wait", within(0.05))
             await echo.cancelled.wait()
-            for ask in (transport.outcomes(["wait"], 0.05), transport.trace("wait", 0.05)):
+            for ask in (transport.outcomes(["wait"], within(0.05)), transport.trace("wait", within(0.05))):
                 with pytest.raises(DeadlineExceeded):
                     await ask
-            for ask in (transport.predict(1, 0.0), transport.outcomes([1], 0.0)):
+            for ask in (transport.predict(1, within(0.0)), transport.outcomes([1], within(0.0))):
                 with pytest.raises(DeadlineExceeded):
                     await ask
             assert all(0 < budget <= 0.05 for budget in echo.budgets)
 
     async def test_an_impatient_row_does_not_end_a_patient_one(self):
         async with echoing() as (transport, echo):
-            patient = asyncio.create_task(transport.predict("wait", None))
+            patient = asyncio.create_task(transport.predict("wait", UNLIMITED))
             with pytest.raises(DeadlineExceeded):
-                await transport.predict("wait", 0.05)
+                await transport.predict("wait", within(0.05))
             echo.go_on.set()
             assert await patient == "wait"
             assert echo.budgets == [None]
 
     async def test_cancelling_a_prediction_cancels_its_work(self):
         async with echoing() as (transport, echo):
-            task = asyncio.create_task(transport.predict("wait", None))
+            task = asyncio.create_task(transport.predict("wait", UNLIMITED))
             await echo.began.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -757,22 +758,22 @@ class TestTransport:
     async def test_a_token_is_sent(self):
         async with served(make_app(Echo(), tokens=["secret"])) as url:
             async with asking(url, token="secret") as transport:
-                assert await transport.predict(1, None) == 1
+                assert await transport.predict(1, UNLIMITED) == 1
             async with asking(url) as transport:
                 with pytest.raises(Unauthorized, match="token="):
-                    await transport.predict(1, None)
+                    await transport.predict(1, UNLIMITED)
 
     async def test_a_route_with_or_without_a_slash_at_its_end(self):
         outer = Starlette(routes=[Mount("/iris", make_app(Echo()))])
         async with served(outer) as url:
             for at in ("/iris", "/iris/"):
                 async with asking(url + at) as transport:
-                    assert await transport.predict(1, None) == 1
-                    assert list(await transport.outcomes([1], None)) == [1]
+                    assert await transport.predict(1, UNLIMITED) == 1
+                    assert list(await transport.outcomes([1], UNLIMITED)) == [1]
 
     async def test_a_body_of_megabytes_is_sent(self):
         async with echoing() as (transport, _):
-            assert len(await transport.predict(np.zeros(300_000), None)) == 300_000
+            assert len(await transport.predict(np.zeros(300_000), UNLIMITED)) == 300_000
 
 
 class TestTrouble:
@@ -797,7 +798,7 @@ class TestTrouble:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
         async with asking(f"http://127.0.0.1:{port}/iris") as transport:
-            for ask in (transport.predict(1, None), transport.outcomes([1], 5.0), transport.metadata()):
+            for ask in (transport.predict(1, UNLIMITED), transport.outcomes([1], within(5.0)), transport.metadata()):
                 with pytest.raises(
                     ConnectionFailed, match=rf"nothing answers at http://127.0.0.1:{port}/iris.*is the server up"
                 ):
@@ -809,15 +810,15 @@ class TestTrouble:
             await read_request(reader)
 
         async with speaking(die) as url, asking(url) as transport:
-            found = await asyncio.gather(*(transport.predict(i, None) for i in range(3)), return_exceptions=True)
+            found = await asyncio.gather(*(transport.predict(i, UNLIMITED) for i in range(3)), return_exceptions=True)
             assert [type(each) for each in found] == [ConnectionFailed] * 3
             assert len(set(map(id, found))) == 3
         port = int(url.rpartition(":")[2])
         async with asking(url) as transport:
             with pytest.raises(ConnectionFailed, match="nothing answers"):
-                await transport.predict(1, None)
+                await transport.predict(1, UNLIMITED)
             async with served(make_app(Echo()), port):
-                assert await transport.predict(1, None) == 1
+                assert await transport.predict(1, UNLIMITED) == 1
 
     async def test_a_connection_that_went_stale_is_not_the_callers_trouble(self):
         answered = []
@@ -832,7 +833,7 @@ class TestTrouble:
                 await writer.drain()
 
         async with speaking(once) as url, asking(url) as transport:
-            assert [await transport.predict(i, 5.0) for i in range(4)] == [0, 1, 2, 3]
+            assert [await transport.predict(i, within(5.0)) for i in range(4)] == [0, 1, 2, 3]
 
     async def test_an_answer_cut_short_is_a_failed_connection(self):
         async def cut(reader, writer):
@@ -841,7 +842,7 @@ class TestTrouble:
 
         async with speaking(cut) as url, asking(url) as transport:
             with pytest.raises(ConnectionFailed, match="closed the connection"):
-                await transport.predict(1, None)
+                await transport.predict(1, UNLIMITED)
 
     @pytest.mark.parametrize(
         ("said", "cls", "match"),
@@ -887,9 +888,9 @@ class TestTrouble:
 
         async with speaking(say) as url, asking(url) as transport:
             with pytest.raises(cls, match=match) as caught:
-                await transport.predict(1, 5.0)
+                await transport.predict(1, within(5.0))
             assert type(caught.value) is cls
-            found = await asyncio.gather(*(transport.predict(i, 5.0) for i in range(3)), return_exceptions=True)
+            found = await asyncio.gather(*(transport.predict(i, within(5.0)) for i in range(3)), return_exceptions=True)
             assert [type(each) for each in found] == [cls] * 3
             if cls is Overloaded and "429" in match:
                 assert caught.value.retry_after == 7.0
@@ -901,9 +902,9 @@ class TestTrouble:
 
         async with speaking(say) as url, asking(url) as transport:
             with pytest.raises(ConnectionFailed, match="2 outcomes"):
-                await transport.outcomes([1, 2], None)
+                await transport.outcomes([1, 2], UNLIMITED)
             with pytest.raises(ConnectionFailed, match="a trace"):
-                await transport.trace(1, None)
+                await transport.trace(1, UNLIMITED)
             with pytest.raises(ConnectionFailed):
                 await transport.metadata()
 
@@ -911,7 +912,7 @@ class TestTrouble:
         async def ask(transport):
             async with served(make_app(Echo()), port) as url:
                 assert url == transport.url
-                return await transport.predict(1, 5.0)
+                return await transport.predict(1, within(5.0))
 
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
@@ -924,7 +925,7 @@ class TestTrouble:
 
     async def test_after_closing_it_may_be_used_again(self):
         async with echoing() as (transport, _):
-            assert await transport.predict(1, None) == 1
+            assert await transport.predict(1, UNLIMITED) == 1
             await transport.aclose()
             await transport.aclose()
-            assert await transport.predict(2, None) == 2
+            assert await transport.predict(2, UNLIMITED) == 2

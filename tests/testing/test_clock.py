@@ -108,7 +108,7 @@ def test_two_of_them_are_two_clocks() -> None:
 
 def test_a_wait_for_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no timer is set and no thread works, the wait would be for ever."""
-    monkeypatch.setattr("stretto.testing.clock.PATIENCE", 0.01)
+    monkeypatch.setattr("stretto.testing.clock.REAL_SECONDS", 0.01)
 
     async def main() -> None:
         await asyncio.Event().wait()

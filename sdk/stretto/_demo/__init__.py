@@ -1,1 +1,1 @@
-"""What `stretto demo` shows: the Ray Serve tutorial from training to three ways of asking, on this machine."""
+"""What `stretto demo` runs: the Ray Serve tutorial on this machine, with a comparison of three ways to run it."""

@@ -1,4 +1,4 @@
-"""The ensemble as one writes it without Stretto: for asyncio, and for Ray Serve."""
+"""The ensemble without Stretto: for asyncio, and for Ray Serve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Answer = dict[str, str]
 def for_asyncio(
     logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]
 ) -> Callable[[Row], Awaitable[Answer]]:
-    """Return the ensemble as an asyncio application writes it: two predicts in two threads, gathered."""
+    """Return the ensemble as asyncio code: two predicts in two threads, gathered."""
 
     async def predict(row: Row) -> Answer:
         x = [[row[name] for name in features]]
@@ -26,10 +26,10 @@ def for_asyncio(
 
 
 def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]) -> Any:
-    """Return the ensemble as one writes it for Ray Serve: two deployments, and an ingress that gathers."""
+    """Return the ensemble as Ray Serve code: two deployments, and an ingress that gathers."""
     from ray import serve
 
-    # Classes of a function are pickled by value, so that the replicas need nothing of this module.
+    # Classes of a function are pickled by value, so replicas need not import this module.
     @serve.deployment(max_ongoing_requests=1000, ray_actor_options={"num_cpus": 0.1})
     class Model:
         def __init__(self, model: Any) -> None:

@@ -1,4 +1,4 @@
-"""How fast something awaitable answers."""
+"""Throughput and latency of an awaitable call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What so many callers saw: answers a second, and latencies in milliseconds."""
+    """What `callers` concurrent callers measured: answers a second, and latencies in milliseconds."""
 
     callers: int
     per_second: float
@@ -22,7 +22,7 @@ class Rate:
 
 
 async def measure(call: Callable[[], Awaitable[Any]], callers: int, seconds: float) -> Rate:
-    """Let `callers` ask for `seconds`, each again as soon as it is answered, after one answer to warm up."""
+    """Run `call` in a loop from each of `callers` concurrent callers for `seconds`, after one call to warm up."""
     await call()
     latencies: list[float] = []
     clock = time.perf_counter

@@ -1,4 +1,4 @@
-"""The course of the demo: each part does what the tutorial's does, and says what it did."""
+"""The steps of the demo: each does what one of the tutorial does, and prints the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal widt
 
 Call: TypeAlias = Callable[[], Awaitable[Any]]
 Programs: TypeAlias = dict[str, tuple[Call, Call]]
-"""For each way of asking, the ensemble by hand and Stretto's."""
+"""For each way to run the ensemble, the call of the baseline and that of Stretto."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,9 @@ class Trained:
     parts: dict[str, Pipeline[Any, str]] = field(default_factory=dict)
 
 
-def aggregate(said: Mapping[str, str]) -> dict[str, Any]:
-    """Return the user's own summary of what the models said."""
-    labels = list(said.values())
+def aggregate(predictions: Mapping[str, str]) -> dict[str, Any]:
+    """Return a summary of the models' predictions, as a user would write it."""
+    labels = list(predictions.values())
     return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1}
 
 
@@ -59,7 +59,7 @@ def slow(name: str) -> Pipeline[Any, str]:
 
 
 class Course:
-    """Runs the parts in order and prints what each did."""
+    """Runs the steps in order and prints the result of each."""
 
     def __init__(self, console: Console, folder: Path, *, seconds: float) -> None:
         self.console = console
@@ -67,7 +67,7 @@ class Course:
         self.seconds = seconds
 
     async def run(self, *, keep: bool) -> None:
-        """Run every part; with `keep`, go on serving the ensemble until interrupted."""
+        """Run every step; with `keep`, go on serving the ensemble until interrupted."""
         self.console.print("[bold]Stretto[/]: the Ray Serve tutorial's iris ensemble, three ways\n")
         with self.console.status("training two models on iris"):
             trained = await asyncio.to_thread(self.train)
@@ -89,11 +89,11 @@ class Course:
         self.console.print("\nEverything that was started is stopped again.")
 
     def say(self, part: str, text: str) -> None:
-        """Print what a part did."""
+        """Print the result of a step."""
         self.console.print(f"[green]✓[/] [bold]{part:<13}[/] {text}", highlight=False, soft_wrap=True)
 
     def train(self) -> Trained:
-        """Train, validate honestly, save and read back."""
+        """Train, validate on held-out rows, save and read back."""
         iris: Any = load_iris()
         x, x_val, y, y_val = train_test_split(
             iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7
@@ -119,7 +119,7 @@ class Course:
             self.say("one model", f"GET {client.url} with the row as JSON answers {await _get(client.url, ROW)}")
 
     async def endpoints(self, trained: Trained) -> None:
-        """Deploy two versioned endpoints; ask one now, one later."""
+        """Deploy two versioned endpoints; call one now, and read the answer of the other later."""
         async with (
             deploy(trained.parts["logistic"], name="logistic:v1", route="/logistic") as first,
             deploy(trained.parts["svm"], name="svm:v1", route="/svm") as second,
@@ -131,7 +131,7 @@ class Course:
             self.say("handle", f"submit() gave {shown}; svm:v1 said {answer!r}, then logistic:v1 {await later!r}")
 
     async def ensemble(self, both: Pipeline[Any, Any]) -> None:
-        """Deploy the tutorial's own shape: a deployment a model, asked side by side by handle."""
+        """Deploy the tutorial's own shape: one deployment per model, called concurrently by handle."""
         async with deploy(both, name="ensemble", route="/ensemble", placement="split") as client:
             answer = await _get(client.url, ROW)
             trace = await client.trace(ROW)
@@ -147,7 +147,7 @@ class Course:
             self.say("side by side", f"two models of 0.40 s each took {took:.2f} s, {both:.2f} s of it together")
 
     async def ways(self, both: Pipeline[Any, Any]) -> None:
-        """Ask the same composition in process, by handle and over HTTP."""
+        """Call the same composition in process, by handle and over HTTP."""
         async with (
             deploy(both, name="ways", route="/ways") as by_handle,
             Client(both) as here,
@@ -166,7 +166,7 @@ class Course:
             self.say("your function", f"{combined!r} answers {await client.predict(ROW)}")
 
     async def compare(self, both: Pipeline[Any, Any], trained: Trained) -> None:
-        """Measure the three ways beside the same ensemble by hand, in turn."""
+        """Measure the three ways and the baseline of each, in turn."""
         headings = ("by hand, 1 caller", "Stretto", "by hand, 64 callers", "Stretto", "ratio")
         table = Table("", *headings, box=None)
         for column in table.columns[1:]:

@@ -1,4 +1,4 @@
-"""Refuse before anything runs what can't give a right answer."""
+"""Reject, before anything runs, a plan that can't give right answers."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import replace
 
 from stretto.errors import PipelineError
 from stretto.models import accepting, check_after_fan_out, check_after_model
-from stretto.plan.nodes import Call, Input, Node, Pack
+from stretto.plan.nodes import Call, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 
 DEPTH = 100
-"""How deep composers may nest that hold plans of their own: past it Python's stack ends, in pickle's C code first."""
+"""How deep composers that hold plans may nest: beyond it Python's stack overflows, in pickle's C code first."""
 
 
 def check(plan: Plan) -> Plan:
-    """Return the plan with its models told which features of the request are other models', or refuse it.
+    """Return the plan whose models accept the features of the request that other parts read.
 
     Raises:
         PipelineError: two different steps have one name, a model can't take what stands before it, or composers are
@@ -43,18 +43,14 @@ def _check_fit(node: Node) -> None:
 
 
 def _check_depth(plan: Plan) -> None:
-    level = [plan]
-    for _ in range(DEPTH + 1):
-        level = list(dict.fromkeys(sub for each in level for node in each.order for sub in node.plans))
-        if not level:
-            return
-    raise PipelineError(f"composers are nested more than {DEPTH} deep in each other: chain them with >>")
+    depth = plan.fold(lambda node, inputs, plans: max([*inputs, *(each + 1 for each in plans)], default=0))
+    if depth > DEPTH:
+        raise PipelineError(f"composers are nested more than {DEPTH} deep in each other: chain them with >>")
 
 
 def _sharing_features(plan: Plan) -> Plan:
-    # A model refuses a feature it does not know, unless another part of the plan reads it from the same request.
-    fed = _fed_by_request(plan)
-    steps = [node.step for node in fed if isinstance(node, Call) and isinstance(node.step, Step)]
+    # A model rejects a feature it does not know, unless another part of the plan reads it from the same request.
+    steps = [node.step for node in plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
     if len({id(step) for step in steps}) < 2:
         return plan
     features = [step.features for step in steps]
@@ -69,20 +65,3 @@ def _sharing_features(plan: Plan) -> Plan:
 
     targets = {step: accepting(step, known) for step, own in zip(steps, features, strict=True) if own is not None}
     return plan.rewrite(rule)
-
-
-def _fed_by_request(plan: Plan) -> list[Node]:
-    """Return the nodes, of sub-plans too, that are given the request's own value."""
-    fed: list[Node] = []
-    left = [plan]
-    seen: set[int] = set()
-    while left:
-        each = left.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        for node in each.order:
-            if node.inputs and isinstance(node.inputs[0], Input):
-                fed.append(node)
-                left.extend(node.plans)
-    return fed

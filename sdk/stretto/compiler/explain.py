@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stretto.models import engine_of
-from stretto.plan.nodes import Around, Aside, Call, Choose, Input, Join, Node, Pack, Recover
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Join, Node, Pack, Recover
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import Plurality
 from stretto.plan.steps import Stage, Step
@@ -181,9 +180,9 @@ def _branch(node: Node) -> Branch:
         case Call(step=Step() as step):
             how = "awaited, beside the rest" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
             how = how or ("takes a column" if step.vectorized else "takes a row")
-            shown = repr(step.fn) if step.pure and step.vectorized else ""
+            shown = repr(step.fn) if step.model is not None else ""
             note = f"{shown}, {how}" if shown and "<" not in shown else how
-            return Branch("step", step.name, "; ".join(filter(None, [note, engine_of(step)])))
+            return Branch("step", step.name, "; ".join(filter(None, [note, step.model.note if step.model else ""])))
         case Pack():
             return Branch("node", "dict of", node.label())
         case _:
@@ -193,8 +192,6 @@ def _branch(node: Node) -> Branch:
 
 def _parts(node: Node) -> list[tuple[str, Plan]]:
     match node:
-        case Choose(cases=(), default=Plan() as default):
-            return [("inside", default)] if default.order else []
         case Choose(cases=cases, default=default):
             pairs = [(f"where the key is {key!r}", plan) for key, plan in cases]
             return pairs if default is None else [*pairs, ("else", default)]
@@ -203,7 +200,8 @@ def _parts(node: Node) -> list[tuple[str, Plan]]:
         case Join(names=names, members=members):
             return list(zip(names, members, strict=True))
         case _:
-            return [("for each" if type(node).__name__ == "Each" else "inside", plan) for plan in node.plans]
+            what = "for each" if isinstance(node, Each) else "inside"
+            return [(what, plan) for plan in node.plans if plan.order]
 
 
 def _lines(branches: tuple[Branch, ...], indent: str) -> Iterator[str]:

@@ -5,32 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from stretto.plan.nodes import Call, Input, Node, Pack
-from stretto.plan.plan import Plan
+from stretto.plan.nodes import Call, Node, Pack
+from stretto.plan.plan import Plan, between, ending, outside, rebuilt
 from stretto.plan.steps import Stage
 
 
 def fuse(plan: Plan) -> Plan:
     """Return the plan in which maximal groups of nodes that can't suspend are calls of stages.
 
-    A node joins the stage of its consumers where all of these are in one, and none of them has to wait for something
-    that the node need not wait for: else what could run beside an asynchronous step would stand in line behind it.
+    A node joins the stage of its consumers where all of these are in one stage, and none of them has to wait for
+    something that the node need not wait for: otherwise work that could run next to an asynchronous step would run
+    after it.
     """
-    seen: dict[Plan, Plan] = {}
 
-    def fused(plan: Plan) -> Plan:
-        if plan not in seen:
-            seen[plan] = _fuse(plan if not plan.waits else _subplans(plan))
-        return seen[plan]
+    def rule(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Node:
+        # A node that can't suspend will be inside a stage, where a stage of its own has no use.
+        return rebuilt(node, inputs, plans if node.waits else node.plans)
 
-    def _subplans(plan: Plan) -> Plan:
-        done: dict[Node, Node] = {node: node for node in plan.inputs}
-        for node in plan.order:
-            plans = tuple(fused(each) if node in plan.waiting else each for each in node.plans)
-            done[node] = node.rebuild(tuple(done[each] for each in node.inputs), plans)
-        return Plan(plan.inputs, done[plan.output])
-
-    return fused(plan)
+    return plan.fold(rule, lambda plan, output: _fused(ending(plan, output)))
 
 
 @dataclass(slots=True, eq=False)
@@ -40,15 +32,17 @@ class _Group:
     nodes: list[Node] = field(default_factory=list)
 
 
-def _fuse(plan: Plan) -> Plan:
+def _fused(plan: Plan) -> Plan:
     groups = _groups(plan)
     done: dict[Node, Node] = {node: node for node in plan.inputs}
     for node in plan.order:
         group = groups.get(node)
         if group is None:
-            done[node] = node.rebuild(tuple(done[each] for each in node.inputs), node.plans)
+            done[node] = rebuilt(node, tuple([done[each] for each in node.inputs]), node.plans)
         elif group.output is node:
-            done[node] = _call(group, done)
+            starts = outside(group.nodes[::-1])
+            stage = Stage(between(starts, node))
+            done[node] = Call(tuple([done[each] for each in starts]), step=stage)
     return Plan(plan.inputs, done[plan.output])
 
 
@@ -59,7 +53,7 @@ def _groups(plan: Plan) -> dict[Node, _Group]:
     for node in plan.order:
         for each in node.inputs:
             consumers[each].append(node)
-        # How many things that wait stand on the way here.
+        # The number of nodes that wait on the longest way from the inputs.
         level[node] = max((level[each] + (each in plan.waiting) for each in node.inputs), default=0)
     groups: dict[Node, _Group] = {}
     for node in reversed(plan.order):
@@ -72,15 +66,3 @@ def _groups(plan: Plan) -> dict[Node, _Group]:
         group.nodes.append(node)
         groups[node] = group
     return {node: group for node, group in groups.items() if not all(isinstance(each, Pack) for each in group.nodes)}
-
-
-def _call(group: _Group, done: dict[Node, Node]) -> Node:
-    outside: dict[Node, Input] = {}
-    inner: dict[Node, Node] = {}
-    for node in reversed(group.nodes):
-        for each in node.inputs:
-            if each not in inner and each not in outside:
-                outside[each] = Input()
-        inner[node] = node.rebuild(tuple(inner.get(each) or outside[each] for each in node.inputs), node.plans)
-    stage = Stage(Plan(tuple(outside.values()), inner[group.output]))
-    return Call(tuple(done[each] for each in outside), step=stage)

@@ -10,11 +10,11 @@ from typing import Any, TypeAlias, cast
 from stretto.batch.batch import Batch
 from stretto.engine.apply import shaped
 from stretto.errors import BadRows
-from stretto.models import Member, Merged, Votes, is_compiled, merged
+from stretto.models import Member, Merged, ModelFunction, Votes, merged
 from stretto.plan.nodes import Call, Input, Join, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import Plurality
-from stretto.plan.steps import Stage, Step
+from stretto.plan.steps import ModelInfo, Stage, Step
 
 Shape: TypeAlias = "int | Mapping[str, Shape]"
 """Whose answers: a member's by its place, those of a vote by the complement of its place, or a dict of them."""
@@ -112,7 +112,7 @@ class _Reader:
         match node:
             case Pack(names=names):
                 return {name: self.read(each, env) for name, each in zip(names, node.inputs, strict=True)}
-            case Call(step=Step() as step) if is_compiled(step):
+            case Call(step=Step(model=ModelInfo(engine="onnx")) as step):
                 return self._member(node, step, env)
             case Join() if isinstance(node.until, Plurality):
                 return self._vote(node, node.until.plurality(node.names), env)
@@ -124,7 +124,7 @@ class _Reader:
         if key not in self._places:
             given, outer = _resolved(node.inputs[0], env)
             source = None
-            if isinstance(given, Call) and isinstance(given.step, Step) and is_compiled(given.step, inner=True):
+            if isinstance(given, Call) and isinstance(given.step, Step) and _makes_rows(given.step):
                 source = cast("int", self.read(given, outer))
             elif outer:
                 raise _UnfitError
@@ -139,13 +139,19 @@ class _Reader:
             raise _UnfitError
         places: list[int] = []
         for at, plan in enumerate(node.members):
-            given = node.inputs[at if node.inline else 0]
+            given = node.inputs[at if node.own_inputs else 0]
             shape = self.read(plan.output, {plan.inputs[0]: (given, env)})
             if not isinstance(shape, int) or shape < 0:
                 raise _UnfitError
             places.append(shape)
         self.votes.append(Votes(tuple(places), tuple(float(weights[name]) for name in node.names)))
         return ~(len(self.votes) - 1)
+
+
+def _makes_rows(step: Step) -> bool:
+    """Return whether the step is a compiled model whose answers are rows of numbers for another."""
+    compiled = step.model is not None and step.model.engine == "onnx"
+    return compiled and isinstance(step.fn, ModelFunction) and step.fn.transforms
 
 
 def _resolved(node: Node, env: Env) -> tuple[Node, Env]:

@@ -59,7 +59,7 @@ def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> P
 def _why_apart(step: Step, placement: Placement, profile: Profile | None) -> str:
     if step.options:
         return "asks for resources of its own"
-    if placement == "split" and step.pure and step.named:
+    if placement == "split" and step.model is not None and step.named:
         return "placement='split' gives each model a deployment"
     cost = profile.steps.get(step.name) if placement == "auto" and profile is not None else None
     if cost is not None and profile is not None and cost > profile.hop and step.named:

@@ -13,29 +13,19 @@ def share(plan: Plan) -> Plan:
     """Return the plan in which equal calls of pure steps on the same input are one call, as in
     ``parallel(scale >> a, scale >> b)``.
 
-    Sub-plans keep to themselves: what they hold may not be wanted, so nothing is taken out of them.
+    Nothing is moved out of a sub-plan: what it holds may not be wanted.
     """  # noqa: D205
-    seen: dict[Plan, Plan] = {}
+    first: dict[Hashable, Node] = {}
 
-    def shared(plan: Plan) -> Plan:
-        if plan in seen:
-            return seen[plan]
-        first: dict[Hashable, Node] = {}
-        done: dict[Node, Node] = {node: node for node in plan.inputs}
-        for node in plan.order:
-            inputs = tuple(done[each] for each in node.inputs)
-            plans = tuple(shared(each) for each in node.plans)
-            same = all(a is b for a, b in zip((*inputs, *plans), (*node.inputs, *node.plans), strict=True))
-            twin = node if same else node.rebuild(inputs, plans)
-            key = _key(twin)
-            done[node] = twin if key is None else first.setdefault(key, twin)
-        seen[plan] = Plan(plan.inputs, done[plan.output])
-        return seen[plan]
+    def rule(node: Node) -> Node:
+        key = _key(node)
+        return node if key is None else first.setdefault(key, node)
 
-    return shared(plan)
+    return plan.rewrite(rule)
 
 
 def _key(node: Node) -> Hashable:
+    # Inputs are equal by identity, so equal keys are of nodes that stand in one plan.
     match node:
         case Call(step=Step(pure=True) as step):
             # The name is part of it: an error must come from the step that was written there.

@@ -12,7 +12,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
 from stretto.batch.isolate import each_row, isolate, isolate_now
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context
 from stretto.engine.threads import Threads
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.steps import Step
@@ -29,7 +29,7 @@ def apply(step: Step, batch: Batch, context: Context) -> Batch:
     Such work can't be interrupted: what it returns after the deadline is late all the same.
     """
     if context.expired:
-        return Batch.failed(_late(step, "before") for _ in range(batch.size))
+        return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
     if context.spans is None:
         return _applied(step, batch, context)
     with context.span(step.name, "step", batch.size):
@@ -41,7 +41,7 @@ async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Thr
     if not (step.asynchronous or step.blocking):
         return apply(step, batch, context)
     if context.expired:
-        return Batch.failed(_late(step, "before") for _ in range(batch.size))
+        return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
     with context.span(step.name, "step", batch.size):
         if step.vectorized:
             return await _parts_waiting(step, batch, context, threads)
@@ -69,10 +69,10 @@ def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
 
     def one(row: Any) -> Any:
         if context.expired:
-            raise _OverdueError
+            raise _OverdueError(context)
         value = _plain(fn(row))
         if context.expired:
-            raise _OverdueError
+            raise _OverdueError(context)
         return value
 
     return one
@@ -81,16 +81,20 @@ def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
 class _OverdueError(Exception):
     """A row's turn came, or ended, after the deadline."""
 
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self.context = context
+
 
 def _together(step: Step, batch: Batch, context: Context) -> Batch:
     """Call a vectorised function for rows of one form."""
 
     def ask(rows: Sequence[int]) -> Batch:
         if context.expired:
-            return Batch.failed(_late(step, "in") for _ in rows)
+            return Batch.failed(_late(step, context) for _ in rows)
         part = batch if len(rows) == batch.size else batch.take(rows)
         result = _whole(step, part) if step.one is None else _whole_or_each(step, step.one, part, context)
-        return Batch.failed(_late(step, "in") for _ in rows) if context.expired else result
+        return Batch.failed(_late(step, context) for _ in rows) if context.expired else result
 
     try:
         return ask(range(batch.size))
@@ -129,13 +133,13 @@ def _gathered(step: Step, batch: Batch, answers: Sequence[tuple[Sequence[int], B
 
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     if isinstance(error, _OverdueError):
-        return _late(step, "in")
+        return _late(step, error.context)
     # The caller's own value is at fault only where the step was called with it, not with one the pipeline made of it.
     return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
 
 
-def _late(step: Step, when: str) -> StrettoError:
-    return late(f"{when} step {step.name!r}")
+def _late(step: Step, context: Context) -> StrettoError:
+    return context.exceeded(f"step {step.name!r}")
 
 
 async def _parts_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
@@ -155,13 +159,13 @@ async def _parts_waiting(step: Step, batch: Batch, context: Context, threads: Th
                 tasks.start_soon(part, rows, some)
     ended = {id(rows) for rows, _ in done}
     missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
-    return scatter(batch.size, done, {i: _late(step, "in") for i in missed})
+    return scatter(batch.size, done, {i: _late(step, context) for i in missed})
 
 
 async def _together_waiting(step: Step, batch: Batch, context: Context) -> Batch:
     async def ask(rows: Sequence[int]) -> Batch:
         if context.expired:
-            return Batch.failed(_late(step, "in") for _ in rows)
+            return Batch.failed(_late(step, context) for _ in rows)
         part = batch if len(rows) == batch.size else batch.take(rows)
         return shaped(await _own(step.fn(_data(step, part))), part.size)
 
@@ -170,7 +174,7 @@ async def _together_waiting(step: Step, batch: Batch, context: Context) -> Batch
 
 async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
     values: list[Any] = [None] * batch.size
-    errors: dict[int, StrettoError] = {i: _late(step, "in") for i in range(batch.size)}
+    errors: dict[int, StrettoError] = {i: _late(step, context) for i in range(batch.size)}
 
     async def one(i: int, row: Any) -> None:
         try:

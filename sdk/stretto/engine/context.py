@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -47,11 +48,12 @@ class Span:
 class Context:
     """The deadline of the rows at hand, on the clock of `now`, and the spans of a traced request.
 
-    `spans` is None where nobody asked for a trace.
+    `seconds` is the time limit that the deadline comes from, for messages. `spans` is None where no trace is wanted.
     """
 
     deadline: float | None = None
     spans: list[Span] | None = None
+    seconds: float | None = None
 
     @property
     def budget(self) -> float | None:
@@ -66,7 +68,17 @@ class Context:
     def within(self, seconds: float) -> Context:
         """Return the context of a part that has at most `seconds`."""
         deadline = now() + seconds
-        return replace(self, deadline=deadline if self.deadline is None else min(deadline, self.deadline))
+        if self.deadline is not None and self.deadline <= deadline:
+            return self
+        return replace(self, deadline=deadline, seconds=seconds)
+
+    def traced(self) -> Context:
+        """Return the same context with a list for spans."""
+        return replace(self, spans=[])
+
+    def exceeded(self, where: str = "") -> DeadlineExceeded:
+        """Return the error for a deadline that passed in `where`, such as ``"step 'svm'"``."""
+        return DeadlineExceeded(where, self.seconds)
 
     @contextmanager
     def span(self, name: str, kind: str, rows: int, place: str = "") -> Generator[None]:
@@ -83,9 +95,18 @@ class Context:
     @staticmethod
     def starting(timeout: float | None) -> Context:
         """Return the context of a request that has `timeout` seconds."""
-        return Context() if timeout is None else Context(deadline=now() + timeout)
+        return UNLIMITED if timeout is None else Context(now() + timeout, seconds=timeout)
 
 
-def late(what: str) -> DeadlineExceeded:
-    """Return the error for `what` was not done in time."""
-    return DeadlineExceeded(f"the time given was used up {what}; allow more with timeout=")
+UNLIMITED: Final = Context()
+"""The context of requests without a deadline."""
+
+
+def latest(deadlines: Iterable[float | None]) -> float | None:
+    """Return the latest deadline of requests that travel together, or None where one has none; each watches its own."""
+    last = -math.inf
+    for deadline in deadlines:
+        if deadline is None:
+            return None
+        last = max(last, deadline)
+    return last

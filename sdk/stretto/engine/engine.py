@@ -14,7 +14,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.engine.backend import Backend
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
@@ -45,26 +45,24 @@ class Engine:
         stage = plan.stage
         self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
+    async def predict(self, row: Any, context: Context) -> Any:
         """Return the answer for one row, or raise its error."""
         if self._lane is not None:
-            if timeout is None:
+            if context.deadline is None:
                 return await self._lane.submit(row, None)
-            context = Context.starting(timeout)
-            with anyio.move_on_after(timeout):
+            with anyio.move_on_after(context.budget):
                 return await self._lane.submit(row, context.deadline)
-            raise late(f"({timeout:g} s)")
-        outcome = (
-            await self._evaluate(self.plan, Batch([row], 1, request=True), Context.starting(timeout))
-        ).outcomes()[0]
+            raise context.exceeded(f"stage {self._lane.stage.name!r}")
+        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        plan = self._of(step) if step else self.plan
-        context = Context.starting(timeout)
+        plan = self.plan if step is None else self._of(step)
         if len(rows) <= CHUNK:
             return (await self._evaluate(plan, Batch.of(rows, request=True), context)).outcomes()
         found: dict[int, list[Any]] = {}
@@ -81,13 +79,12 @@ class Engine:
                 tasks.start_soon(chunk, start)
         return [outcome for start in sorted(found) for outcome in found[start]]
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
+    async def trace(self, row: Any, context: Context) -> Trace:
         """Answer one row alone, noting when each step ran."""
-        spans: list[Span] = []
-        context = Context(Context.starting(timeout).deadline, spans)
+        context = context.traced()
         outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
         failed = isinstance(outcome, StrettoError)
-        ordered = tuple(sorted(spans, key=lambda span: (span.start, -span.end)))
+        ordered = tuple(sorted(context.spans or (), key=lambda span: (span.start, -span.end)))
         return Trace(None if failed else outcome, outcome if failed else None, ordered)
 
     async def metadata(self) -> Metadata:
@@ -111,7 +108,7 @@ class Engine:
 
     async def _evaluate(self, plan: Plan, column: Batch, context: Context) -> Batch:
         if context.expired:
-            return Batch.failed([late("before it began") for _ in range(column.size)])
+            return Batch.failed([context.exceeded("the queue of the pipeline") for _ in range(column.size)])
         return await evaluate(plan, (column,), self.backend, context)
 
     def _of(self, step: str) -> Plan:

@@ -13,17 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import anyio
-import numpy as np
 
-from stretto.batch.batch import Batch, scatter
+from stretto.batch.batch import Batch, Part, scatter
 from stretto.engine.apply import apply
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context
+from stretto.engine.join import by_failure, join
 from stretto.engine.threads import run_sync
-from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Within
+from stretto.errors import InputError, StepError, StrettoError
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
-from stretto.plan.protocols import UNDECIDED, UntilMany
 from stretto.plan.steps import Stage, Step
 
 
@@ -113,8 +112,8 @@ async def visit(node: Node, columns: list[Batch], backend: Backend, context: Con
             return await backend.run(stage, tuple(columns), context)
         case Pack():
             return _pack(node, columns, context)
-        case Join(inline=True):
-            return await _join(node, columns, backend, context)
+        case Join(own_inputs=True):
+            return await _join(node, [(each,) for each in columns], backend, context)
         case Input():
             raise AssertionError("an input has its value from outside")
         case _:
@@ -135,25 +134,25 @@ async def _meaning(node: Node, columns: list[Batch], backend: Backend, context: 
     match node:
         case Call(step=step):
             return await backend.run(step, (columns[0],), context)
+        case Sub():
+            return under(node, await evaluate(node.body, tuple(columns), backend, context))
         case Choose():
-            return await _choose(node, columns[0], columns[1], backend, context)
+            return await _choose(node, columns[:-1], columns[-1], backend, context)
         case Recover():
-            return await _recover(node, columns[0], backend, context)
+            return await _recover(node, columns, backend, context)
         case Join():
-            return await _join(node, [columns[0]] * len(node.members), backend, context)
+            return await _join(node, [tuple(columns)] * len(node.members), backend, context)
         case Within():
-            return await _within(node, columns[0], backend, context)
+            return under(node, await evaluate(node.body, tuple(columns), backend, context.within(node.seconds)))
         case Each():
-            return await _each(node, columns[0], backend, context)
+            return await _each(node, columns, backend, context)
         case Around():
-            return await _around(node, columns[0], backend, context)
+            return await _around(node, columns, backend, context)
         case Aside():
-            given = columns[-1]
-            if (
-                not backend.aside(lambda: evaluate(node.body, (given,), backend, Context()))
-                and node.dropped is not None
-            ):
-                node.dropped(given.size)
+            taken = tuple(columns[1:] or columns)
+            started = backend.aside(lambda: evaluate(node.body, taken, backend, Context()))
+            if not started and node.dropped is not None:
+                node.dropped(taken[0].size)
             return columns[0]
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
@@ -166,58 +165,61 @@ def _pack(node: Pack, columns: list[Batch], context: Context) -> Batch:
     if node.on_error == "raise" or not whole.errors or context.expired:
         return whole
     refused: dict[int, StrettoError] = {}
-    failed: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    fine = whole.fine()
-    if fine:
-        failed[()] = list(fine)
-    for i in sorted(whole.errors):
-        errors = {name: each.errors[i] for name, each in zip(node.names, columns, strict=True) if i in each.errors}
-        bad = next((error for error in errors.values() if isinstance(error, InputError)), None)
-        if bad is not None:
-            refused[i] = bad
-        else:
-            failed[tuple(errors)].append(i)
-    return scatter(size, [(rows, _without(node, gone, columns, rows)) for gone, rows in failed.items()], refused)
+    parts: list[Part] = []
+    by_name = dict(zip(node.names, columns, strict=True))
+    for failed, rows in by_failure(by_name, size).items():
+        bad = {i: error for i in rows if (error := _refusal(by_name[name].errors[i] for name in failed))}
+        refused |= bad
+        rest = [i for i in rows if i not in bad] if bad else rows
+        if rest:
+            parts.append((rest, _without(node, failed, columns, rest)))
+    return scatter(size, parts, refused)
 
 
-def _without(node: Pack, gone: tuple[str, ...], columns: list[Batch], rows: list[int]) -> Batch:
+def _refusal(errors: Iterable[StrettoError]) -> InputError | None:
+    return next((error for error in errors if isinstance(error, InputError)), None)
+
+
+def _without(node: Pack, failed: tuple[str, ...], columns: list[Batch], rows: Sequence[int]) -> Batch:
     """Return the dicts of rows in which the same branches failed."""
     there: dict[str, Batch] = {}
     for name, column in zip(node.names, columns, strict=True):
-        if name not in gone:
+        if name not in failed:
             there[name] = column.take(rows)
         elif isinstance(node.on_error, Instead):
-            # Each row its own, lest what one request does to it be seen by others.
+            # Each row gets its own copy: a step may change it, and no other request may see that.
             there[name] = Batch.of([copy.deepcopy(node.on_error.value) for _ in rows])
     return Batch.pack(tuple(there), list(there.values()), len(rows))
 
 
-async def _choose(node: Choose, column: Batch, keys: Batch, backend: Backend, context: Context) -> Batch:
-    if not node.cases and node.default is not None:
-        return under(node, await evaluate(node.default, (column,), backend, context))
-    plans = dict(reversed(node.cases))
+async def _choose(node: Choose, columns: list[Batch], keys: Batch, backend: Backend, context: Context) -> Batch:
+    plans = dict(node.cases)
     chosen: dict[Plan, list[int]] = {}
     errors: dict[int, StrettoError] = {}
     for i, key in enumerate(keys.rows()):
         try:
             plan = plans.get(key, node.default)
-        except TypeError:
+        except TypeError:  # a key that is not hashable equals none of the cases
             plan = node.default
         if plan is None:
             known = ", ".join(repr(case) for case, _ in node.cases)
             errors[i] = StepError(
-                named(node), "KeyError", f"no case for the key {key!r}, and no default; cases: {known}"
+                node.title, "KeyError", f"no case for the key {key!r}, and no default; cases: {known}"
             )
         else:
             chosen.setdefault(plan, []).append(i)
-    branches = [(plan, column if len(rows) == column.size else column.take(rows)) for plan, rows in chosen.items()]
+    size = keys.size
+    branches = [
+        (plan, tuple(columns) if len(rows) == size else tuple(each.take(rows) for each in columns))
+        for plan, rows in chosen.items()
+    ]
     if context.spans is None:
         results = await _side_by_side(branches, backend, context)
     else:
-        with context.span(f"{named(node)}/{_taken(node, chosen)}", "case", column.size):
+        with context.span(f"{node.title}/{_taken(node, chosen)}", "case", size):
             results = await _side_by_side(branches, backend, context)
     parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
-    return scatter(column.size, parts, errors)
+    return scatter(size, parts, errors)
 
 
 def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
@@ -228,239 +230,111 @@ def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
     )
 
 
-async def _side_by_side(branches: list[tuple[Plan, Batch]], backend: Backend, context: Context) -> list[Batch]:
+async def _side_by_side(
+    branches: list[tuple[Plan, tuple[Batch, ...]]], backend: Backend, context: Context
+) -> list[Batch]:
     if sum(plan.waits for plan, _ in branches) < 2:
-        return [await evaluate(plan, (column,), backend, context) for plan, column in branches]
+        return [await evaluate(plan, columns, backend, context) for plan, columns in branches]
     results: dict[int, Batch] = {}
 
-    async def branch(index: int, plan: Plan, column: Batch) -> None:
-        results[index] = await evaluate(plan, (column,), backend, context)
+    async def branch(index: int, plan: Plan, columns: tuple[Batch, ...]) -> None:
+        results[index] = await evaluate(plan, columns, backend, context)
 
     async with anyio.create_task_group() as tasks:
-        for index, (plan, column) in enumerate(branches):
-            tasks.start_soon(branch, index, plan, column)
+        for index, (plan, columns) in enumerate(branches):
+            tasks.start_soon(branch, index, plan, columns)
     return [results[index] for index in range(len(branches))]
 
 
-async def _recover(node: Recover, column: Batch, backend: Backend, context: Context) -> Batch:
-    result = await evaluate(node.body, (column,), backend, context)
-    # A bad request is the caller's mistake and stays one; and there is nothing to recover with once time is up.
+async def _recover(node: Recover, columns: list[Batch], backend: Backend, context: Context) -> Batch:
+    result = await evaluate(node.body, tuple(columns), backend, context)
+    # A bad request is the caller's mistake and stays one; and after the deadline there is no time to recover in.
     failed = [i for i, error in sorted(result.errors.items()) if not isinstance(error, InputError)]
     if not failed or context.expired:
         return under(node, result)
-    spare = await evaluate(node.handler, (column.take(failed),), backend, context)
+    recovered = await evaluate(node.handler, tuple(each.take(failed) for each in columns), backend, context)
     kept = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
     fine = result.fine()
-    parts: list[tuple[Sequence[int], Batch]] = [(failed, under(node, spare))]
+    parts: list[Part] = [(failed, under(node, recovered))]
     if fine:
         parts.append((fine, result.take(fine)))
-    return scatter(column.size, parts, kept)
+    return scatter(columns[0].size, parts, kept)
 
 
-async def _within(node: Within, column: Batch, backend: Backend, context: Context) -> Batch:
-    return under(node, await evaluate(node.body, (column,), backend, context.within(node.seconds)))
-
-
-async def _each(node: Each, column: Batch, backend: Backend, context: Context) -> Batch:
+async def _each(node: Each, columns: list[Batch], backend: Backend, context: Context) -> Batch:
+    size = columns[0].size
     errors: dict[int, StrettoError] = {}
     lists: list[list[Any]] = []
-    for i, row in enumerate(column.rows()):
+    for i, row in enumerate(columns[0].rows()):
         try:
             lists.append(_elements(row))
         except TypeError:
-            errors[i] = StepError(named(node), "TypeError", f"needs a list, got {type(row).__name__}")
+            errors[i] = StepError(node.title, "TypeError", f"needs a list, got {type(row).__name__}")
             lists.append([])
     flat = [element for row in lists for element in row]
-    result = await evaluate(node.body, (Batch.of(flat),), backend, context) if flat else Batch.of([])
+    source = [i for i, row in enumerate(lists) for _ in row]
+    along = [each.take(source) for each in columns[1:]]
+    result = await evaluate(node.body, (Batch.of(flat), *along), backend, context) if flat else Batch.of([])
     answers, start, values = result.rows(), 0, list[Any]()
     for i, row in enumerate(lists):
         values.append(answers[start : start + len(row)])
         failed = next((at for at in range(start, start + len(row)) if at in result.errors), None)
         if failed is not None:
-            errors[i] = result.errors[failed].under(str(failed - start)).under(named(node))
+            errors[i] = result.errors[failed].under(str(failed - start)).under(node.title)
         start += len(row)
-    return Batch(values, column.size, errors)
+    return Batch(values, size, errors)
 
 
 def _elements(row: Any) -> list[Any]:
-    # Text and dicts can be iterated, and whoever gives one where a list belongs does not mean its letters or keys.
+    # Text and dicts can be iterated too, but their letters and keys are never what was meant.
     if isinstance(row, str | bytes | Mapping):
         raise TypeError
     return list(cast("Iterable[Any]", row))
 
 
-class _Together:
-    """The rows of a `Join` while they are decided in one go: as long as members give arrays and none has failed."""
-
-    def __init__(self, node: Join, size: int) -> None:
-        self.node = node
-        self.open = np.arange(size)
-        self.answers = np.empty(size, dtype=object)
-        self.arrays: dict[str, np.ndarray] = {}
-
-    def add(self, name: str, result: Batch) -> bool:
-        """Decide what can be with one more member's answers to the open rows, or say that rows must go apart."""
-        if not isinstance(result.values, np.ndarray) or result.errors:
-            return False
-        arrays = {**self.arrays, name: result.values}
-        waiting = tuple(each for each in self.node.names if each not in arrays)
-        try:
-            found = cast("UntilMany", self.node.until).many(arrays, waiting)
-        except Exception:
-            return False  # each row by itself says what is wrong with it
-        if found is None or not (waiting or found[1].all()):
-            return False
-        answers, decided = found
-        if not decided.any():
-            self.arrays = arrays
-            return True
-        self.answers[self.open[decided]] = answers[decided]
-        self.open = self.open[~decided]
-        self.arrays = {each: array[~decided] for each, array in arrays.items()}
-        return True
-
-
-class _Tally:
-    """What has arrived at a `Join`, row by row, and which rows are still open."""
-
-    def __init__(self, node: Join, size: int, context: Context) -> None:
-        self.node = node
-        self.size = size
-        self.context = context
-        self.errors: dict[int, StrettoError] = {}
-        self.together = _Together(node, size) if hasattr(node.until, "many") else None
-        if self.together is None:
-            self.apart(range(size), [None] * size, {})
-
-    def apart(self, rows: Iterable[int], answers: list[Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on row by row: those at `rows` are open, and have the answers in `arrays`."""
-        self.together = None
-        self.answers = answers
-        self.open: dict[int, dict[str, Any]] = {i: {} for i in rows}
-        for name, array in arrays.items():
-            for arrived, answer in zip(self.open.values(), array.tolist(), strict=True):
-                arrived[name] = answer
-
-    @property
-    def rows(self) -> Sequence[int]:
-        """The positions of the open rows."""
-        return list(self.open) if self.together is None else cast("Sequence[int]", self.together.open)
-
-    def add(self, name: str, rows: Sequence[int], result: Batch) -> None:
-        if self.together is not None:
-            if self.together.add(name, result):
-                return
-            self.apart(self.together.open.tolist(), self.together.answers.tolist(), self.together.arrays)
-        for i, outcome in zip(rows, result.outcomes(), strict=True):
-            i = int(i)
-            if i not in self.open:
-                continue
-            if isinstance(outcome, DeadlineExceeded) and self.context.expired:
-                # Once time is up there is no answer without the late: whoever decides would take it for a failure.
-                self.errors[i] = outcome
-                del self.open[i]
-            else:
-                self.open[i][name] = outcome
-                self.decide(i)
-
-    def decide(self, i: int) -> None:
-        arrived = self.open[i]
-        waiting = tuple(name for name in self.node.names if name not in arrived)
-        try:
-            answer = self.node.until(arrived, waiting)
-        except StrettoError as error:
-            self.errors[i] = error if self.node.inline else error.under(named(self.node))
-        except Exception as error:
-            self.errors[i] = StepError.of(named(self.node), error)
-        else:
-            if answer is UNDECIDED:
-                if waiting:
-                    return
-                self.errors[i] = StepError(
-                    named(self.node), "Undecided", "all members answered, and none of it decides"
-                )
-            self.answers[i] = answer
-        del self.open[i]
-
-    def column(self) -> Batch:
-        if self.together is not None:
-            self.apart(self.together.open.tolist(), self.together.answers.tolist(), {})
-        for i in self.open:
-            self.errors[i] = StepError(named(self.node), "Undecided", "the members ended before it could be decided")
-        return Batch(self.answers, self.size, self.errors)
-
-
-async def _join(node: Join, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    size = columns[0].size
-    tally = _Tally(node, size, context)
-
-    async def member(name: str, plan: Plan, column: Batch) -> None:
-        rows = tally.rows
-        if len(rows):
-            some = column if len(rows) == size else column.take(rows)
-            tally.add(name, rows, await evaluate(plan, (some,), backend, context))
-
-    members = list(zip(node.names, node.members, columns, strict=True))
-    if not any(plan.waits for plan in node.members):
-        for each in members:
-            await member(*each)
-        return tally.column()
-    # As they arrive, rows are not all open to the same members.
-    tally.apart(range(size), [None] * size, {})
-
-    async def beside(name: str, plan: Plan, column: Batch) -> None:
-        await member(name, plan, column)
-        if not tally.open:
-            tasks.cancel_scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        for each in members:
-            tasks.start_soon(beside, *each)
-    return tally.column()
+async def _join(node: Join, inputs: Sequence[tuple[Batch, ...]], backend: Backend, context: Context) -> Batch:
+    return await join(node, inputs, context, lambda plan, columns: evaluate(plan, columns, backend, context))
 
 
 class _Body:
     """The body of an `Around` over the rows at hand."""
 
-    def __init__(self, node: Around, column: Batch, backend: Backend, context: Context) -> None:
-        self._node, self._column, self._backend, self._scope = node, column, backend, context
+    def __init__(self, node: Around, columns: list[Batch], backend: Backend, context: Context) -> None:
+        self._node, self._columns, self._backend, self._context = node, columns, backend, context
 
     @property
     def rows(self) -> Sequence[Any]:
-        return self._column.rows()
+        rows = [each.rows() for each in self._columns]
+        return rows[0] if len(rows) == 1 else list(zip(*rows, strict=True))
 
     @property
     def budget(self) -> float | None:
-        return self._scope.budget
+        return self._context.budget
 
     async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
-        column = self._column if rows is None else self._column.take(rows)
-        result = await evaluate(self._node.body, (column,), self._backend, self._scope)
+        columns = tuple(each if rows is None else each.take(rows) for each in self._columns)
+        result = await evaluate(self._node.body, columns, self._backend, self._context)
         return under(self._node, result).outcomes()
 
 
-async def _around(node: Around, column: Batch, backend: Backend, context: Context) -> Batch:
+async def _around(node: Around, columns: list[Batch], backend: Backend, context: Context) -> Batch:
+    size = columns[0].size
     try:
-        outcomes = await node.policy(_Body(node, column, backend, context))
-        if len(outcomes) != column.size:
-            raise ValueError(f"{column.size} rows went in and {len(outcomes)} outcomes came out")
+        outcomes = await node.policy(_Body(node, columns, backend, context))
+        if len(outcomes) != size:
+            raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
-        return Batch.failed(error.copy() for _ in range(column.size))
+        return Batch.failed(error.copy() for _ in range(size))
     except Exception as error:
-        return Batch.failed(StepError.of(named(node), error) for _ in range(column.size))
+        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
     return Batch.of_outcomes(outcomes)
 
 
-def named(node: Node) -> str:
-    """Return the name of the composer a node stands for, or its kind."""
-    return getattr(node, "name", "") or type(node).__name__.lower()
-
-
 def under(node: Node, column: Batch) -> Batch:
-    """Return the column with the composer's name in front of its errors' paths."""
+    """Return the batch with the composer's name in front of its errors' paths."""
     if not column.errors:
         return column
-    return column.with_errors({i: error.under(named(node)) for i, error in column.errors.items()})
+    return column.with_errors({i: error.under(node.title) for i, error in column.errors.items()})
 
 
 class _Direct(Backend):

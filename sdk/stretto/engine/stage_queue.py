@@ -11,7 +11,7 @@ import anyio
 
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context, latest
 from stretto.engine.evaluate import evaluate_stage
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
@@ -22,9 +22,6 @@ LOOP_BUDGET = 0.005
 
 Row: TypeAlias = tuple[Any, float | None]
 """One request's row with its deadline."""
-
-
-_ANY_TIME = Context()
 
 
 class Cost:
@@ -98,7 +95,7 @@ class StageQueue:
         except Overloaded as full:
             error: StrettoError = full
         else:
-            error = late(f"in stage {self.stage.name!r}")
+            error = context.exceeded(f"stage {self.stage.name!r}")
         # A row that had failed on the way here keeps its own error: that one says where the time went.
         failed = Batch.pack(tuple(map(str, range(len(columns)))), columns, size).errors
         return Batch.failed(failed.get(i) or error for i in range(size))
@@ -112,10 +109,10 @@ class StageQueue:
         if len(singles) == len(items):
             # The usual case, on the hot path: single rows of concurrent requests.
             rows, deadlines = zip(*singles, strict=True)
-            return self._go((Batch(list(rows), len(rows), request=True),), _latest(deadlines), Batch.outcomes)
+            return self._go((Batch(list(rows), len(rows), request=True),), Context(latest(deadlines)), Batch.outcomes)
         batches = [_as_batch(item) for item in items]
         columns = tuple(Batch.concat(same) for same in zip(*(batch.columns for batch in batches), strict=True))
-        return self._go(columns, _latest([each.context.deadline for each in batches]), partial(_split, items))
+        return self._go(columns, Context(latest(each.context.deadline for each in batches)), partial(_split, items))
 
     def _go(
         self, columns: tuple[Batch, ...], context: Context, split: Callable[[Batch], Sequence[Any]]
@@ -158,10 +155,3 @@ def _as_batch(item: Row | Request) -> Request:
     if isinstance(item, Request):
         return item
     return Request((Batch([item[0]], 1, request=True),), Context(deadline=item[1]))
-
-
-def _latest(deadlines: Sequence[float | None]) -> Context:
-    """Return the context in which the most patient of the requests is answered; each watches its own deadline."""
-    if None in deadlines:
-        return _ANY_TIME
-    return Context(deadline=max(each for each in deadlines if each is not None))

@@ -8,10 +8,6 @@ from stretto.models.signature import Answers, answering, answers_of, rows_read
 from stretto.models.step import (
     ModelFunction,
     accepting,
-    classes_of,
-    engine_of,
-    file_of,
-    is_compiled,
     model_step,
     optimized,
 )
@@ -31,12 +27,8 @@ __all__ = [
     "answers_of",
     "check_after_fan_out",
     "check_after_model",
-    "classes_of",
     "default_name",
     "digest",
-    "engine_of",
-    "file_of",
-    "is_compiled",
     "is_estimator",
     "load_model",
     "merged",

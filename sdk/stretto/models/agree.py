@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from stretto.errors import PipelineError
 from stretto.models.input.numeric import listed
 from stretto.models.input.single import Values
-from stretto.models.step import ModelFunction
-from stretto.plan.steps import Step
+from stretto.plan.steps import ModelInfo, Step
 
 
 def check_after_model(step: Step, before: Step) -> None:
@@ -17,21 +16,21 @@ def check_after_model(step: Step, before: Step) -> None:
     Raises:
         PipelineError: they are single values, have other names, or are not as many as it has features.
     """
-    fn, given = step.fn, before.fn
-    if not isinstance(fn, ModelFunction) or not isinstance(given, ModelFunction) or isinstance(fn.schema, Values):
+    model, source = step.model, before.model
+    if model is None or source is None or isinstance(step.reading, Values):
         return
-    if given.output == "label_proba":
-        _check_names(step, fn, [str(each) for each in given.classes or ()], f"model {before.name!r} gives")
+    if source.output == "label_proba":
+        _check_names(step, model, [str(each) for each in source.classes or ()], f"model {before.name!r} gives")
         return
-    if _is_single(given):
+    if source.width == 0:
         raise PipelineError(
             f"model {step.name!r} takes rows of features, and model {before.name!r} before it gives one value a row: "
             "is it meant to stand beside it, in parallel()?"
         )
-    gives, takes = _width(given), getattr(fn.estimator, "n_features_in_", None)
-    if gives is not None and takes is not None and gives != takes:
+    if None not in (source.width, model.n_features) and source.width != model.n_features:
         raise PipelineError(
-            f"model {step.name!r} was fitted on {takes} features, and model {before.name!r} before it gives {gives}"
+            f"model {step.name!r} was fitted on {model.n_features} features, and model {before.name!r} before it gives "
+            f"{source.width}"
         )
 
 
@@ -41,38 +40,21 @@ def check_after_fan_out(step: Step, names: Sequence[str]) -> None:
     Raises:
         PipelineError: the names differ.
     """
-    if isinstance(step.fn, ModelFunction):
-        _check_names(step, step.fn, names, "the fan-out before it gives")
+    if step.model is not None and step.reading is not None:
+        _check_names(step, step.model, names, "the fan-out before it gives")
 
 
-def _check_names(step: Step, fn: ModelFunction, names: Sequence[str], gives: str) -> None:
-    if isinstance(fn.schema, Values):
+def _check_names(step: Step, model: ModelInfo, names: Sequence[str], gives: str) -> None:
+    if isinstance(step.reading, Values):
         raise PipelineError(f"model {step.name!r} takes single values, and {gives} {listed(names)} by name")
-    if fn.features is None:
+    if model.features is None:
         raise PipelineError(
             f"model {step.name!r} was fitted without names, and {gives} {listed(names)} by name: "
             "say which of its features these are, with features=[...]"
         )
-    wrong = [name for name in fn.features if name not in names] or [name for name in names if name not in fn.features]
-    if wrong and set(names) != set(fn.features):
+    features = model.features
+    wrong = [name for name in features if name not in names] or [name for name in names if name not in features]
+    if wrong and set(names) != set(features):
         raise PipelineError(
-            f"model {step.name!r} takes {listed(fn.features)}, and {gives} {listed(names)}: {wrong[0]!r} is not in both"
+            f"model {step.name!r} takes {listed(features)}, and {gives} {listed(names)}: {wrong[0]!r} is not in both"
         )
-
-
-def _is_single(fn: ModelFunction) -> bool:
-    # Of a regressor nobody knows: its target may have had several columns.
-    one_class = fn.classes is not None and not getattr(fn.estimator, "multilabel_", False)
-    return fn.output == "predict" and hasattr(fn.estimator, "predict") and one_class
-
-
-def _width(fn: ModelFunction) -> int | None:
-    """Return how many values it makes of a row, or None where nobody knows."""
-    if fn.output == "proba":
-        return None if fn.classes is None else len(fn.classes)
-    if fn.output == "decision" or (hasattr(fn.estimator, "predict") and fn.output == "predict"):
-        return None
-    try:
-        return len(fn.estimator.get_feature_names_out())
-    except Exception:  # not every transformer can tell, and each fails in a way of its own
-        return None

@@ -13,6 +13,7 @@ PREDICTS: Final = ("predict", "transform")
 """What ``output="predict"`` asks, the first of these that there is; else the object itself, as a function."""
 
 Output: TypeAlias = Literal["predict", "proba", "label_proba", "decision", "transform"]
+Kind: TypeAlias = Literal["", "classifier", "regressor"]
 
 
 def is_estimator(x: Any) -> bool:
@@ -126,6 +127,15 @@ def classes_of_estimator(estimator: Any) -> np.ndarray | None:
     """Return the classes it tells apart, in the order of its probabilities, or None if there is no one list of them."""
     classes = getattr(estimator, "classes_", None)
     return classes if isinstance(classes, np.ndarray) and classes.ndim == 1 else None
+
+
+def kind(estimator: Any) -> Kind:
+    """Return whether it is a classifier or a regressor; empty if it is neither."""
+    if hasattr(estimator, "__sklearn_tags__"):
+        from sklearn.base import is_classifier, is_regressor
+
+        return "classifier" if is_classifier(estimator) else "regressor" if is_regressor(estimator) else ""
+    return "classifier" if hasattr(estimator, "classes_") else ""
 
 
 def outputs(estimator: Any) -> tuple[Output, ...]:

@@ -17,6 +17,7 @@ from stretto.models.input.numeric import Given, is_tame
 from stretto.models.input.schema import Intake
 from stretto.models.labels import Labels
 from stretto.models.method import Method
+from stretto.plan.steps import Step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +43,12 @@ class Rows:
 
     def __repr__(self) -> str:
         return "rows"
+
+
+def rows_step(schema: Intake) -> Step:
+    """Return the step that reads the rows of a request."""
+    key = ("rows", repr(schema))
+    return Step(fn=Rows(schema), name="rows", vectorized=True, pure=True, key=key, reading=schema, named=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from stretto.errors import Disagreement, ModelError
-from stretto.models.estimator import Output, check_output, outputs
+from stretto.models.estimator import Kind, Output, check_output
 from stretto.models.input.mixed import Mixed
-from stretto.models.input.numeric import Given
 from stretto.models.method import Method
-from stretto.models.parts import Saying
-from stretto.models.step import ModelFunction, on_engine
+from stretto.models.parts import rows_step
+from stretto.models.step import ModelFunction, on_engine, with_function
 from stretto.onnx.compiled import Compiled
-from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Within
+from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.plan import Plan
-from stretto.plan.steps import Step
-
-Kind = Literal["", "classifier", "regressor"]
+from stretto.plan.steps import ModelInfo, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +43,10 @@ def answers_of(node: Node) -> Answers:
     >>> answers_of(Input())
     Answers(output='', outputs=(), kind='', classes=None, features=None)
     """
-    fn = _model(node)
     match node:
-        case Call() if fn is not None:
-            return _answers(fn)
-        case Call(step=Step() as step) if isinstance(step.fn, Saying):
-            return Answers(step.fn.output, (), "classifier", step.fn.classes)
-        case Within() | Recover() | Choose():
+        case Call(step=Step(model=ModelInfo() as model)):
+            return Answers(model.output, model.outputs, model.kind, model.classes, model.n_features)
+        case Sub() | Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):
             return answers_of(main)
@@ -74,19 +68,6 @@ def _model(node: Node) -> ModelFunction | None:
     return step.fn if isinstance(step, Step) and isinstance(step.fn, ModelFunction) else None
 
 
-def _answers(fn: ModelFunction) -> Answers:
-    count = getattr(fn.estimator, "n_features_in_", None)
-    return Answers(fn.output, outputs(fn.estimator), _kind(fn.estimator), fn.classes, count)
-
-
-def _kind(estimator: Any) -> Kind:
-    if hasattr(estimator, "__sklearn_tags__"):
-        from sklearn.base import is_classifier, is_regressor
-
-        return "classifier" if is_classifier(estimator) else "regressor" if is_regressor(estimator) else ""
-    return "classifier" if hasattr(estimator, "classes_") else ""
-
-
 def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
     """Return the node whose model answers with `output` instead; None where it is no model, or one that can't.
 
@@ -97,8 +78,8 @@ def answering(node: Node, output: Output, *, named: bool = True) -> Node | None:
     match node:
         case Call(step=Step() as step) if fn is not None:
             made = _function(fn, output, named)
-            return None if made is None else replace(node, step=replace(step, fn=made, key=made.key))
-        case Within() | Recover() | Choose():
+            return None if made is None else replace(node, step=with_function(step, made))
+        case Sub() | Within() | Recover() | Choose():
             plans = [_plan_answering(plan, output, named) for plan in node.plans]
             return None if None in plans else node.rebuild(node.inputs, cast("tuple[Plan, ...]", tuple(plans)))
         case Aside(inputs=(main, *rest)):
@@ -147,18 +128,4 @@ def rows_read(node: Node) -> Node | None:
     fn = _model(node)
     if fn is None:
         return None
-    made = replace(fn, method=cast("Method", AsRead(fn.estimator)), labels=None, shown=f"as {fn.shown} takes them")
-    reader = Step(fn=made, name="rows", vectorized=True, pure=True, key=made.key, named=False, reading=fn.schema)
-    return Call(node.inputs, step=reader)
-
-
-class AsRead:
-    """Stands for a model's method and answers with the rows themselves."""
-
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-        self.output = "rows"
-
-    def __call__(self, given: Given) -> Any:
-        """Return the rows."""
-        return given.data
+    return Call(node.inputs, step=rows_step(fn.schema))

@@ -21,6 +21,8 @@ from stretto.models.estimator import (
     describe,
     feature_names,
     has_method,
+    kind,
+    outputs,
 )
 from stretto.models.files.cache import File, Reading, opened
 from stretto.models.files.formats import SavedModel, Trust
@@ -29,9 +31,9 @@ from stretto.models.input.numeric import Given, Schema
 from stretto.models.input.schema import Intake, intake
 from stretto.models.labels import Labels, read_labels
 from stretto.models.method import Method, check_frames, takes_missing
-from stretto.models.parts import Rows, Saying
+from stretto.models.parts import Rows
 from stretto.onnx import Compiled, compiled, ready
-from stretto.plan.steps import Step
+from stretto.plan.steps import ModelInfo, Step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +70,13 @@ class ModelFunction:
         return self.method.estimator
 
     @property
-    def engine(self) -> str:
-        """What computes it, where that is not the estimator itself, or why that is what it is."""
-        return self.method.engine if isinstance(self.method, Compiled) else self.note
+    def file(self) -> File | None:
+        """The file that it was read from, or None."""
+        match self.source:
+            case (File() as file) | ("onnx", File() as file):
+                return file
+            case _:
+                return None
 
     @property
     def transforms(self) -> bool:
@@ -209,7 +215,8 @@ def model_step(
         raise Disagreement(f"model {name!r}: {error.message}", error.rows) from error.__cause__
     except ModelError as error:
         raise ModelError(f"model {name!r}: {error}") from error.__cause__
-    return _step(fn, name, options or {})
+    empty = Step(fn=fn, name=name, vectorized=True, pure=True, options=options or {})
+    return with_function(empty, fn)
 
 
 def _opened(target: Any, reading: Reading) -> tuple[SavedModel, Hashable, str]:
@@ -263,14 +270,48 @@ def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFuncti
     return replace(fn, method=method, source=("onnx", fn.source), shown=f"{fn.shown}, engine='onnx'")
 
 
-def _step(fn: ModelFunction, name: str, options: Mapping[str, Any]) -> Step:
-    return Step(fn=fn, name=name, vectorized=True, pure=True, key=fn.key, options=options, reading=fn.schema)
+def model_info(fn: ModelFunction) -> ModelInfo:
+    """Return what is known of a model before it runs."""
+    estimator = fn.estimator
+    return ModelInfo(
+        features=fn.schema.features,
+        n_features=getattr(estimator, "n_features_in_", None),
+        output=fn.output,
+        outputs=outputs(estimator),
+        kind=kind(estimator),
+        classes=fn.classes,
+        width=_width(fn),
+        file=fn.file,
+        engine="onnx" if isinstance(fn.method, Compiled) else "",
+        note=fn.method.engine if isinstance(fn.method, Compiled) else fn.note,
+    )
+
+
+def _width(fn: ModelFunction) -> int | None:
+    estimator, classes = fn.estimator, fn.classes
+    if fn.output in ("proba", "label_proba"):
+        return None if classes is None else len(classes)
+    if fn.output == "predict" and has_method(estimator, "predict"):
+        # A regressor does not say how many columns its target had.
+        return None if classes is None or getattr(estimator, "multilabel_", False) else 0
+    vocabulary = getattr(estimator, "vocabulary_", None)
+    if fn.output == "decision" or vocabulary is not None:
+        return None if vocabulary is None else len(vocabulary)
+    try:
+        return len(estimator.get_feature_names_out())
+    except Exception:  # not every transformer knows them, and each raises an error of its own
+        return None
+
+
+def with_function(step: Step, fn: ModelFunction) -> Step:
+    """Return the step of a model with another model in its place."""
+    return replace(step, fn=fn, key=fn.key, reading=fn.schema, model=model_info(fn))
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
-    """Return a model's step that tolerates the features `extra` beyond its own, or any with None; others unchanged."""
+    """Return the step with the names `extra` accepted beyond its own features (None: any), if it reads rows."""
     fn = step.fn
-    if not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
+    if step.reading is None or not isinstance(fn, ModelFunction | Rows) or fn.schema.extra == extra:
         return step
     schema = fn.schema
     wider = (
@@ -283,52 +324,26 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     return replace(step, fn=fn, key=key, reading=wider)
 
 
-def classes_of(step: Step) -> tuple[Any, ...] | None:
-    """Return what a model tells apart, as it names them; None if the step is no model or no classifier."""
-    return step.fn.classes if isinstance(step.fn, ModelFunction | Saying) else None
-
-
-def is_compiled(step: Step, *, inner: bool = False) -> bool:
-    """Return whether a step is a model that a graph computes; an `inner` one gives other models their numbers."""
-    fn = step.fn
-    return isinstance(fn, ModelFunction) and isinstance(fn.method, Compiled) and (not inner or fn.transforms)
-
-
-def engine_of(step: Step) -> str:
-    """Return what computes a model where that is not its estimator, or why it does; empty for other steps."""
-    return step.fn.engine if isinstance(step.fn, ModelFunction) else ""
-
-
 def optimized(step: Step, sample: Any) -> Step:
-    """Return a model's step compiled to ONNX, verified on the rows of `sample`, if it then is faster for a row alone.
+    """Return a model's step compiled to ONNX and verified on the rows of `sample`, if that is faster for one row.
 
-    Else it is as it was, and says why.
+    Else it is returned as it was, with the reason in its note.
 
     Raises:
         Disagreement: the compiled model answers otherwise.
         ModelError: what compiles is not installed.
     """
-    fn = step.fn
-    if not isinstance(fn, ModelFunction) or isinstance(fn.method, Compiled):
+    if not isinstance(step.fn, ModelFunction) or (step.model is not None and step.model.engine):
         return step
+    fn = step.fn
     ready()
     try:
         made = on_engine(fn, "onnx", sample)
     except Disagreement as error:
         raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
     except ModelError as error:
-        return replace(step, fn=replace(fn, note=f"not compiled: {error.message}"))
+        return with_function(step, replace(fn, note=f"not compiled: {error.message}"))
     assert isinstance(made.method, Compiled)
     if not made.method.faster:
-        return replace(step, fn=replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
-    return replace(step, fn=made, key=made.key)
-
-
-def file_of(step: Step) -> File | None:
-    """Return the file that a step's model was read from, or None."""
-    fn = step.fn
-    match fn.source if isinstance(fn, ModelFunction) else None:
-        case (File() as file) | ("onnx", File() as file):
-            return file
-        case _:
-            return None
+        return with_function(step, replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
+    return with_function(step, made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 if TYPE_CHECKING:
     from stretto.plan.plan import Plan
@@ -33,18 +33,31 @@ class Reading(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is known of a fitted model before it runs.
+    """What is known of a fitted model before it runs; whatever is unknown is None or empty.
 
-    `features` are the names it reads, in order, and `classes` what it distinguishes, as it names them; each is None
-    where it is unknown or there are none. `output` is what it answers with (``"predict"``, ``"proba"`` and so on),
-    `file` the path it was read from, and `engine` what computes it where that is not the estimator itself.
+    Attributes:
+        features: The names of its features, in order.
+        n_features: The number of values in one of its rows.
+        output: What it answers with: ``"predict"``, ``"proba"`` and so on.
+        outputs: Every output that it supports.
+        kind: ``"classifier"``, ``"regressor"`` or empty.
+        classes: The classes it distinguishes, as its answers name them and in the order of its probabilities.
+        width: The number of values in one of its answers; 0 where an answer is a single value and not a row.
+        file: The file it was read from, a `stretto.models.File`.
+        engine: The engine that computes it, by name, where that is not the estimator itself.
+        note: What the plan says of its engine.
     """
 
     features: tuple[str, ...] | None = None
+    n_features: int | None = None
+    output: str = ""
+    outputs: tuple[str, ...] = ()
+    kind: Literal["", "classifier", "regressor"] = ""
     classes: tuple[Any, ...] | None = None
-    output: str = "predict"
-    file: str = ""
+    width: int | None = None
+    file: object = None
     engine: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +99,10 @@ class Step:
     def features(self) -> tuple[str, ...] | None:
         """The names of the features it reads, a model's in order; None where they are unknown.
 
-        A function may say them too, as a tuple in its attribute `features`: what it does not read stays unknown to
-        models.
+        A function may name them too, as a tuple in its attribute `features`: models then go on rejecting all others.
         """
+        if self.model is not None and self.model.features is not None:
+            return self.model.features
         names = getattr(self.fn, "features", None)
         return cast("tuple[str, ...]", names) if isinstance(names, tuple) else None
 

@@ -11,7 +11,7 @@ import anyio
 
 from stretto.batch.batch import Batch, scatter
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context, Span, latest
 from stretto.engine.inline import InlineBackend
 from stretto.errors import Overloaded, StepError, StrettoError
 from stretto.plan.steps import Stage, Step
@@ -83,7 +83,7 @@ class Hosted:
         with anyio.move_on_after(context.budget):
             answer = await self._answer(sent, context)
         if answer is None:
-            answer = Batch.failed(late(f"in deployment {self._name!r}") for _ in fine)
+            answer = Batch.failed(context.exceeded(f"deployment {self._name!r}") for _ in fine)
         return scatter(column.size, [(fine, answer)], column.errors) if column.errors else answer
 
     async def ping(self) -> None:
@@ -127,7 +127,7 @@ class Hosted:
 
     async def _together(self, items: list[Sent]) -> list[Batch]:
         whole = Batch.concat([column for column, _ in items])
-        answer = await self._outcomes(whole, latest([each for _, each in items]))
+        answer = await self._outcomes(whole, latest(each for _, each in items))
         return _parts(answer, [column.size for column, _ in items])
 
     async def _outcomes(self, column: Batch, deadline: float | None) -> Batch:
@@ -161,12 +161,6 @@ class Hosted:
 
     def _failed(self, size: int, error: Exception) -> Batch:
         return Batch.failed(translated(error, self._name) for _ in range(size))
-
-
-def latest(deadlines: list[float | None]) -> float | None:
-    """Return the deadline of the most patient of requests that travel together; each watches its own."""
-    known = [each for each in deadlines if each is not None]
-    return max(known) if known and len(known) == len(deadlines) else None
 
 
 def _parts(answer: Batch, sizes: list[int]) -> list[Batch]:

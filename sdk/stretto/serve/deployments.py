@@ -11,7 +11,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.compiler.fuse import fuse
-from stretto.engine.context import Context, Span, late
+from stretto.engine.context import Context, Span
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
@@ -52,9 +52,12 @@ class Host:
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
-        context = Context(Context.starting(budget).deadline, [] if traced else None)
+        context = Context.starting(budget)
+        context = context.traced() if traced else context
         if context.expired:
-            return Batch.failed(late(f"before deployment {self._name!r} began") for _ in range(column.size)), []
+            return Batch.failed(
+                context.exceeded(f"the way to deployment {self._name!r}") for _ in range(column.size)
+            ), []
         answer = await evaluate(self._plan, (owned(column),), self._backend, context)
         if careful:
             answer = Batch.of_outcomes(_portable(answer.outcomes(), self._name))
@@ -113,20 +116,22 @@ class Ingress:
         proxied = () if await self.direct(budget) else (PROXIED,)
         return (*proxied, SEPARATE) if separate_thread() else proxied
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, budget: float | None) -> Any:
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, step: str | None, careful: bool, budget: float | None
+    ) -> Any:
         """Return an outcome for each row, or the error of the whole call.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
         """
         try:
-            outcomes = await self._transport.outcomes(owned(rows), budget, step)
+            outcomes = await self._transport.outcomes(owned(rows), Context.starting(budget), step)
         except StrettoError as error:
             return error
         return _portable(outcomes, self._transport.name) if careful else pack(outcomes)
 
     async def trace(self, row: Any, budget: float | None) -> Trace:
         """Answer one row alone, noting what happened on the way."""
-        trace = await self._transport.trace(owned(row), budget)
+        trace = await self._transport.trace(owned(row), Context.starting(budget))
         return replace(trace, spans=tuple(replace(span, place=span.place or _place()) for span in trace.spans))
 
     async def metadata(self, budget: float | None) -> Metadata:

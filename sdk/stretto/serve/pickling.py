@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from stretto.models import File, SavedModel, Sent, digest, file_of, received
+from stretto.models import File, SavedModel, Sent, digest, received
 from stretto.plan.plan import Plan
 from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, connected, ray, ray_errors
 
@@ -23,7 +23,7 @@ PATIENCE = 10.0
 def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
     """Return a plan pickled. The models of files at the paths `there` go as those, others as bytes."""
     known: dict[int, Reference] = {}
-    for file in filter(None, map(file_of, plan.steps())):
+    for file in _files(plan):
         if file.path not in there or id(file.saved) in known:
             continue
         content = digest(file.path)
@@ -72,8 +72,7 @@ def reachable(plan: Plan) -> frozenset[str]:
 
     A file that was changed since, or that one node lacks, is not among them. Without Ray there are none. This blocks.
     """
-    files: dict[str, File] = {file.path: file for file in map(file_of, plan.steps()) if file is not None}
-    files = {path: file for path, file in files.items() if _is_as_read(file)}
+    files = {file.path: file for file in _files(plan) if _is_as_read(file)}
     if not files or not connected():
         return frozenset()
     others = [
@@ -92,6 +91,12 @@ def reachable(plan: Plan) -> frozenset[str]:
     except ray_errors.RayError:
         return frozenset()
     return frozenset(path for path in files if all(each[path] == wanted[path] for each in found))
+
+
+def _files(plan: Plan) -> list[File]:
+    """Return the files that the plan's models were read from."""
+    models = [step.model for step in plan.steps() if step.model is not None]
+    return [model.file for model in models if isinstance(model.file, File)]
 
 
 def _digests(paths: list[str]) -> dict[str, str | None]:

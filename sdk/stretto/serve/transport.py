@@ -9,10 +9,10 @@ import anyio
 import numpy as np
 
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, late
+from stretto.engine.context import Context, latest
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import InputError, NotFound, StrettoError
-from stretto.serve.backend import MAX_BATCH, latest
+from stretto.errors import DeadlineExceeded, InputError, NotFound, StrettoError
+from stretto.serve.backend import MAX_BATCH
 from stretto.serve.calls import Handle, by_value, call, is_unsent, translated, unsendable
 from stretto.serve.parcel import pack, unpack
 from stretto.serve.quarantine import Quarantine
@@ -34,13 +34,13 @@ Row: TypeAlias = tuple[Any, float | None]
 class HandleTransport(Transport):
     """Reaches an application's deployment by handle, from any process of the Ray cluster.
 
-    `target` is the application's name, or a handle. A process that is not connected to Ray connects, when it first
-    asks, to the one that ``RAY_ADDRESS`` names or that runs on this machine.
+    `target` is ``"serve://APP"``, the application's name alone, or a handle. A process that is not connected to Ray
+    connects, when it first asks, to the one that ``RAY_ADDRESS`` names or that runs on this machine.
     """
 
     def __init__(self, target: str | Handle, *, url: str = "", direct_url: str = "") -> None:
-        self._target = target
-        self._app: str = target if isinstance(target, str) else target.app_name
+        self._target = target.removeprefix("serve://") if isinstance(target, str) else target
+        self._app: str = self._target if isinstance(self._target, str) else self._target.app_name
         self._url = url
         self._direct_url = direct_url
         self._methods: dict[str, Handle] = {}
@@ -62,41 +62,42 @@ class HandleTransport(Transport):
         """Where the replicas answer HTTP themselves, if that is known."""
         return self._direct_url
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
+    async def predict(self, row: Any, context: Context) -> Any:
         """Return the answer for one row, or raise its error."""
-        if timeout is None:
+        if context.deadline is None:
             return await self._one(row, None)
-        context = Context.starting(timeout)
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(context.budget):
             return await self._one(row, context.deadline)
-        raise late(f"({timeout:g} s)")
+        raise context.exceeded(f"application {self._app!r}")
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        deadline = Context.starting(timeout).deadline
         if not self._methods:
             await self._resolve()
         found: list[Any] = []
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             answers = None
-            with anyio.move_on_after(Context(deadline).budget):
-                answers = await self._answers(part, step, deadline)
-            found += [late(f"({timeout:g} s)") for _ in part] if answers is None else answers
+            with anyio.move_on_after(context.budget):
+                answers = await self._answers(part, step, context.deadline)
+            if answers is None:
+                answers = [context.exceeded(f"application {self._app!r}") for _ in part]
+            found += answers
         return found
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
+    async def trace(self, row: Any, context: Context) -> Trace:
         """Answer one row alone, noting what happened on the way."""
-        context = Context.starting(timeout)
-        with anyio.move_on_after(timeout):
+        with anyio.move_on_after(context.budget):
             return await self._ask("trace", row, deadline=context.deadline)
-        return Trace(None, late(f"({timeout:g} s)"), ())
+        return Trace(None, context.exceeded(f"application {self._app!r}"), ())
 
     async def metadata(self) -> Metadata:
         """Return what is deployed."""
         with anyio.move_on_after(PATIENCE):
             return await self._ask("metadata", deadline=None)
-        raise late(f"({PATIENCE:g} s) in application {self._app!r}")
+        raise DeadlineExceeded(f"application {self._app!r}", PATIENCE)
 
     async def ready(self) -> bool:
         """Return whether the application, and every deployment of it, answers."""
@@ -125,11 +126,11 @@ class HandleTransport(Transport):
 
     async def _together(self, items: list[Row]) -> Sequence[Any]:
         try:
-            return await self._answers([row for row, _ in items], "", latest([each for _, each in items]))
+            return await self._answers([row for row, _ in items], None, latest(each for _, each in items))
         except StrettoError as error:
             return [error] if len(items) == 1 else [type(error)(*error.args) for _ in items]
 
-    async def _answers(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
+    async def _answers(self, rows: Sequence[Any] | np.ndarray, step: str | None, deadline: float | None) -> list[Any]:
         async def ask(at: range) -> list[Any]:
             return await self._once(rows[at.start : at.stop], step, deadline)
 
@@ -144,7 +145,7 @@ class HandleTransport(Transport):
             answers += [translated(each, self._app)] * len(at) if isinstance(each, Exception) else each
         return answers
 
-    async def _once(self, rows: Sequence[Any] | np.ndarray, step: str, deadline: float | None) -> list[Any]:
+    async def _once(self, rows: Sequence[Any] | np.ndarray, step: str | None, deadline: float | None) -> list[Any]:
         try:
             return await self._outcomes(rows, step, False, deadline)
         except Exception as error:
@@ -156,7 +157,7 @@ class HandleTransport(Transport):
         return [bad[i] if i in bad else next(answers) for i in range(len(rows))]
 
     async def _outcomes(
-        self, rows: Sequence[Any] | np.ndarray, step: str, careful: bool, deadline: float | None
+        self, rows: Sequence[Any] | np.ndarray, step: str | None, careful: bool, deadline: float | None
     ) -> list[Any]:
         answer = await call(self._methods["outcomes"], pack(rows), step, careful, deadline=deadline, tries=1)
         if isinstance(answer, StrettoError):

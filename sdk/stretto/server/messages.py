@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import Receive, Scope, Send
 
-from stretto.engine.context import late
-from stretto.errors import InputError, TooLarge
+from stretto.errors import DeadlineExceeded, InputError, TooLarge
 from stretto.wire import JSON, MSGPACK, decode_json, decode_msgpack, encode_json, encode_msgpack
 
 _MSGPACK = MSGPACK.encode()
@@ -111,7 +110,7 @@ def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
         said = given.decode("latin-1")
         raise InputError(f"x-stretto-timeout is {said!r}", "x-stretto-timeout", "seconds as a number")
     if seconds <= 0:
-        raise late("before the request arrived")
+        raise DeadlineExceeded("transit to the server", seconds)
     return None if math.isinf(seconds) else seconds
 
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 import msgspec
 import numpy as np
 
+from stretto.engine.context import Context
 from stretto.errors import InputError, StrettoError, TooLarge
 from stretto.server.messages import Reply, Request
 from stretto.server.openapi import describe
@@ -42,13 +43,13 @@ class Routes:
 
     async def predict(self, request: Request) -> Reply:
         """Answer one row. A GET with a body is what ``requests.get(url, json=row)`` sends."""
-        return request.reply(await self.transport().predict(request.value(), request.timeout))
+        return request.reply(await self.transport().predict(request.value(), Context.starting(request.timeout)))
 
     async def batch(self, request: Request) -> Reply:
         """Return an outcome for each of many rows, from one step alone where the query names it as ``step``."""
         rows = self._rows(request.value())
-        step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [""])[0]
-        outcomes = await self.transport().outcomes(rows, request.timeout, step) if len(rows) else []
+        step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [None])[0]
+        outcomes = await self.transport().outcomes(rows, Context.starting(request.timeout), step) if len(rows) else []
         if request.packed:
             return Reply(encode_outcomes(outcomes), MSGPACK)
         return Reply(encode_outcomes_json(outcomes))
@@ -56,14 +57,14 @@ class Routes:
     async def step(self, request: Request) -> Reply:
         """Answer one row from a named step alone."""
         name = request.scope["path_params"]["name"]
-        (outcome,) = await self.transport().outcomes([request.value()], request.timeout, name)
+        (outcome,) = await self.transport().outcomes([request.value()], Context.starting(request.timeout), name)
         if isinstance(outcome, Exception):
             raise outcome
         return request.reply(outcome)
 
     async def trace(self, request: Request) -> Reply:
         """Answer one row, and tell the spans of its steps; an error it ended in is told the same way."""
-        trace = await self.transport().trace(request.value(), request.timeout)
+        trace = await self.transport().trace(request.value(), Context.starting(request.timeout))
         said = {"answer": trace.answer} if trace.error is None else {"error": problem(trace.error)}
         spans = [msgspec.to_builtins(span) for span in trace.spans]
         return request.reply(said | {"handle_calls": trace.handle_calls, "spans": spans})

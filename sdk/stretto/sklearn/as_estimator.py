@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from stretto.batch.frames import as_rows
 from stretto.client import Client
 from stretto.errors import PipelineError
-from stretto.models import answers_of, classes_of
+from stretto.models import answers_of
 from stretto.pipeline import Pipeline, as_pipeline
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     if output not in ("predict", *PROBABILITIES):
         raise PipelineError(f"output={output!r}: an estimator predicts, or gives 'proba' or 'label_proba'")
     if classes is None:
-        told = {each for each in map(classes_of, steps) if each is not None}
+        told = {step.model.classes for step in steps if step.model is not None and step.model.classes is not None}
         classes = next(iter(told)) if len(told) == 1 else None
     if classes is None and output in PROBABILITIES:
         raise PipelineError(f"{pipeline!r} gives probabilities: say of what, with classes=[...] in their order")

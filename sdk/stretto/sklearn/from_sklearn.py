@@ -12,11 +12,11 @@ from stretto.models.estimator import Output, has_method
 from stretto.models.input.kinds import column_places
 from stretto.models.input.mixed import Mixed
 from stretto.models.method import Method
-from stretto.models.parts import Beside, Classes, Largest, Mean, Member, Most, Rows, Saying, Select, Stacked
+from stretto.models.parts import Beside, Classes, Largest, Mean, Member, Most, Saying, Select, Stacked, rows_step
 from stretto.models.step import Identity
 from stretto.pipeline import Atom, Pipeline
 from stretto.plan.nodes import Call, Node, Pack
-from stretto.plan.steps import Step
+from stretto.plan.steps import ModelInfo, Step
 
 OUTPUTS: dict[str, Output] = {"predict": "predict", "predict_proba": "proba", "decision_function": "decision"}
 
@@ -54,18 +54,14 @@ def from_sklearn(
         return Pipeline.of(Atom(lambda node: Call((node,), step=whole), whole.name, whole.name))
 
     def lowered(node: Node) -> Node:
-        node = lower(Call((node,), step=_rows(fn)))
+        node = lower(Call((node,), step=rows_step(fn.schema)))
         if fn.classes is None or fn.output in ("decision", "transform"):
             return node
-        return _call(node, Saying(fn.output, fn.classes, fn.labels), f"{whole.name} labels")
+        said = Saying(fn.output, fn.classes, fn.labels)
+        known = ModelInfo(output=fn.output, kind="classifier", classes=fn.classes)
+        return Call((node,), step=Step(fn=said, name=f"{whole.name} labels", vectorized=True, named=False, model=known))
 
     return Pipeline.of(Atom(lowered, f"from_sklearn({fn!r})", whole.name))
-
-
-def _rows(fn: ModelFunction) -> Step:
-    rows = Rows(fn.schema)
-    key = ("rows", repr(fn.schema))
-    return Step(fn=rows, name="rows", vectorized=True, pure=True, key=key, reading=fn.schema, named=False)
 
 
 def _call(node: Node, fn: Callable[[Any], Any], name: str) -> Node:
@@ -95,7 +91,7 @@ class _Build:
         made = self._made.get(key)
         if made is None:
             fn = Member(Method(estimator, output, named=framed))
-            made = Step(fn=fn, name=self._own(name), vectorized=True, pure=True, key=key)
+            made = Step(fn=fn, name=self._own(name), vectorized=True, pure=True, key=key, model=ModelInfo())
             self._made[key] = made
         return lambda node: Call((node,), step=made)
 

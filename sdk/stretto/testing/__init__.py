@@ -1,4 +1,4 @@
-"""The kit for those who write composers: an oracle, and a check that a composer means one thing everywhere.
+"""The test kit for authors of composers: an oracle, and a check that a composer has one meaning however it runs.
 
 Nothing here needs pytest.
 """

@@ -1,4 +1,4 @@
-"""The check that a composer means one thing however it runs."""
+"""The check that a composer has one meaning however it runs."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ PLACEMENTS: tuple[Placement, ...] = ("auto", "fused", "split")
 async def check_composer(
     build: Callable[[], Pipeline[Any, Any]], inputs: Sequence[Any], *, ways: Sequence[str] = ("local", "http")
 ) -> None:
-    """Prove that a composer means one thing however it runs, or raise AssertionError saying what differs.
+    """Check that a composer has one meaning however it runs; raise AssertionError with what differs.
 
-    `build` makes a new pipeline that uses the composer, of steps that need nothing from outside; `inputs` are rows,
+    `build` makes a new pipeline that uses the composer, of steps without external dependencies; `inputs` are rows,
     some of which should fail. The pipeline must pickle, and its plan must print. On each way of running (``"local"``,
     ``"http"`` over an ASGI server on a socket, ``"serve"`` on a Ray cluster that is up) it must equal the oracle row by
     row, alone and in a batch, fail with errors of Stretto's tree, and leave no task behind when cancelled.
 
-    Then, in process and on a virtual clock, each step in turn is replaced by one that never answers: who cancels must
-    find it cancelled, and a deadline must be kept. One that always fails must come out as by the oracle, with the
-    path of the step, and keep the deadline too. No task may be left over.
+    Then, in process and on a virtual clock, each step in turn is replaced by one that never returns: cancelling the
+    call must cancel it, and the deadline must hold. A step that always fails must give the oracle's outcome, with the
+    path of the step, within the deadline. No task may be left running.
 
     >>> import asyncio
     >>> from stretto_composers import fallback
@@ -90,10 +90,10 @@ async def _check_cancelling(client: Client[Any, Any], way: str, inputs: Sequence
         later = client.submit(row)
         later.cancel()
         await asyncio.wait([later._task])
-    patience = 100
+    tries = 100
     while left := asyncio.all_tasks() - before:
-        assert patience, f"{way}: cancelled calls left tasks behind: {left}"
-        patience -= 1
+        assert tries, f"{way}: cancelled calls left tasks behind: {left}"
+        tries -= 1
         await asyncio.sleep(0.01)
 
 

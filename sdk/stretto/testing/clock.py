@@ -1,4 +1,4 @@
-"""A clock that jumps: what would take an hour of waiting is over at once, and happens in the same order every time."""
+"""A virtual clock: an hour of waiting takes no time, and everything happens in the same order every time."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 from stretto.engine.context import CLOCK
 
-PATIENCE = 10.0
-"""Seconds, of the real kind, in which a thread or a socket must wake the event loop where it has no timer left."""
+REAL_SECONDS = 10.0
+"""Real seconds in which a thread or a socket must wake an event loop that has no timer left."""
 
 
 @contextmanager
 def virtual_clock() -> Generator[asyncio.Runner]:
-    """Give a runner in whose event loop time jumps to the next timer when nothing else is ready.
+    """Enter a runner in whose event loop time jumps to the next timer when nothing else is ready.
 
     Sleeps, timeouts, deadlines, pauses and times to live all see this clock, which starts at 0 seconds:
-    ``clock.get_loop().time()`` reads it. While a thread works for the loop, time stands still. It is for what runs in
-    process: another process, or the other end of a socket, lives in real time. Use it where no event loop runs.
+    ``clock.get_loop().time()`` reads it. While a thread works for the loop, time stands still. It is for code that
+    runs in this process: other processes and the other ends of sockets use real time. Use it where no event loop runs.
 
     Raises:
-        RuntimeError: in `run`, every task waits for something that no timer and no thread will bring.
+        RuntimeError: in `run`, every task waits for something that no timer and no thread will cause.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -41,7 +41,7 @@ def virtual_clock() -> Generator[asyncio.Runner]:
     token = CLOCK.set(loop.time)
     try:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            # The runner's tasks have the context of this moment.
+            # The runner's tasks copy the context as it is now.
             runner.get_loop()
             yield runner
     finally:
@@ -49,7 +49,7 @@ def virtual_clock() -> Generator[asyncio.Runner]:
 
 
 class _Jumps(selectors.DefaultSelector):
-    """Waits for nothing that only time would bring."""
+    """Selects without waiting for timers: it moves the clock to the next one."""
 
     now = 0.0
     threads = 0
@@ -61,7 +61,7 @@ class _Jumps(selectors.DefaultSelector):
         if self.threads:
             return super().select(None)
         if timeout is None:
-            ready = super().select(PATIENCE)
+            ready = super().select(REAL_SECONDS)
             if not ready:
                 raise RuntimeError("every task waits for something that never comes: no timer is set, no thread works")
             return ready

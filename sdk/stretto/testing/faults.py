@@ -1,4 +1,4 @@
-"""Each step hung, then failing, on a virtual clock: what comes of callers who give up, or are in a hurry."""
+"""Fault injection on a virtual clock: each step hangs, then fails, under callers that cancel or have a deadline."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from stretto.plan.steps import Step
 from stretto.testing.clock import virtual_clock
 from stretto.transports.local import LocalTransport
 
-HURRY = 1.0
-"""Seconds that a caller in a hurry gives."""
+TIMEOUT = 1.0
+"""Seconds of the deadline of a call."""
 
 HOUR = 3600.0
-"""Seconds after which what has not begun or ended never will."""
+"""Seconds after which a call that has not begun or ended never will."""
 
 TURNS = 100
-"""Turns of the event loop in which what is cancelled ends."""
+"""Iterations of the event loop in which a cancelled task ends."""
 
 Build: TypeAlias = Callable[[], Pipeline[Any, Any]]
 Compare: TypeAlias = Callable[[Plan, Sequence[Any], Sequence[Any], str], Awaitable[None]]
 
 
 class Hung:
-    """A step that begins and never answers, and counts its calls."""
+    """A step that begins and never returns, and counts its calls."""
 
     def __init__(self) -> None:
         self.begun = self.cancelled = 0
@@ -48,11 +48,11 @@ class Hung:
             raise
 
     async def begins(self) -> None:
-        """Return once it is called."""
+        """Wait until it is called."""
         await self._first.wait()
 
     def end(self) -> None:
-        """Answer after all: what can't be cancelled would keep the event loop from closing."""
+        """Return from all calls: one that cannot be cancelled would keep the event loop from closing."""
         self._over.set()
 
 
@@ -62,35 +62,35 @@ async def fails(value: Any) -> Any:
 
 
 def probe(build: Build, inputs: Sequence[Any], compare: Compare) -> None:
-    """Put every step of the pipeline to the test, on a virtual clock of its own. No event loop may run in this thread.
+    """Check every step of the pipeline with faults, on a virtual clock; no event loop may run in this thread.
 
-    `compare` holds outcomes to the oracle's.
+    `compare` compares outcomes with those of the oracle.
 
     Raises:
-        AssertionError: a step goes on for a caller who is gone, a deadline is missed, tasks are left, or a step that
-            fails comes out other than by the oracle.
+        AssertionError: a step goes on after its caller cancelled, a deadline is missed, tasks are left, or the outcome
+            of a failing step differs from the oracle's.
     """
     plan = build().plan()
-    beside = {step for node in plan.walk() if isinstance(node, Aside) for step in node.body.steps()}
+    background = {step for node in plan.walk() if isinstance(node, Aside) for step in node.body.steps()}
     for place, step in enumerate(dict.fromkeys(plan.steps())):
-        for work in (_cancelled_at_once, _cancelled_late, _in_a_hurry, _failing_in_a_hurry):
+        for work in (_cancelled_at_once, _cancelled_late, _with_deadline, _failing_with_deadline):
             with virtual_clock() as clock:
-                clock.run(work(build, place, inputs, step in beside))
+                clock.run(work(build, place, inputs, step in background))
         with virtual_clock() as clock:
             clock.run(_failing(build, place, inputs, compare))
 
 
-async def _cancelled_at_once(build: Build, place: int, inputs: Sequence[Any], beside: bool) -> None:
+async def _cancelled_at_once(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
     for some in (inputs, inputs[:1]):
-        await _cancelled(build, place, some, beside, patience=0.0)
+        await _cancelled(build, place, some, background, wait=0.0)
 
 
-async def _cancelled_late(build: Build, place: int, inputs: Sequence[Any], beside: bool) -> None:
+async def _cancelled_late(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
     for some in (inputs, inputs[:1]):
-        await _cancelled(build, place, some, beside, patience=HOUR)
+        await _cancelled(build, place, some, background, wait=HOUR)
 
 
-async def _cancelled(build: Build, place: int, inputs: Sequence[Any], beside: bool, patience: float) -> None:
+async def _cancelled(build: Build, place: int, inputs: Sequence[Any], background: bool, wait: float) -> None:
     """Cancel the caller once the step has begun, or that much later, when it may have begun again."""
     client, name, _ = _client(build, place, hung := Hung())
     async with client:
@@ -98,42 +98,42 @@ async def _cancelled(build: Build, place: int, inputs: Sequence[Any], beside: bo
         begun = asyncio.create_task(hung.begins())
         await asyncio.wait([call, begun], timeout=HOUR, return_when=asyncio.FIRST_COMPLETED)
         begun.cancel()
-        if patience:
-            await asyncio.wait([call], timeout=patience)
+        if wait:
+            await asyncio.wait([call], timeout=wait)
         call.cancel()
         await _turns()
         done, left = call.done(), hung.begun - hung.cancelled
-        if not beside:
+        if not background:
             hung.end()
     assert done, f"the call goes on after it was cancelled while step {name!r} was at work"
-    assert beside or not left, f"step {name!r} goes on for a caller who has cancelled: {left} of {hung.begun} calls"
+    assert background or not left, f"step {name!r} goes on for a caller who has cancelled: {left} of {hung.begun} calls"
     await _nothing_left(f"the call was cancelled while step {name!r} was at work")
 
 
-async def _in_a_hurry(build: Build, place: int, inputs: Sequence[Any], beside: bool) -> None:
+async def _with_deadline(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
     for some in (inputs, inputs[:1]):
         hung = Hung()
-        await _hurried(build, place, some, hung, "never answers")
+        await _within_deadline(build, place, some, hung, "never answers")
 
 
-async def _failing_in_a_hurry(build: Build, place: int, inputs: Sequence[Any], beside: bool) -> None:
+async def _failing_with_deadline(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
     for some in (inputs, inputs[:1]):
-        await _hurried(build, place, some, fails, "fails")
+        await _within_deadline(build, place, some, fails, "fails")
 
 
-async def _hurried(build: Build, place: int, inputs: Sequence[Any], fn: Callable[[Any], Any], how: str) -> None:
+async def _within_deadline(build: Build, place: int, inputs: Sequence[Any], fn: Callable[[Any], Any], how: str) -> None:
     client, name, _ = _client(build, place, fn)
     now = asyncio.get_running_loop().time
     async with client:
         start = now()
-        call = asyncio.create_task(client.predict_many(inputs, timeout=HURRY, on_error="return"))
+        call = asyncio.create_task(client.predict_many(inputs, timeout=TIMEOUT, on_error="return"))
         await asyncio.wait([call], timeout=HOUR)
         took = now() - start
         call.cancel()
-        if isinstance(fn, Hung) and took > HURRY:
+        if isinstance(fn, Hung) and took > TIMEOUT:
             fn.end()
-    assert took <= HURRY + 1e-6, f"with {HURRY:g} s for it, a call in which step {name!r} {how} takes {took:g} s"
-    await _nothing_left(f"step {name!r} {how} and the caller's time was up")
+    assert took <= TIMEOUT + 1e-6, f"with {TIMEOUT:g} s for it, a call in which step {name!r} {how} takes {took:g} s"
+    await _nothing_left(f"step {name!r} {how} and the deadline was exceeded")
 
 
 async def _failing(build: Build, place: int, inputs: Sequence[Any], compare: Compare) -> None:

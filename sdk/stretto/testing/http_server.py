@@ -12,7 +12,7 @@ from stretto.pipeline import Pipeline
 
 @asynccontextmanager
 async def serving(pipeline: Pipeline[Any, Any]) -> AsyncGenerator[str]:
-    """Serve a pipeline over HTTP on a free port of 127.0.0.1 for the block, and give its URL."""
+    """Serve a pipeline over HTTP on a free port of 127.0.0.1 during the block; the value is its URL."""
     import uvicorn
 
     from stretto.server import asgi

@@ -12,14 +12,14 @@ import numpy as np
 from stretto.engine.context import now
 from stretto.errors import BadRows, DeadlineExceeded, InputError, StepError, StrettoError
 from stretto.pipeline import Pipeline
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Instead, Join, Node, Pack, Recover, Within
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import UNDECIDED
 from stretto.plan.steps import Stage, Step
 
 
 async def oracle(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
-    """Return what a pipeline answers to one row, the slow and plain way: recursive, sequential, a row at a time.
+    """Return a pipeline's answer to one row, the slow and plain way: recursive, sequential, a row at a time.
 
     It shares no code with the evaluator, so that the two can disagree.
 
@@ -39,8 +39,8 @@ async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
         return error
 
 
-# A value here is a cell: what a vectorised step would be given for this one row, a list or an array of one, or a dict
-# of these. `request` is the caller's own cell: a step that is given this very one, and refuses it, blames the caller.
+# A value here is a cell: what a vectorised step takes for this one row, a list or an array of one, or a dict of these.
+# `request` is the caller's own cell: a step that takes this very cell, and raises InputError, blames the caller.
 def _value(cell: Any) -> Any:
     if isinstance(cell, dict):
         return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
@@ -52,7 +52,7 @@ async def _plan(plan: Plan, given: Sequence[Any], request: Any) -> Any:
 
 
 async def _node(node: Node, memo: dict[Node, Any], request: Any) -> Any:
-    # A failed input fails whoever needs it, each time with the same error.
+    # A failed input fails every node that needs it, each time with the same error.
     if node not in memo:
         try:
             memo[node] = await _meaning(node, memo, request)
@@ -65,11 +65,11 @@ async def _node(node: Node, memo: dict[Node, Any], request: Any) -> Any:
 
 async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
     if isinstance(node, Call) and isinstance(node.step, Stage):
-        # What failed before a stage fails whoever needs it in there.
-        given = [await _outcome(each, memo, request) for each in node.inputs]
-        return await _plan(node.step.plan, given, request)
-    if isinstance(node, Join) and node.inline:
-        return await _join(node, [partial(_node, each, memo, request) for each in node.inputs], request)
+        # What failed before a stage fails whatever needs it inside.
+        outcomes = [await _outcome(each, memo, request) for each in node.inputs]
+        return await _plan(node.step.plan, outcomes, request)
+    if isinstance(node, Join) and node.own_inputs:
+        return await _join(node, [[partial(_node, each, memo, request)] for each in node.inputs], request)
     if isinstance(node, Pack) and node.on_error != "raise":
         return _pack(node, [await _outcome(each, memo, request) for each in node.inputs])
     inputs = [await _node(each, memo, request) for each in node.inputs]
@@ -79,18 +79,20 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
                 return await _call(step, inputs[0], request)
             case Pack(names=names):
                 return dict(zip(names, inputs, strict=True))
+            case Sub(body=body):
+                return await _plan(body, inputs, request)
             case Choose():
                 return await _choose(node, inputs, request)
             case Recover():
-                return await _recover(node, inputs[0], request)
+                return await _recover(node, inputs, request)
             case Join():
-                return await _join(node, [partial(_given, inputs[0])] * len(node.members), request)
+                return await _join(node, [[partial(_same, each) for each in inputs]] * len(node.members), request)
             case Within():
-                return await _within(node, inputs[0], request)
+                return await _within(node, inputs, request)
             case Each():
-                return await _each(node, inputs[0], request)
+                return await _each(node, inputs, request)
             case Around(body=body):
-                return [_value(await _plan(body, [inputs[0]], request))]
+                return [_value(await _plan(body, inputs, request))]
             case Aside():
                 return inputs[0]
             case _:
@@ -140,43 +142,44 @@ def _pack(node: Pack, outcomes: list[Any]) -> dict[str, Any]:
     for outcome in outcomes:
         if isinstance(outcome, InputError):
             raise outcome
-    said = dict(zip(node.names, outcomes, strict=True))
-    fine = {name: outcome for name, outcome in said.items() if not isinstance(outcome, StrettoError)}
+    by_name = dict(zip(node.names, outcomes, strict=True))
+    fine = {name: outcome for name, outcome in by_name.items() if not isinstance(outcome, StrettoError)}
     if isinstance(node.on_error, Instead):
         return {name: fine.get(name, [node.on_error.value]) for name in node.names}
     return fine
 
 
 async def _choose(node: Choose, inputs: list[Any], request: Any) -> Any:
-    key = _value(inputs[1])
+    *cells, last = inputs
+    key = _value(last)
     for case, plan in node.cases:
         if case == key:
-            return await _plan(plan, [inputs[0]], request)
+            return await _plan(plan, cells, request)
     if node.default is None:
         raise StepError("", "KeyError", f"no case for the key {key!r}")
-    return await _plan(node.default, [inputs[0]], request)
+    return await _plan(node.default, cells, request)
 
 
-async def _recover(node: Recover, cell: Any, request: Any) -> Any:
+async def _recover(node: Recover, cells: list[Any], request: Any) -> Any:
     try:
-        return await _plan(node.body, [cell], request)
+        return await _plan(node.body, cells, request)
     except InputError:
         raise
     except StrettoError:
-        return await _plan(node.handler, [cell], request)
+        return await _plan(node.handler, cells, request)
 
 
-async def _within(node: Within, cell: Any, request: Any) -> Any:
+async def _within(node: Within, cells: list[Any], request: Any) -> Any:
     start = now()
-    answer = await _plan(node.body, [cell], request)
+    answer = await _plan(node.body, cells, request)
     if now() - start >= node.seconds:
-        raise DeadlineExceeded(f"it took longer than {node.seconds:g} s")
+        raise DeadlineExceeded(seconds=node.seconds)
     return answer
 
 
-async def _each(node: Each, cell: Any, request: Any) -> Any:
+async def _each(node: Each, cells: list[Any], request: Any) -> Any:
     try:
-        value = _value(cell)
+        value = _value(cells[0])
         if isinstance(value, str | bytes | dict):
             raise TypeError(f"not {value!r}")
         elements = list(value)
@@ -185,33 +188,50 @@ async def _each(node: Each, cell: Any, request: Any) -> Any:
     answers: list[Any] = []
     for place, element in enumerate(elements):
         try:
-            answers.append(_value(await _plan(node.body, [[element]], request)))
+            answers.append(_value(await _plan(node.body, [[element], *cells[1:]], request)))
         except StrettoError as error:
             raise error.under(str(place)) from None
     return [answers]
 
 
-async def _given(cell: Any) -> Any:
+async def _same(cell: Any) -> Any:
     return cell
 
 
-async def _join(node: Join, inputs: Sequence[Callable[[], Awaitable[Any]]], request: Any) -> Any:
+async def _join(node: Join, inputs: Sequence[Sequence[Callable[[], Awaitable[Any]]]], request: Any) -> Any:
+    """Run the members one after the other: in turn they share the node's seconds, side by side each has them all."""
     arrived: dict[str, Any] = {}
-    for member, plan, cell in zip(node.names, node.members, inputs, strict=True):
+    start = now()
+    for member, plan, cells in zip(node.names, node.members, inputs, strict=True):
+        spent = now() - start if node.in_turn else 0.0
         try:
-            arrived[member] = _value(await _plan(plan, [await cell()], request))
-        except StrettoError as error:
-            arrived[member] = error
+            async with asyncio.timeout(None if node.seconds is None else node.seconds - spent):
+                try:
+                    arrived[member] = _value(await _plan(plan, [await cell() for cell in cells], request))
+                except StrettoError as error:
+                    arrived[member] = error
+        except TimeoutError:
+            continue
         waiting = tuple(each for each in node.names if each not in arrived)
-        try:
-            answer = node.until(arrived, waiting)
-        except StrettoError:
-            raise
-        except Exception as error:
-            raise StepError(_name(node) if node.inline else "", type(error).__name__, str(error)) from error
+        answer = _decided(node, arrived, waiting)
         if answer is not UNDECIDED:
             return [answer]
-    raise StepError(_name(node) if node.inline else "", "Undecided", "all members answered, and none of it decides")
+    answer = UNDECIDED if len(arrived) == len(node.names) else _decided(node, arrived, ())
+    if answer is not UNDECIDED:
+        return [answer]
+    if len(arrived) < len(node.names):
+        raise DeadlineExceeded(seconds=node.seconds)
+    raise StepError(_name(node) if node.own_inputs else "", "Undecided", "all members answered, and none of it decides")
+
+
+def _decided(node: Join, arrived: dict[str, Any], waiting: tuple[str, ...]) -> Any:
+    until = cast("Any", node.until)
+    try:
+        return (until.one if hasattr(until, "one") else until)(arrived, waiting)
+    except StrettoError:
+        raise
+    except Exception as error:
+        raise StepError(_name(node) if node.own_inputs else "", type(error).__name__, str(error)) from error
 
 
 def _name(node: Node) -> str:

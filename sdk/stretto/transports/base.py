@@ -3,53 +3,72 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
+from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
+from stretto.errors import StrettoError
+
+Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
+"""A bearer token, or a function that returns the one to use now."""
 
 
 class Transport(ABC):
-    """How a client reaches a plan. Rows go in, outcomes come out, in order.
+    """How a client reaches a plan: rows go in, outcomes come out, in order.
 
-    An outcome is the row's answer, or the `StrettoError` it failed with: `outcomes` raises only for what befalls
-    the whole call, such as `ConnectionFailed`. `timeout` is what is left of the request's budget, in seconds.
+    A transport needs `outcomes` and `metadata`; the other methods have defaults over these two. An outcome is the row's
+    answer, or the `StrettoError` that it failed with. `outcomes` raises only what concerns the call as a whole, such as
+    `ConnectionFailed`. `context` has the deadline of the call, and its `budget` is what is left of it in seconds.
+
+    >>> import asyncio
+    >>> from stretto import Client, Metadata
+    >>> class Doubling(Transport):
+    ...     async def outcomes(self, rows, context, step=None):
+    ...         return [2 * row for row in rows]
+    ...     async def metadata(self):
+    ...         return Metadata("doubling", "", "")
+    >>> asyncio.run(Client(Doubling()).predict(21))
+    42
     """
 
     @property
     def where(self) -> str:
-        """What it reaches, in words for a person."""
+        """What it reaches, for messages."""
         return type(self).__name__
 
     @property
     def url(self) -> str:
-        """Where it is reached over HTTP, or the empty string."""
-        return ""
-
-    @property
-    def direct_url(self) -> str:
-        """Where a replica on Ray Serve answers HTTP itself, beside Serve's proxy, or the empty string."""
+        """The URL at which HTTP clients reach the same plan, or the empty string."""
         return ""
 
     @abstractmethod
-    async def outcomes(self, rows: Sequence[Any], timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Return an outcome for each of `rows` (a list, or an array of rows), from one `step` alone if named."""
-
-    @abstractmethod
-    async def predict(self, row: Any, timeout: float | None) -> Any:
-        """Return the answer for one row, or raise its error. Concurrent calls may travel together."""
-
-    @abstractmethod
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
-        """Answer one row alone, noting what happened on the way."""
+    async def outcomes(self, rows: Sequence[Any], context: Context, step: str | None = None) -> Sequence[Any]:
+        """Return an outcome for each of `rows`, a list or an array with a row each; of one `step` alone if named."""
 
     @abstractmethod
     async def metadata(self) -> Metadata:
-        """Return what is at the other end."""
+        """Return what is known of the plan."""
 
-    @abstractmethod
+    async def predict(self, row: Any, context: Context) -> Any:
+        """Return the answer for one row, or raise its error. Concurrent calls may travel together."""
+        (outcome,) = await self.outcomes([row], context)
+        if isinstance(outcome, StrettoError):
+            raise outcome
+        return outcome
+
+    async def trace(self, row: Any, context: Context) -> Trace:
+        """Return the outcome of one row with the spans of its steps; by default there are none."""
+        (outcome,) = await self.outcomes([row], context)
+        return Trace(None, outcome, ()) if isinstance(outcome, StrettoError) else Trace(outcome, None, ())
+
     async def ready(self) -> bool:
-        """Return whether the other end would answer now."""
+        """Return whether a prediction would be answered now; by default, whether `metadata` is."""
+        try:
+            await self.metadata()
+        except StrettoError:
+            return False
+        return True
 
     async def aclose(self) -> None:  # noqa: B027  a transport may well hold nothing
-        """Let go of what this side holds; calls under way are cancelled."""
+        """Cancel calls under way and release connections and threads."""

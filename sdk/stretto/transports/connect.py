@@ -2,43 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from inspect import signature
+from pkgutil import resolve_name
 from typing import Any
 
-from stretto.compiler import compile_plan
 from stretto.errors import PipelineError
-from stretto.pipeline import as_pipeline
 from stretto.transports.base import Transport
-from stretto.transports.local import LocalTransport
+from stretto.transports.local import local
+
+SCHEMES = {
+    "http": "stretto.transports.http:HttpTransport",
+    "https": "stretto.transports.http:HttpTransport",
+    "serve": "stretto.serve.transport:HandleTransport",
+}
+"""The transport for each scheme of an address, imported when needed, since its module imports aiohttp or Ray."""
 
 
-def connect(target: Any, token: str | None = None) -> Transport:
+def connect(target: Any, **options: Any) -> Transport:
     """Return the transport that reaches `target`: a pipeline or a part of one, an address, a Serve handle, or itself.
 
+    `options` are arguments of the transport; those that are None count as not given.
+
     Raises:
-        PipelineError: the target is none of these, or the pipeline is built wrong.
+        PipelineError: the target is none of these, the pipeline is built wrong, or the target can't use an option.
     """
+    options = {name: value for name, value in options.items() if value is not None}
+    opened = _transport(target)
+    accepted = signature(opened).parameters
+    for name in options:
+        if name not in accepted:
+            what = "a configured transport" if isinstance(target, Transport) else f"target {target!r}"
+            raise PipelineError(f"{name}= can't be used with {what}: leave it out, or connect by 'http://HOST:PORT'")
+    if options.get("max_batch", 1) < 1:
+        raise PipelineError(f"max_batch={options['max_batch']}: a batch has at least 1 row")
+    return opened(**options)
+
+
+def _transport(target: Any) -> Callable[..., Transport]:
+    """Return the function that creates the transport; its parameters are the options that the target can use."""
     if isinstance(target, Transport):
-        return target
+        return lambda: target
     if isinstance(target, str):
-        return _by_address(target, token)
+        scheme, _, rest = target.partition("://")
+        if scheme not in SCHEMES or not rest:
+            raise PipelineError(
+                f"{target!r} is no target: a Client takes a pipeline, 'http://HOST:PORT/ROUTE', 'serve://APP' or a "
+                "Serve handle"
+            )
+        return partial(resolve_name(SCHEMES[scheme]), target)
     if type(target).__module__.startswith("ray.serve"):
-        from stretto.serve.transport import HandleTransport
-
-        return HandleTransport(target)
-    pipeline = as_pipeline(target)
-    return LocalTransport(compile_plan(pipeline.plan()), name=pipeline.label, text=pipeline.text)
-
-
-def _by_address(target: str, token: str | None) -> Transport:
-    scheme, _, rest = target.partition("://")
-    if scheme in ("http", "https") and rest:
-        from stretto.transports.http import HttpTransport
-
-        return HttpTransport(target, token=token)
-    if scheme == "serve" and rest:
-        from stretto.serve.transport import HandleTransport
-
-        return HandleTransport(rest)
-    raise PipelineError(
-        f"{target!r} is no target: a Client takes a pipeline, 'http://HOST:PORT/ROUTE', 'serve://APP' or a Serve handle"
-    )
+        return partial(resolve_name(SCHEMES["serve"]), target)
+    return partial(local, target)

@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
+import anyio
 import msgspec
 import numpy as np
 
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Span, late
+from stretto.engine.context import Context, Span, latest
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, DeadlineExceeded, InputError, NotFound, StrettoError, TooLarge
-from stretto.transports.base import Transport
+from stretto.transports.base import Token, Transport
 from stretto.transports.http_connection import Connection
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
 LANES = 4
-"""Requests under way at a time on behalf of `predict`: enough that a slow one does not hold up the others."""
+"""Requests under way at a time for `predict`: enough that a slow one does not hold up the others."""
 
 
 class HttpTransport(Transport):
-    """Asks the Stretto server at `url`.
+    """Reaches the Stretto server at `url`.
 
-    Concurrent calls of `predict` share requests, each of `max_batch` rows at most; `max_queued` bounds the rows that
-    wait for that. `token` is the server's bearer token, and `headers` go along with every request. It may be made
-    outside of an event loop, and used in one loop after another.
+    Args:
+        url: The server's address with the route, such as ``"http://127.0.0.1:8000/iris"``.
+        token: The bearer token, or a function that returns it. The function may be ``async``, and is called for every
+            request, so that it can refresh a token that expires.
+        headers: Headers to send with every request.
+        max_batch: The most rows of concurrent `predict` calls that share a request.
+        max_queued: The most rows that wait for that.
+
+    It may be created outside of an event loop, and used in one loop after another.
 
     Raises:
-        ConnectionFailed: `url` is not one that a server can have.
+        ConnectionFailed: `url` can't be the URL of a server.
+        PipelineError: a header can't be sent.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        token: str | None = None,
+        token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         max_batch: int = 256,
         max_queued: int = 10_000,
@@ -59,46 +65,43 @@ class HttpTransport(Transport):
         """The server's URL."""
         return self._connection.url
 
-    async def predict(self, row: Any, timeout: float | None) -> Any:
+    async def predict(self, row: Any, context: Context) -> Any:
         """Return the answer for one row, or raise its error."""
-        future = self._queue.submit(_Waiting(encode_row(row), _deadline(timeout)))
-        if timeout is None:
+        future = self._queue.submit(_Waiting(encode_row(row), context.deadline))
+        if context.deadline is None:
             return await future
-        try:
-            async with asyncio.timeout(timeout):
-                return await future
-        except StrettoError:
-            raise
-        except TimeoutError:
-            raise late(f"({timeout:g} s) waiting for {self.where}") from None
+        with anyio.move_on_after(context.budget):
+            return await future
+        raise context.exceeded(self.where)
 
-    async def outcomes(self, rows: Sequence[Any] | np.ndarray, timeout: float | None, step: str = "") -> Sequence[Any]:
-        """Return an outcome for each of `rows`, from one `step` alone if named."""
-        deadline = _deadline(timeout)
+    async def outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
+        """Return an outcome for each of `rows`, of one `step` alone if named."""
         if isinstance(rows, np.ndarray) and rows.dtype != object:
-            return await self._ask_many(rows, deadline, step)
+            return await self._ask_many(rows, context, step)
         packed = [_packed(row) for row in cast("Sequence[Any]", rows)]
-        answers = iter(await self._ask_many([each for each in packed if isinstance(each, bytes)], deadline, step))
+        answers = iter(await self._ask_many([each for each in packed if isinstance(each, bytes)], context, step))
         return [next(answers) if isinstance(each, bytes) else each for each in packed]
 
-    async def trace(self, row: Any, timeout: float | None) -> Trace:
-        """Answer one row alone, noting what happened on the way."""
-        body = await self._connection.send("POST", "/trace", encode_row(row), _deadline(timeout), MSGPACK)
+    async def trace(self, row: Any, context: Context) -> Trace:
+        """Return the outcome of one row with the spans of its steps."""
+        body = await self._connection.send("POST", "/trace", encode_row(row), context, MSGPACK)
         with self._expecting("a trace"):
-            told = decode_msgpack(body)
-            error = from_problem(told["error"]) if "error" in told else None
-            return Trace(told.get("answer"), error, msgspec.convert(told["spans"], tuple[Span, ...]))
+            members = decode_msgpack(body)
+            error = from_problem(members["error"]) if "error" in members else None
+            return Trace(members.get("answer"), error, msgspec.convert(members["spans"], tuple[Span, ...]))
 
     async def metadata(self) -> Metadata:
-        """Return what is at the other end."""
-        body = await self._connection.send("GET", "/metadata", b"", _deadline(30.0), JSON)
+        """Return what the server knows of its pipeline."""
+        body = await self._connection.send("GET", "/metadata", b"", Context.starting(30.0), JSON)
         with self._expecting("metadata"):
             return msgspec.json.decode(body, type=Metadata)
 
     async def ready(self) -> bool:
         """Return whether the server is there and would answer now."""
         try:
-            await self._connection.send("GET", "/health/ready", b"", _deadline(5.0), JSON)
+            await self._connection.send("GET", "/health/ready", b"", Context.starting(5.0), JSON)
         except (ConnectionFailed, DeadlineExceeded, NotFound):
             return False
         return True
@@ -109,36 +112,38 @@ class HttpTransport(Transport):
         await self._connection.aclose()
 
     async def _answers(self, batch: list[_Waiting]) -> Sequence[Any]:
-        deadlines = [each.deadline for each in batch if each.deadline is not None]
-        # The request lasts as long as its most patient row; the others are left behind by their own callers.
-        deadline = max(deadlines) if len(deadlines) == len(batch) else None
+        context = Context(latest(each.deadline for each in batch))
         try:
             if len(batch) == 1:
-                return [await self._ask(batch[0].row, deadline)]
-            return [_anywhere(each) for each in await self._ask_many([each.row for each in batch], deadline)]
+                return [await self._ask(batch[0].row, context)]
+            outcomes = await self._ask_many([each.row for each in batch], context)
         except StrettoError as error:
             # Each caller gets an error of its own, to which its own traceback is attached.
             return [error.copy() for _ in batch]
+        for outcome in outcomes:
+            if isinstance(outcome, StrettoError):
+                outcome.row = None  # its caller sent one row, and knows nothing of the others
+        return outcomes
 
-    async def _ask(self, row: bytes, deadline: float | None) -> Any:
-        body = await self._connection.send("POST", "", row, deadline, MSGPACK)
+    async def _ask(self, row: bytes, context: Context) -> Any:
+        body = await self._connection.send("POST", "", row, context, MSGPACK)
         with self._expecting("an answer"):
             return decode_msgpack(body)
 
-    async def _ask_many(self, rows: list[bytes] | np.ndarray, deadline: float | None, step: str = "") -> list[Any]:
+    async def _ask_many(self, rows: list[bytes] | np.ndarray, context: Context, step: str | None = None) -> list[Any]:
         if not len(rows):
             return []
-        path = f"/batch?step={quote(step, safe='')}" if step else "/batch"
+        path = "/batch" if step is None else f"/batch?step={quote(step, safe='')}"
         packed = encode_rows(rows) if isinstance(rows, list) else encode_row(rows)
         try:
-            body = await self._connection.send("POST", path, packed, deadline, MSGPACK)
+            body = await self._connection.send("POST", path, packed, context, MSGPACK)
         except TooLarge as error:
             # The bound is the server's on a request, and says nothing about a row until that is sent alone.
             if len(rows) == 1:
                 return [error]
             middle = len(rows) // 2
-            first = await self._ask_many(rows[:middle], deadline, step)
-            return first + await self._ask_many(rows[middle:], deadline, step)
+            first = await self._ask_many(rows[:middle], context, step)
+            return first + await self._ask_many(rows[middle:], context, step)
         with self._expecting(f"{len(rows)} outcomes"):
             outcomes = decode_outcomes(body)
             if len(outcomes) != len(rows):
@@ -150,7 +155,7 @@ class HttpTransport(Transport):
         try:
             yield
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            message = f"{self.where} did not give {what} as this version of Stretto writes it: {error}"
+            message = f"{self.where} did not return {what} as this version of Stretto writes it: {error}"
             raise ConnectionFailed(message) from error
 
 
@@ -159,19 +164,8 @@ class _Waiting(NamedTuple):
     deadline: float | None
 
 
-def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
-
-
 def _packed(row: Any) -> bytes | InputError:
     try:
         return encode_row(row)
     except InputError as error:
         return error
-
-
-def _anywhere(outcome: Any) -> Any:
-    """Return an outcome that does not say which row it had in a request that its caller knows nothing of."""
-    if isinstance(outcome, StrettoError):
-        outcome.row = None
-    return outcome

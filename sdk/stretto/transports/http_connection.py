@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
-import math
-import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import aclosing, contextmanager
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from stretto.engine.context import late
+from stretto.engine.context import Context
 from stretto.errors import (
     ConnectionFailed,
     DeadlineExceeded,
     InputError,
     NotFound,
     Overloaded,
+    PipelineError,
     StrettoError,
     TooLarge,
     Unauthorized,
 )
+from stretto.transports.base import Token
 from stretto.wire import MSGPACK, PROBLEM, decode_json, from_problem
 
 CONNECT = 30.0
-"""Seconds that a connection may take to come about, whatever the request's budget."""
+"""Seconds in which a connection must be established, whatever the request's budget."""
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the five after which uvicorn closes it."""
 
@@ -36,33 +37,29 @@ KEEP_ALIVE = 4.0
 class Connection:
     """Sends requests to the server at `url`, over connections that belong to the running event loop."""
 
-    def __init__(self, url: str, token: str | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: str, token: Token | None, headers: Mapping[str, str]) -> None:
         self.url = _checked(url)
         self._base = url.rstrip("/")
+        self._token = token
         self._headers = {"User-Agent": "stretto", **headers}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
+        for name, value in self._headers.items():
+            if not (_is_one_line(name) and _is_one_line(value)):
+                raise PipelineError(f"headers={{{name!r}: {value!r}}}: names and values are strings of one line")
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened: AsyncGenerator[aiohttp.ClientSession] | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, method: str, path: str, body: bytes, deadline: float | None, media: str) -> bytes:
+    async def send(self, method: str, path: str, body: bytes, context: Context, media: str) -> bytes:
         """Return the body of the response to a request at `path`, relative to the route, as `media`.
 
         Raises:
-            StrettoError: what the server says, or what became of the request.
+            StrettoError: the error that the server responded with, or why there is no response.
         """
         url = self._base + path if path else self.url
-        with _translated(url):
-            try:
-                response = await _exchange(await self._current(), method, url, body, deadline)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if isinstance(error, aiohttp.ClientConnectorError):
-                    raise
-                # The server may close a connection that was idle just as we write into it. Predictions may be asked for
-                # twice, so they are, over a new connection, as the other idle ones may be closed too (RFC 9110, 9.2.2).
-                async with aclosing(_open(self._headers)) as opened:
-                    response = await _exchange(await anext(opened), method, url, body, deadline)
+        with _translated(url, context):
+            async with asyncio.timeout(context.budget):
+                headers = await self._headers_of(body, context, url)
+                response = await self._exchange(method, url, body, headers)
         if response.status == HTTPStatus.OK and response.media == media:
             return response.body
         raise _error(url, response)
@@ -73,23 +70,73 @@ class Connection:
         if opened is not None and self._loop is asyncio.get_running_loop():
             await opened.aclose()
 
-    async def _current(self) -> aiohttp.ClientSession:
+    async def _headers_of(self, body: bytes, context: Context, url: str) -> dict[str, str]:
+        headers = dict(self._headers)
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {await _current(self._token)}"
+        if body:
+            headers["Content-Type"] = MSGPACK
+        if context.budget is not None:
+            if context.expired:
+                raise context.exceeded(f"the queue in front of {url}")
+            headers["x-stretto-timeout"] = f"{context.budget:.6f}"
+        return headers
+
+    async def _exchange(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> _Response:
+        try:
+            return await _exchange(await self._open_session(), method, url, body, headers)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            if isinstance(error, aiohttp.ClientConnectorError):
+                raise
+            # The server may close an idle connection just as we write into it. Predictions are idempotent, so they are
+            # sent once more (RFC 9110, 9.2.2), over a new connection, since the other idle ones may be closed too.
+            async with aclosing(_open()) as opened:
+                return await _exchange(await anext(opened), method, url, body, headers)
+
+    async def _open_session(self) -> aiohttp.ClientSession:
         loop = asyncio.get_running_loop()
         if self._session is None or self._session.closed or self._loop is not loop:
-            self._loop, self._opened = loop, _open(self._headers)
+            self._loop, self._opened = loop, _open()
             self._session = await anext(self._opened)
         return self._session
 
 
-async def _open(headers: Mapping[str, str]) -> AsyncGenerator[aiohttp.ClientSession]:
-    # A generator, because asyncio.run closes those before it closes the loop: a client that nobody closed leaves no
-    # socket behind.
-    connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE)
-    session = aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar())
+async def _open() -> AsyncGenerator[aiohttp.ClientSession]:
+    # A generator, because asyncio.run closes generators before it closes the loop: a client that nobody closed leaves
+    # no socket behind.
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+    )
     try:
         yield session
     finally:
         await session.close()
+
+
+async def _current(token: Token) -> str:
+    """Return the token to send now.
+
+    Raises:
+        Unauthorized: the function that should return it failed, or returned something else.
+    """
+    value: Any = token
+    if callable(token):
+        try:
+            value = token()
+            value = await value if inspect.isawaitable(value) else value
+        except Exception as error:
+            raise Unauthorized(f"the function passed as token= failed: {type(error).__name__}: {error}") from error
+    if not _is_one_line(value):
+        raise Unauthorized(
+            f"token= is a string of one line, or a function that returns one, not {type(value).__name__}"
+        )
+    return value
+
+
+def _is_one_line(value: Any) -> bool:
+    return isinstance(value, str) and value.isprintable()
 
 
 class _Response(NamedTuple):
@@ -100,33 +147,25 @@ class _Response(NamedTuple):
 
 
 async def _exchange(
-    session: aiohttp.ClientSession, method: str, url: str, body: bytes, deadline: float | None
+    session: aiohttp.ClientSession, method: str, url: str, body: bytes, headers: dict[str, str]
 ) -> _Response:
-    headers = {"Content-Type": MSGPACK} if body else {}
-    left = None if deadline is None else deadline - time.monotonic()
-    if left is not None:
-        if left <= 0:
-            raise late(f"before {url} was asked")
-        headers["x-stretto-timeout"] = f"{left:.6f}"
-    # Rounding up to whole seconds, as aiohttp does past ceil_threshold, would let others than us enforce the budget.
-    timeout = aiohttp.ClientTimeout(total=left, sock_connect=CONNECT, ceil_threshold=math.inf)
-    # aiohttp warns about more than a megabyte of plain bytes, which it would write in one go.
+    # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
     data = io.BytesIO(body) if len(body) > 2**20 else body or None
-    async with session.request(method, url, data=data, headers=headers, timeout=timeout) as response:
+    async with session.request(method, url, data=data, headers=headers) as response:
         retry_after = response.headers.get("retry-after", "")
         return _Response(response.status, response.content_type, retry_after, await response.read())
 
 
 @contextmanager
-def _translated(url: str) -> Generator[None]:
+def _translated(url: str, context: Context) -> Generator[None]:
     try:
         yield
     except StrettoError:
         raise
     except aiohttp.ConnectionTimeoutError as error:
-        raise ConnectionFailed(f"{url} accepts no connection within {CONNECT:g} s: is it the right host?") from error
+        raise ConnectionFailed(f"{url} accepted no connection within {CONNECT:g} s: is it the right host?") from error
     except TimeoutError as error:
-        raise late(f"waiting for {url}") from error
+        raise context.exceeded(url) from error
     except aiohttp.ClientSSLError as error:
         raise ConnectionFailed(f"there is no secure connection to {url}: {error}") from error
     except aiohttp.ClientConnectorError as error:
@@ -152,23 +191,23 @@ def _error(url: str, response: _Response) -> StrettoError:
 def _foreign(url: str, response: _Response) -> StrettoError:
     """Return the error for an answer that is not from a Stretto server, but from a proxy or another server."""
     text = " ".join(response.body[:2000].decode("utf-8", "replace").split())
-    said = f"{url} answered {response.status} ({text[:120] or 'nothing more'})"
+    answer = f"{url} answered {response.status} ({text[:120] or 'nothing more'})"
     match response.status:
-        # As ray/serve/_private/proxy.py and its HAProxy template say it.
+        # As ray/serve/_private/proxy.py and its HAProxy template write it.
         case 404 if text.startswith("Path '") and "/-/routes" in text:
             return NotFound(f"Ray Serve has no application at {url}: check the route, and that it is deployed")
         case 401 | 403:
-            return Unauthorized(f"{said}; pass the token it asks for with token=")
+            return Unauthorized(f"{answer}; pass the token it asks for with token=")
         case 408 | 504:
-            return DeadlineExceeded(said)
+            return DeadlineExceeded(f"the proxy or server in front of Stretto: {answer}")
         case 413:
-            return TooLarge(said)
+            return TooLarge(answer)
         case 429:
-            return Overloaded(said, _seconds(response.retry_after))
+            return Overloaded(answer, _seconds(response.retry_after))
         case 503 if response.retry_after:
-            return Overloaded(said, _seconds(response.retry_after))
+            return Overloaded(answer, _seconds(response.retry_after))
         case _:
-            return ConnectionFailed(f"this does not look like a Stretto server: {said}; check the URL")
+            return ConnectionFailed(f"this does not look like a Stretto server: {answer}; check the URL")
 
 
 def _seconds(retry_after: str) -> float:
