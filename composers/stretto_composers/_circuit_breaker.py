@@ -25,10 +25,10 @@ State: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class Circuit:
-    """What a `circuit_breaker` has seen: whether its part is asked (``"closed"``), left alone (``"open"``) or tried out.
+    """The state of a `circuit_breaker`: ``"closed"`` (its part runs), ``"open"`` (it does not) or ``"half-open"``.
 
-    It is made by whoever wants to look at it, and may be shared by circuit breakers of parts that fail together. It knows its
-    own process: a pickled one is a new one.
+    Make one to look at the state, or to share it among circuit breakers of parts that fail together. It is that of its
+    process: a pickled one is a new one.
 
     >>> Circuit()
     Circuit('closed')

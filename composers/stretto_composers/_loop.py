@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from stretto import composer
@@ -38,9 +39,32 @@ def loop(
         raise PipelineError(
             f"loop(limit={limit!r}): give a whole number from 1 to {MOST}, the most turns a row may take"
         )
-    turn, test = plan_of(body), _finished(plan_of(until))
-    (start, value, known), last = (Input(), Input(), Input()), Input()
-    again, finished, over = as_pipeline(body), Plan((value, known), known), Plan((last,), last)
+    turn, value, known = plan_of(body), Input(), Input()
+    finished = Call((as_pipeline(until)(value),), step=Step(fn=bool, name="until", named=False, internal=True))
+    same, still, test = Plan((value,), value), Plan((value, known), known), Plan((value, known), finished)
     x = Sub((x,), body=turn, name="loop")
-    done: Node = Sub((x,), body=test, name="loop")
-    return x
+    done: Node = Sub((x,), body=Plan((value,), finished), name="loop")
+    for _ in range(limit - 1):
+        x = Choose((x, done), cases=((True, same), (False, turn)), name="loop")
+        done = Choose((x, done, done), cases=((True, still), (False, test)), name="loop")
+    stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False, internal=True))
+    over = Plan((value,), stop) if on_limit is None else plan_of(on_limit)
+    return Choose((x, done), cases=((True, same), (False, over)))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Fails what has not finished."""
+
+    limit: int
+
+    def __call__(self, last: Any) -> NoReturn:
+        """Raise an error with the limit and the last value."""
+        raise LimitReached(
+            f"not finished after {self.limit} turns, the last value is {short(last, 200)}; raise limit=, or give "
+            "on_limit= a part"
+        )
+
+
+class LimitReached(Exception):
+    """A row took as many turns as it may, and has not finished."""

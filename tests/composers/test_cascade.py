@@ -24,7 +24,7 @@ from stretto import Client, Pipeline, model, parallel, step
 from stretto.errors import InputError, PipelineError, StepError
 from stretto.testing.check import check_composer
 from stretto_composers import agreement, average, calibrate, cascade, confidence, fallback
-from stretto_composers._thresholds import Asked, curve_of, measured
+from stretto_composers._cascades.thresholds import Asked, curve_of, measured
 from tests.cases import FEATURES, SETOSA, add_one, chances, invert, iris_model, later_chances
 
 

@@ -17,8 +17,8 @@ class Count:
 
     For one row `labels` and `votes` are lists; for many they are arrays of shape (n_labels,) and (n_labels, n_rows).
     Where labels are `ordered`, of those with equal votes the first wins. `unseen` is the votes of labels that are not
-    among these: 0 where there may be one. Sums of votes are rounded by at most the fraction `rounding` of all votes, one
-    vote is at most `largest`, and `votes` are the votes divided by `scale`.
+    among these: 0 where there may be one. Sums of votes are rounded by at most the fraction `rounding` of all votes,
+    one vote is at most `largest`, and `votes` are the votes divided by `scale`.
 
     >>> count = Count(["low", "high"], [2, 1])
     >>> count.labels[count.best], count.certain(1, every=4), count.certain(2, every=5)

@@ -37,7 +37,7 @@ class Election(ABC):
         self.weights, self.tie, self.names = weights, tie, names
         self.on_error: OnError = on_error
         self.early_stop = early_stop
-        self._weigh = weights.by(names) if names else None
+        self._weigh = weights.by(names) if names else {}
 
     @abstractmethod
     def count(self, arrived: Arrived, weigh: Mapping[str, float]) -> Count | None:
@@ -53,11 +53,11 @@ class Election(ABC):
 
     def one(self, outcomes: Any, waiting: tuple[str, ...] = ()) -> Any:
         """Return the winner of one row, or `UNDECIDED` while the members still out could change it."""
-        weigh = self._weigh or self.weights.by([*outcomes, *waiting])
-        out = sum(weigh[name] for name in waiting)
-        if waiting and (not self.early_stop or sum(weigh[name] for name in outcomes) < out):
+        out = sum(self._weigh[name] for name in waiting)
+        if waiting and (not self.early_stop or sum(self._weigh[name] for name in outcomes) < out):
             return UNDECIDED
         arrived = Arrived.of(outcomes, self.names, self.on_error, self.composer)
+        weigh = self._weigh or self.weights.by(list(outcomes))
         count = self.count(arrived, weigh)
         if count is not None:
             if not waiting and not arrived.failed:

@@ -7,11 +7,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from stretto.errors import PipelineError
+from stretto.nodes import Node, answering, answers_of
 from stretto_composers._members.arrived import Arrived
 from stretto_composers._members.count import SLACK, Count
 from stretto_composers._members.election import Election
-from stretto_composers._members.ties import Tie, settled
 from stretto_composers._members.text import short
+from stretto_composers._members.ties import Tie, settled
 from stretto_composers._members.weights import Weights
 
 ROUNDING = 1e-6
@@ -71,11 +73,11 @@ class Probabilities(Election):
             return self.labels
         return self.tie.ranked(next((tuple(each) for each in answers.values() if isinstance(each, Mapping)), ()))
 
-    def _of(self, labels: Any, tables: Mapping[str, np.ndarray], weigh: Mapping[str, float], alone: bool = False) -> Count:
+    def _of(
+        self, labels: Any, tables: Mapping[str, np.ndarray], weigh: Mapping[str, float], alone: bool = False
+    ) -> Count:
         weights = [weigh[name] for name in tables]
-        means = np.average(
-            np.asarray(list(tables.values())), axis=0, weights=None if self.weights.even else weights
-        )
+        means = np.average(np.asarray(list(tables.values())), axis=0, weights=None if self.weights.even else weights)
         votes = means[0].tolist() if alone else means.T
         return Count(
             labels,
@@ -129,3 +131,28 @@ class Probabilities(Election):
         if table.ndim != 2 or table.shape[1] != len(own):
             raise ValueError(f"{name!r} gives probabilities of shape {table.shape[1:]}, and has {len(own)} classes")
         return table if list(own) == labels else table[:, [own.index(label) for label in labels]]
+
+
+def probabilities_of(name: str, node: Node) -> Node:
+    """Return the branch with its model's probabilities; a branch that is no model as it is.
+
+    Raises:
+        PipelineError: the model has none.
+    """
+    answers = answers_of(node)
+    if answers.kind == "regressor":
+        raise PipelineError(f"vote(voting='soft'): {name!r} is a regressor, which has no probabilities: use average()")
+    if not answers.output or answers.output == "proba":
+        return node
+    asked = answering(node, "proba")
+    if asked is None and answers.output == "label_proba":
+        return node
+    if answers.output not in ("predict", "label_proba") or asked is None or answers.classes is None:
+        if not answers.outputs:
+            raise PipelineError(f"vote(voting='soft'): give {name!r} output='label_proba': it can't be asked otherwise")
+        what = f"answers with output={answers.output!r}" if "proba" in answers.outputs else "has no predict_proba"
+        raise PipelineError(
+            f"vote(voting='soft'): {name!r} {what}: leave it out, write voting='hard', or fit it so that it gives "
+            "probabilities, as with CalibratedClassifierCV"
+        )
+    return asked

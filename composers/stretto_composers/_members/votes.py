@@ -11,7 +11,7 @@ from stretto_composers._members.arrived import Arrived
 from stretto_composers._members.count import SLACK, Count
 from stretto_composers._members.election import Election
 from stretto_composers._members.ties import InOrder, Tie, settled
-from stretto_composers._members.weights import Weights, whole
+from stretto_composers._members.weights import Weights, exact
 
 
 class Labels(Election):
@@ -42,13 +42,18 @@ class Labels(Election):
 
     def count(self, arrived: Arrived, weigh: Mapping[str, float]) -> Count | None:
         """Return the votes of one row."""
+        count = self.tally(arrived, weigh)
+        return count if count is not None and count.most else None
+
+    def tally(self, arrived: Arrived, weigh: Mapping[str, float]) -> Count | None:
+        """Return the votes for the labels of one row, None where there are no labels."""
         votes: dict[Any, float] = {}
         for name, label in list(arrived.answers.items()):
             if isinstance(label, Hashable):
                 votes[label] = votes.get(label, 0.0) + weigh[name]
             else:
                 arrived.fail(name, TypeError(f"{name!r} answers {label!r}, and votes are counted by labels"))
-        if not any(votes.values()):
+        if not votes:
             return None
         votes = votes if self.classes is None else {**dict.fromkeys(self.classes, 0.0), **votes}
         try:
@@ -71,7 +76,7 @@ class Labels(Election):
 
     def _of(self, labels: Any, votes: Any, ordered: bool, weigh: Mapping[str, float]) -> Count:
         unseen = 0.0 if self.classes is None else -np.inf
-        return Count(labels, votes, ordered, unseen, rounding=0.0 if whole(weigh) else SLACK)
+        return Count(labels, votes, ordered, unseen, rounding=0.0 if exact(weigh) else SLACK)
 
 
 def coded(columns: list[Any], tie: InOrder, classes: tuple[Any, ...] | None) -> tuple[np.ndarray, np.ndarray] | None:
