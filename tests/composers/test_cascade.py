@@ -77,7 +77,7 @@ def test_it_prints_as_written(pipeline: Pipeline[Any, Any], written: str) -> Non
 @pytest.mark.parametrize("least", [-0.1, 1.1, "0.9", None, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("test", [confidence, agreement])
 def test_a_threshold_is_from_0_to_1(test: Any, least: Any) -> None:
-    with pytest.raises(PipelineError, match="the threshold is a number from 0 to 1"):
+    with pytest.raises(PipelineError, match=r"\(least\)=.*: it takes a fraction, from 0 to 1"):
         test(least)
 
 
@@ -365,9 +365,9 @@ class TestCalibrate:
             ({"y": ["low"]}, "3 rows in X and 1 labels in y"),
             ({"X": [], "y": []}, "0 rows in X"),
             ({"y": [0, 1, 2]}, "y and tier 'chances' have no label in common: y has 0, the tier says 'low'"),
-            ({"target": 0}, "an accuracy is a number above 0, and at most 1"),
-            ({"target": 1.5}, "an accuracy is a number above 0"),
-            ({"target": "0.9"}, "an accuracy is a number above 0"),
+            ({"target": 0}, r"calibrate\(target\)=0: it takes a fraction, above 0 and up to 1"),
+            ({"target": 1.5}, "it takes a fraction, above 0 and up to 1"),
+            ({"target": "0.9"}, "it takes a fraction, above 0 and up to 1"),
             ({"target": 1.0}, "no thresholds reach an accuracy of 1 on these 3 rows; the most is 0.6667"),
             ({"cost": "money"}, "it is 'rows', 'seconds', or a list of 2 numbers"),
             ({"cost": [1]}, "a list of 2 numbers"),
