@@ -26,14 +26,14 @@ class AsgiTransport(Transport):
         self.client = httpx.AsyncClient(transport=transport, base_url="http://test")
 
     async def outcomes(self, rows: Sequence[Any], context: Context, step: str | None = None) -> Sequence[Any]:
-        """Give an outcome for each of `rows`."""
+        """Return an outcome for each of `rows`."""
         body = b"[" + b",".join(_json(row) for row in rows) + b"]"
         response = await self.client.post("/batch", content=body, params={"step": step} if step else {})
         said = _answer(response)
         return [from_problem(each["error"]) if "error" in each else each["answer"] for each in said["outcomes"]]
 
     async def predict(self, row: Any, context: Context) -> Any:
-        """Give the answer for one row, or raise its error."""
+        """Return the answer for one row, or raise its error."""
         headers = {} if context.budget is None else {"x-stretto-timeout": str(context.budget)}
         return _answer(await self.client.post("/", content=_json(row), headers=headers))
 

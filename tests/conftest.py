@@ -69,7 +69,7 @@ def way(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def connect(way: str, deployed: dict[str, str]) -> Connect:
-    """Gives a client of a pipeline, on the way at hand."""
+    """Return a client of a pipeline, on the way at hand."""
 
     @asynccontextmanager
     async def connected(name: str, pipeline: Pipeline[Any, Any]) -> AsyncIterator[Client[Any, Any]]:

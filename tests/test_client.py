@@ -114,7 +114,7 @@ class TestPredict:
             release.clear()
             plan = connect(part)
             assert isinstance(plan, LocalTransport)
-            backend = InlineBackend(max_batch=1, max_queued=2, lanes=1)
+            backend = InlineBackend(max_batch=1, max_queued=2, workers=1)
             async with Client(LocalTransport(plan.plan, backend)) as client:
                 calls: list[asyncio.Future[Any]] = []
                 for i in range(5):

@@ -43,7 +43,7 @@ LAYERS = """
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Give every module under `root`, by its name from there; that of a package is the folder's."""
+    """Return every module under `root`, by its name from there; that of a package is the folder's."""
     found: dict[str, Path] = {}
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
@@ -52,7 +52,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imported(path: Path, package: str) -> Iterator[str]:
-    """Give what a file imports of `package` when it is imported itself: not inside functions, not for type checkers."""
+    """Yield what a file imports of `package` at import time: not inside functions, not for type checkers."""
     left: list[ast.AST] = [ast.parse(path.read_text())]
     while left:
         node = left.pop()
@@ -74,7 +74,7 @@ def imported(path: Path, package: str) -> Iterator[str]:
 
 
 def home(name: str, known: dict[str, Path]) -> str:
-    """Give the module that an imported name is in."""
+    """Return the module that an imported name is in."""
     parts = name.split(".")
     while ".".join(parts) not in known:
         parts.pop()

@@ -16,7 +16,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gives the folder that the plug-in is installed in, beside what is there."""
+    """Return the folder that the plug-in is installed in, beside what is there."""
     folder = tmp_path_factory.mktemp("plugin")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), str(PLUGIN)]
     subprocess.run(pip, check=True, capture_output=True, timeout=120)
@@ -28,7 +28,7 @@ def run(installed: Path, tmp_path: Path) -> Run:
     """Runs a Python module where the plug-in is installed."""
 
     def run(*args: str, also: Path | None = None) -> subprocess.CompletedProcess[str]:
-        paths = [str(installed), *([str(also)] if also else [])]
+        paths = [str(installed), *([str(also)] if also else []), *filter(None, [os.environ.get("PYTHONPATH")])]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120"}
         command = [sys.executable, "-m", *args]
         return subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=120)

@@ -24,7 +24,7 @@ COMPOSERS = sorted(set(stretto_composers.__all__) - BESIDE)
 
 
 def public(module: ModuleType) -> set[str]:
-    """Give the names without an underscore that are not modules reached by importing others."""
+    """Return the names without an underscore that are not modules reached by importing others."""
     names = {name for name in vars(module) if not name.startswith("_")}
     return {name for name in names if not isinstance(getattr(module, name), ModuleType) or name in ("errors", "nodes")}
 

@@ -35,17 +35,17 @@ class Goal:
     at_least: bool = True
 
     def reached(self, median: float) -> bool:
-        """Say whether it is reached."""
+        """Return whether it is reached."""
         return median >= self.bound if self.at_least else median <= self.bound
 
 
 def at_least(bound: float) -> Goal:
-    """Give the goal that a median is so much or more."""
+    """Return the goal that a median is so much or more."""
     return Goal(bound)
 
 
 def at_most(bound: float) -> Goal:
-    """Give the goal that a median is so much or less."""
+    """Return the goal that a median is so much or less."""
     return Goal(bound, at_least=False)
 
 
@@ -108,6 +108,6 @@ class Line:
         )
 
     def alone(self, rounds: Sequence[float], unit: str, goal: Goal | None = None) -> Compared:
-        """Give a figure that no baseline has."""
+        """Return a figure that no baseline has."""
         spread = Spread.of(rounds)
         return Compared(self.row, self.what, self.callers, unit, spread, "", None, spread, unit, goal)

@@ -42,7 +42,7 @@ async def _optimized(settings: Settings) -> AsyncGenerator[Compared]:
 
 
 def _groups() -> tuple[Group, ...]:
-    """Give the groups in the order of measuring: what needs no Ray first, since that takes some of the machine."""
+    """Return the groups in the order of measuring: what needs no Ray first, since that takes some of the machine."""
     if os.environ.get(THROUGHPUT_OPTIMIZED) == "1":
         return (Group("on Serve, optimized for throughput", "c", on_serve.throughput_optimized),)
     return (

@@ -23,7 +23,7 @@ BOUND = "the bound"
 
 @asynccontextmanager
 async def programs() -> AsyncGenerator[list[Program]]:
-    """Give the three programs, once they are seen to agree."""
+    """Return the three programs, once they are seen to agree."""
     hand = for_asyncio(*fit(), FEATURES, LABELS)
     async with Client(ensemble()) as client:
         answers = [await client.predict(ROW), await hand(ROW), bound([ROW])[0]]

@@ -28,12 +28,12 @@ class Program:
     load: Callable[[int, float], Awaitable[Figures]]
 
     def asked_by(self, callers: int, seconds: float) -> Contender:
-        """Give it as a contender with so many callers."""
+        """Return a contender with so many callers."""
         return Contender(self.name, lambda: self.load(callers, seconds))
 
 
 def in_loop(name: str, call: Callable[[], Awaitable[Any]]) -> Program:
-    """Give a program that callers of this event loop ask."""
+    """Return a program that callers of this event loop ask."""
 
     async def load(callers: int, seconds: float) -> Figures:
         rate = await measure(call, callers, seconds)
@@ -43,7 +43,7 @@ def in_loop(name: str, call: Callable[[], Awaitable[Any]]) -> Program:
 
 
 def by_wrk(name: str, url: str, body: Any = None) -> Program:
-    """Give a program at a URL that wrk asks, from a process of its own with a connection a caller."""
+    """Return a program at a URL that wrk asks, from a process of its own with a connection a caller."""
 
     async def load(callers: int, seconds: float) -> Figures:
         return await _wrk(url, callers, seconds, json.dumps(ROW if body is None else body))

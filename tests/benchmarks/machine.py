@@ -14,7 +14,7 @@ PACKAGES = ("stretto", "ray", "scikit-learn", "numpy", "aiohttp", "fastapi", "uv
 
 
 def machine(*, peers: bool) -> dict[str, str]:
-    """Give the machine, the versions, the commit, and what of the environment changes how Serve runs."""
+    """Return the machine, the versions, the commit, and what of the environment changes how Serve runs."""
     told = {name: value for name, value in sorted(os.environ.items()) if name.startswith(("RAY_", "OMP_", "STRETTO_"))}
     return {
         "processors": str(os.cpu_count()),

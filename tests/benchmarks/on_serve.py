@@ -21,7 +21,7 @@ from tests.benchmarks.servers import expected
 
 BY_HAND = "hand_serve"
 PLAIN = "Stretto, Serve's proxy"
-"""Stretto at Serve's own HTTP proxy, where there is a faster address beside it."""
+"""Stretto at Serve's own HTTP proxy, measured next to the faster address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class OnServe:
         return getattr(self.fused, "direct_url", "") or self.fused.url
 
     def by_handle(self, placement: str) -> list[Program]:
-        """Give Stretto's program with this placement and the one by hand, asked by handle."""
+        """Return Stretto's program with this placement and the baseline, called by handle."""
         client = self.fused if placement == "fused" else self.split
         return [
             in_loop(OURS, lambda: client.predict(ROW)),
@@ -47,13 +47,13 @@ class OnServe:
         ]
 
     def by_wrk(self) -> list[Program]:
-        """Give the programs over HTTP as wrk sees them."""
+        """Return the programs over HTTP, called by wrk."""
         programs = [by_wrk(OURS, self.fast_url), by_wrk(BY_HAND, self.hand_url)]
         return [*programs, by_wrk(PLAIN, self.fused.url)] if self.fast_url != self.fused.url else programs
 
     @asynccontextmanager
     async def by_client(self) -> AsyncGenerator[list[Program]]:
-        """Give the programs over HTTP as Python sees them: Stretto's Client, and aiohttp for the one by hand."""
+        """Return the programs over HTTP, called from Python: Stretto's Client, and aiohttp for the baseline."""
         async with AsyncExitStack() as stack:
             session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)))
             fast = await stack.enter_async_context(Client(self.fast_url))

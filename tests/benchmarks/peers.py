@@ -15,12 +15,12 @@ VERSIONS = {"litserve": "0.2.19", "bentoml": "1.4.39"}
 
 
 def cache() -> Path:
-    """Give the directory of the environments, outside the repository."""
+    """Return the directory of the environments, outside the repository."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stretto-benchmarks"
 
 
 async def peer(name: str) -> Path:
-    """Give the interpreter of a peer's environment; one that is not there, or of other versions, is made.
+    """Return the interpreter of a peer's environment; one that is not there, or of other versions, is made.
 
     Raises:
         RuntimeError: it can't be made.

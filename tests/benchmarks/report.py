@@ -42,7 +42,7 @@ class Report:
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
     def table(self) -> Table:
-        """Give the comparisons, in the order of the goals."""
+        """Return the comparisons, in the order of the goals."""
         table = Table(box=None, header_style="bold", pad_edge=False)
         for name in ("", "what", "callers", "Stretto", "baseline", "", "ratio [min..max]", "goal", ""):
             right = name in ("callers", "Stretto", "ratio [min..max]", "goal")
@@ -52,7 +52,7 @@ class Report:
         return table
 
     def markdown(self) -> str:
-        """Give the same table for a page, where the last columns may not be seen, with what it was measured on."""
+        """Return the same table for a page, where the last columns may not be seen, with what it was measured on."""
         heads = ["", "what", "callers", "ratio, or figure", "goal", "Stretto", "baseline"]
         lines = [heads, ["---"] * len(heads)]
         for each in self._sorted():

@@ -21,7 +21,7 @@ class Contender:
 
 
 async def alternate(contenders: Sequence[Contender], rounds: int) -> dict[str, list[Figures]]:
-    """Give the figures of each contender, round by round, after a round that warms up and is not counted.
+    """Return the figures of each contender, round by round, after a round that warms up and is not counted.
 
     What the machine does meanwhile, and how warm it is, changes slowly: within a round all contenders have the same.
     """
@@ -46,5 +46,5 @@ class Spread:
 
     @classmethod
     def of(cls, rounds: Sequence[float]) -> Spread:
-        """Give the spread of a figure of each round."""
+        """Return the spread of a figure of each round."""
         return cls(statistics.median(rounds), min(rounds), max(rounds), list(rounds))

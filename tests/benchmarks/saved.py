@@ -72,7 +72,7 @@ class Saved:
 
 
 def members() -> list[tuple[str, Any]]:
-    """Give five classifiers, not yet fitted."""
+    """Return five classifiers, not yet fitted."""
     return [
         ("logistic", make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))),
         ("bayes", GaussianNB()),
@@ -99,7 +99,7 @@ async def saved(dataset: str, voting: str, weights: str) -> Saved:
 
 
 def table(found: list[Saved]) -> Iterator[str]:
-    """Give the lines of a table in Markdown."""
+    """Return the lines of a table in Markdown."""
     yield "| data set | rows | voting | weights | calls without early stop | with it | saved |"
     yield "|---|---:|---|---|---:|---:|---:|"
     for each in found:

@@ -14,7 +14,7 @@ PROGRAMS = "tests.benchmarks.programs"
 
 
 def expected() -> dict[str, str]:
-    """Give the answer that every program must give to the request."""
+    """Return the answer that every program must give to the request."""
     return answer(*(fitted.predict([list(ROW.values())]) for fitted in fit()))
 
 

@@ -25,5 +25,5 @@ class Settings:
     say: Callable[[str], None] = field(default=_nothing, compare=False)
 
     def of(self, size: int) -> int:
-        """Give a size, or its share of a quick run."""
+        """Return a size, or its share of a quick run."""
         return max(1, round(size * self.share))

@@ -18,7 +18,7 @@ IN_PROCESS, UVICORN, BY_HANDLE, ON_SERVE = "in process", "HTTP, uvicorn", "Serve
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What so many callers saw of a program, asked in one of the ways."""
+    """What so many callers measured of a program, on one of the ways."""
 
     way: str
     program: str
@@ -29,7 +29,7 @@ class Point:
 
 
 async def sweep(settings: Settings) -> AsyncGenerator[Point]:
-    """Give the points of every way: what needs no Ray first, since that takes some of the machine once it runs."""
+    """Return the points of every way: what needs no Ray first, since that takes some of the machine once it runs."""
     async with AsyncExitStack() as stack:
         programs = await stack.enter_async_context(in_process.programs())
         contenders = [each for each in programs if each.name != in_process.BOUND]

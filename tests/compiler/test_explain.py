@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from rich.console import Console
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from stretto import Profile, parallel, step
+from stretto import Profile, model, parallel, step
 from stretto_composers import fallback, switch, vote
 from tests.cases import add_one, invert, iris_model, negative
 
@@ -58,11 +61,37 @@ def test_a_vote_needs_the_members_that_make_up_half_of_the_weight() -> None:
 def test_it_prints_everywhere() -> None:
     """As text, by rich, and as a picture; a plan that does not compile says why."""
     plan = (parallel(iris_model("logistic"), add_one) >> len).plan()
-    assert "awaited, beside the rest" in repr(plan)
+    assert "├── logistic  (LogisticRegression(max_iter=1000))" in repr(plan)
+    assert "└── add_one  (awaited)" in repr(plan)
     console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: PTH123, SIM115
     with console.file:
         console.print(plan)
-    assert "stage logistic" in console.export_text()
-    assert "<b>stage logistic</b>" in (plan._repr_html_() or "")
+    assert "logistic  LogisticRegression(max_iter=1000)" in console.export_text()
+    assert "<b>logistic</b>" in (plan._repr_html_() or "")
     twice = parallel(a=step(invert, name="x"), b=step(abs, name="x")).plan()
     assert "it does not compile: two steps are named 'x'" in repr(twice)
+
+
+def test_a_picture_shows_what_was_written() -> None:
+    """Branches stand in their fan-out under their names, also where they run in stages of their own."""
+    plan = (parallel(a=iris_model("logistic"), b=parallel(add_one, c=invert)) >> len).plan()
+    lines = [line.partition("  (")[0] for line in str(plan.explain()).splitlines()[1:8]]
+    assert lines == [
+        "├── parallel",
+        "│   ├── a: logistic",
+        "│   └── b: parallel",
+        "│       ├── add_one",
+        "│       └── c: invert",
+        "└── len",
+        "",
+    ]
+
+
+def test_a_picture_fits_a_terminal() -> None:
+    """Whatever a part is called and however long its estimator prints: 100 columns."""
+    names = [f"a model with a name of some length, number {i}" for i in range(9)]
+    forest = RandomForestClassifier(n_estimators=5, max_depth=3, min_samples_leaf=2, random_state=0)
+    fitted = make_pipeline(StandardScaler(with_mean=False), forest).fit([[0.0], [1.0]], [0, 1])
+    plan = vote(*(model(fitted, name=name) for name in names)).plan()
+    for placement in ("fused", "split"):
+        assert max(map(len, str(plan.explain(placement)).splitlines())) <= 100

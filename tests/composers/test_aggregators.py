@@ -555,7 +555,7 @@ def now() -> float:
 
 
 def jumping(pipeline: Pipeline[Any, Any], work: Callable[[Client[Any, Any]], Awaitable[Any]]) -> Any:
-    """Give what comes of work with a client of the pipeline, on a clock that jumps to the next timer."""
+    """Return what comes of work with a client of the pipeline, on a clock that jumps to the next timer."""
 
     async def main() -> Any:
         async with Client(pipeline) as client:

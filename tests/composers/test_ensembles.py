@@ -47,14 +47,14 @@ def data(name: str) -> Any:
 
 @cache
 def fitted(name: str, *, text: bool) -> VotingClassifier:
-    """Give a fitted ensemble; its weights and its kind of vote have no part in the fit."""
+    """Return a fitted ensemble; its weights and its kind of vote have no part in the fit."""
     found = data(name)
     labels = np.array(found.target_names).astype(str)[found.target] if text else found.target
     return VotingClassifier(list(CLASSIFIERS.items())).fit(found.data[::2], labels[::2])
 
 
 def voting(name: str, kind: str, weights: Any, *, text: bool = False, only: int = 4) -> tuple[Any, list[Any]]:
-    """Give the ensemble with other settings, and its members as models that name the classes as it does."""
+    """Return the ensemble with other settings, and its members as models that name the classes as it does."""
     whole = fitted(name, text=text)
     twin = VotingClassifier(whole.estimators[:only], voting=kind, weights=weights)
     vars(twin).update(le_=whole.le_, classes_=whole.classes_, estimators_=whole.estimators_[:only])
@@ -73,7 +73,7 @@ async def answers(pipeline: Pipeline[Any, Any], rows: Any) -> list[Any]:
 
 
 def both(composer: Callable[..., Any], members: list[Any], *first: Any, **options: Any) -> list[Pipeline[Any, Any]]:
-    """Give the two spellings."""
+    """Return the two spellings."""
     return [composer(*first, *members, **options), parallel(*members) >> composer(*first, **options)]
 
 

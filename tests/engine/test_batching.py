@@ -86,9 +86,9 @@ async def test_no_turn_is_waited_for_more_than_a_batch_holds() -> None:
     await asyncio.gather(*futures)
 
 
-async def test_items_gather_while_the_lanes_are_busy() -> None:
+async def test_items_gather_while_the_workers_are_busy() -> None:
     work = Work()
-    queue = Coalescer[int, int](work, lanes=2)
+    queue = Coalescer[int, int](work, workers=2)
     first = queue.submit(1)
     await turns()
     second = queue.submit(2)
@@ -197,7 +197,7 @@ async def test_cancelling_withdraws_what_has_not_begun() -> None:
     assert await kept == 20
 
 
-async def test_work_that_nobody_waits_for_is_cancelled_and_frees_its_lane() -> None:
+async def test_work_that_nobody_waits_for_is_cancelled_and_frees_its_worker() -> None:
     work = Work()
     queue = Coalescer[int, int](work)
     some = [queue.submit(i) for i in range(3)]
@@ -215,7 +215,7 @@ async def test_work_that_nobody_waits_for_is_cancelled_and_frees_its_lane() -> N
     assert await after == 70
 
 
-async def test_work_cancelled_before_its_first_turn_frees_its_lane_too() -> None:
+async def test_work_cancelled_before_its_first_turn_frees_its_worker_too() -> None:
     work = Work()
     queue = Coalescer[int, int](work)
     first = queue.submit(1)

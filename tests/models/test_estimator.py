@@ -152,7 +152,7 @@ def fitted(name: str) -> Any:
 
 
 def alone(estimator: Any, method: str, rows: Any) -> list[Any]:
-    """Give what the estimator answers, an entry a row."""
+    """Return what the estimator answers, an entry a row."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         answers = getattr(estimator, method)(rows)

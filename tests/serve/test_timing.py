@@ -63,7 +63,7 @@ async def hang(file: Path) -> None:
 
 
 def first(file: Path) -> int:
-    """Give the process that asked first."""
+    """Return the process that asked first."""
     with contextlib.suppress(FileExistsError), file.open("x") as log:
         log.write(f"{os.getpid()}\n")
     return int(file.read_text().split()[0])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stretto.errors import Overloaded
-from stretto.server.disconnect import PATIENCE, DisconnectWatcher
-from stretto.server.messages import GoneError
+from stretto.server.disconnect import WATCH_AFTER, DisconnectWatcher
+from stretto.server.messages import ClientDisconnectedError
 
 
 class Line:
@@ -28,10 +28,11 @@ class Line:
 async def test_work_is_stopped_when_its_client_hangs_up_and_other_work_is_not() -> None:
     watcher, gone, there = DisconnectWatcher(), Line(), Line()
     work = [
-        asyncio.create_task(watcher.run(asyncio.sleep(2.5 * PATIENCE, "done"), each.receive)) for each in (gone, there)
+        asyncio.create_task(watcher.run(asyncio.sleep(2.5 * WATCH_AFTER, "done"), each.receive))
+        for each in (gone, there)
     ]
     gone.hung_up.set()
-    with pytest.raises(GoneError):
+    with pytest.raises(ClientDisconnectedError):
         await work[0]
     assert await work[1] == "done"
     assert (gone.watched, there.watched) == (1, 1)
@@ -40,7 +41,7 @@ async def test_work_is_stopped_when_its_client_hangs_up_and_other_work_is_not() 
 async def test_short_work_is_not_watched_however_much_of_it_there_is() -> None:
     watcher, line = DisconnectWatcher(), Line()
     loop = asyncio.get_running_loop()
-    end = loop.time() + 3 * PATIENCE
+    end = loop.time() + 3 * WATCH_AFTER
     while loop.time() < end:
         assert await watcher.run(asyncio.sleep(0.01, "done"), line.receive) == "done"
     assert not line.watched
@@ -51,10 +52,10 @@ async def test_it_begins_anew_after_a_rest() -> None:
     for _ in range(2):
         line = Line()
         assert await watcher.run(asyncio.sleep(0, "done"), line.receive) == "done"
-        await asyncio.sleep(2.5 * PATIENCE)
+        await asyncio.sleep(2.5 * WATCH_AFTER)
         work = asyncio.create_task(watcher.run(asyncio.sleep(60), line.receive))
         line.hung_up.set()
-        with pytest.raises(GoneError):
+        with pytest.raises(ClientDisconnectedError):
             await work
 
 

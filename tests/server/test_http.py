@@ -32,6 +32,7 @@ from stretto.errors import (
     Unauthorized,
 )
 from stretto.server.app import make_app
+from stretto.server.limits import Limits
 from stretto.transports.base import Transport
 from stretto.transports.http import LANES, HttpTransport
 from stretto.wire import MSGPACK, PROBLEM, decode_msgpack, decode_outcomes, encode_row, from_problem
@@ -113,7 +114,7 @@ class Failing(Echo):
 
 @asynccontextmanager
 async def over_asgi(transport, **options):
-    app = make_app(transport, **options)
+    app = make_app(transport, Limits(**options))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         yield client
 
@@ -147,9 +148,9 @@ async def asking(url, **options):
 
 @asynccontextmanager
 async def echoing(**options):
-    """Give a transport to a server on a socket, and the fake that answers there."""
+    """Return a transport to a server on a socket, and the fake that answers there."""
     echo = Echo()
-    async with served(make_app(echo, **options)) as url, asking(url) as transport:
+    async with served(make_app(echo, Limits(**options))) as url, asking(url) as transport:
         try:
             yield transport, echo
         finally:
@@ -190,7 +191,7 @@ def scope_of(path="/", root_path="", method="POST", headers=()):
 
 
 async def called(app, scope, *messages):
-    """Give the status and body that an application answers with, and how many of the messages it took."""
+    """Return the status and body that an application answers with, and how many of the messages it took."""
     sent, left = [], list(messages)
 
     async def receive():
@@ -209,7 +210,7 @@ def body_of(value, more=False):
 
 
 def error_of(response):
-    """Give the error that a response tells of, having checked that it is told as RFC 9457 says."""
+    """Return the error that a response tells of, having checked that it is told as RFC 9457 says."""
     assert response.headers["content-type"] == PROBLEM
     assert "Traceback" not in response.text
     assert response.json()["status"] == response.status_code
@@ -410,7 +411,7 @@ class TestRefusals:
             assert (answer.status_code, type(error_of(answer))) == (413, TooLarge)
 
     async def test_a_body_is_not_read_past_its_bound(self):
-        app = make_app(Echo(), max_bytes=100)
+        app = make_app(Echo(), Limits(max_bytes=100))
         declared = scope_of(headers=[(b"content-length", b"101")])
         status, _, taken = await called(app, declared, body_of("x", more=True))
         assert (status, taken) == (413, 0)
@@ -467,7 +468,7 @@ class TestRefusals:
     @pytest.mark.parametrize("tokens", ["secret", ["a", ""]])
     def test_tokens_that_would_let_anyone_in_are_refused(self, tokens):
         with pytest.raises(ValueError, match="tokens"):
-            make_app(Echo(), tokens=tokens)
+            make_app(Echo(), Limits(tokens=tokens))
 
 
 class TestBudget:
@@ -756,7 +757,7 @@ class TestTransport:
             await echo.cancelled.wait()
 
     async def test_a_token_is_sent(self):
-        async with served(make_app(Echo(), tokens=["secret"])) as url:
+        async with served(make_app(Echo(), Limits(tokens=["secret"]))) as url:
             async with asking(url, token="secret") as transport:
                 assert await transport.predict(1, UNLIMITED) == 1
             async with asking(url) as transport:

@@ -71,7 +71,7 @@ values = st.recursive(
 
 
 def form(value):
-    """Give a text that two values share only if they are equal in every type, bit and nesting; sets in any order."""
+    """Return a text that two values share only if they are equal in every type, bit and nesting; sets in any order."""
     kind = type(value)
     match value:
         case np.ndarray():

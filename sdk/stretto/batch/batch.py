@@ -94,12 +94,12 @@ class Batch:
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows())
 
-    def part(self, start: int, stop: int) -> Batch:
+    def slice(self, start: int, stop: int) -> Batch:
         """Return the rows from `start` up to `stop`."""
         values = self.values
         if isinstance(values, tuple):
             return self.take(range(start, stop))
-        some = {k: c.part(start, stop) for k, c in values.items()} if isinstance(values, dict) else values[start:stop]
+        some = {k: c.slice(start, stop) for k, c in values.items()} if isinstance(values, dict) else values[start:stop]
         errors = {i - start: error for i, error in self.errors.items() if start <= i < stop} if self.errors else {}
         return Batch(some, stop - start, errors, request=self.request)
 
@@ -140,18 +140,18 @@ class Batch:
             forms: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
             members = [column.parts() for column in values.values()]
             home = [{row: i for i, (rows, _) in enumerate(parts) for row in rows} for parts in members]
-            for row in self.fine():
+            for row in self.ok_rows():
                 forms[tuple(each.get(row, 0) for each in home)].append(row)
             return [(rows, self.take(rows)) for rows in forms.values()]
         return [(range(self.size), self)]
 
-    def own(self, row: int) -> bool:
+    def from_request(self, row: int) -> bool:
         """Return whether the row's value is the caller's own."""
         if isinstance(self.values, tuple):
             return any(column.request for rows, column in self.values if row in rows)
         return self.request
 
-    def fine(self) -> Sequence[int]:
+    def ok_rows(self) -> Sequence[int]:
         """Return the positions of the rows that have not failed."""
         return [i for i in range(self.size) if i not in self.errors] if self.errors else range(self.size)
 

@@ -3,9 +3,10 @@
 from stretto.compiler.check import check
 from stretto.compiler.compile import PipelinePlan, compile_plan
 from stretto.compiler.defer import defer
-from stretto.compiler.explain import Explanation, explain
+from stretto.compiler.explain import explain
 from stretto.compiler.fuse import fuse
 from stretto.compiler.optimize import optimize
+from stretto.compiler.picture import Explanation
 from stretto.compiler.place import Placement, Profile, place
 from stretto.compiler.share import share
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from stretto.compiler.check import check
 from stretto.compiler.defer import defer
-from stretto.compiler.explain import Explanation, explain
+from stretto.compiler.explain import explain
 from stretto.compiler.fuse import fuse
 from stretto.compiler.merge import merge
+from stretto.compiler.picture import Explanation
 from stretto.compiler.place import Placement, Profile, place
 from stretto.compiler.share import share
 from stretto.engine.gc import paused
@@ -33,7 +34,7 @@ def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | 
     return merge(fused)
 
 
-_UNMEASURED = "placement 'auto' without a profile keeps together what asks for no resources; profile() measures steps"
+_UNMEASURED = "without a profile only steps that ask for resources get a deployment; profile() measures the others"
 
 
 class PipelinePlan(Plan):

@@ -1,104 +1,49 @@
-"""What the compiler makes of a plan, for people: stages, deployments, handle calls and reasons."""
+"""What the compiler makes of a plan, in the words of the pipeline: its parts, where they run, what they cost."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+import inspect
+from collections.abc import Mapping
+from itertools import takewhile
 
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Join, Node, Pack, Recover
+from stretto.compiler.picture import Branch, Explanation
+from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Join, Node, Pack, Recover, Within
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import Plurality
 from stretto.plan.steps import Stage, Step
 
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """A line of the tree, what is said beside it, and what hangs below it."""
-
-    kind: str
-    title: str
-    note: str = ""
-    branches: tuple[Branch, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """A compiled plan as a tree, with the deployments it needs and the handle calls a request costs.
-
-    It prints as a tree in a terminal, in color where rich prints it, and as a picture in a notebook.
-    """
-
-    text: str
-    tree: Branch
-    deployments: tuple[str, ...]
-    calls: tuple[int, int]
-    advice: tuple[str, ...] = field(default=())
-
-    @property
-    def summary(self) -> tuple[str, ...]:
-        """The counts, in words."""
-        low, high = self.calls
-        count = f"{low}" if low == high else f"{low} to {high}"
-        names = ", ".join(self.deployments)
-        hosts = (
-            f"1 for the pipeline, {len(self.deployments)} more: {names}" if self.deployments else "1 for the pipeline"
-        )
-        return (f"deployments on Ray Serve: {hosts}", f"handle calls inside Serve, a request: {count}", *self.advice)
-
-    def __str__(self) -> str:
-        return "\n".join([self.text, *_lines(self.tree.branches, ""), "", *self.summary])
-
-    __repr__ = __str__
-
-    def __rich__(self) -> Any:
-        """Return the tree as rich prints it."""
-        from rich.console import Group
-        from rich.text import Text
-        from rich.tree import Tree
-
-        def grow(tree: Tree, branches: tuple[Branch, ...]) -> Tree:
-            for branch in branches:
-                label = Text.assemble((branch.title, _STYLES.get(branch.kind, "")), ("  " + branch.note, "dim"))
-                grow(tree.add(label), branch.branches)
-            return tree
-
-        return Group(grow(Tree(Text(self.text, "bold")), self.tree.branches), Text(), *map(Text, self.summary))
-
-    def _repr_html_(self) -> str:
-        lines = "".join(f"<div>{html.escape(line)}</div>" for line in self.summary)
-        style = "font-family:ui-monospace,monospace;font-size:13px;line-height:1.5"
-        body = "".join(map(_box, self.tree.branches))
-        title = f"<div><b>{html.escape(self.text)}</b></div>"
-        return f'<div style="{style}">{title}{body}<div style="opacity:.7">{lines}</div></div>'
-
-
-_STYLES = {"stage": "bold green", "deployment": "bold magenta", "node": "cyan", "step": ""}
-_COLORS = {"stage": "#2e7d32", "deployment": "#8e24aa", "node": "#0277bd", "step": "#9e9e9e"}
+Place = tuple[tuple[Node, int], ...]
+"""Where a node is drawn: the fan-ins, each with the number of the input, that alone need it; outermost first."""
 
 
 def explain(compiled: Plan, text: str, advice: tuple[str, ...] = ()) -> Explanation:
     """Return the explanation of a compiled plan; `text` is the pipeline as written."""
-    hosts = [stage.deployment for stage in _stages(compiled) if stage.deployment]
-    tree = Branch("plan", text, "", _branches(compiled))
-    return Explanation(text, tree, tuple(dict.fromkeys(hosts)), calls(compiled), advice)
+    stages = [node.step for node in compiled.walk() if isinstance(node, Call) and isinstance(node.step, Stage)]
+    deployments = dict.fromkeys(stage.deployment for stage in stages if stage.deployment)
+    return Explanation(
+        text,
+        Branch("plan", text, "", tuple(_Drawing(compiled).branches())),
+        tuple(deployments),
+        calls(compiled),
+        advice,
+    )
 
 
 def calls(plan: Plan) -> tuple[int, int]:
-    """Return the fewest and the most handle calls that one row costs, where all goes well and where nothing does."""
+    """Return the fewest and the most handle calls that one row costs: where all goes well, and where nothing does."""
     low = high = 0
     for node in plan.order:
         inner = [calls(each) for each in node.plans]
         match node:
-            case Call(step=Stage(deployment=host)):
-                least = most = 1 if host else 0
+            case Call(step=Stage(deployment=name)):
+                least = most = 1 if name else 0
             case Choose():
                 least, most = min(each[0] for each in inner), max(each[1] for each in inner)
             case Recover():
                 least, most = inner[0][0], inner[0][1] + inner[1][1]
             case Join():
-                least = sum(sorted(each[0] for each in inner)[: _deciding(node)])
+                in_order = [each[0] for each in inner]
+                least = sum((in_order if node.in_turn else sorted(in_order))[: _deciding(node)])
                 most = sum(each[1] for each in inner)
             case Around(attempts=(seldom, often)):
                 least, most = seldom * inner[0][0], often * inner[0][1]
@@ -111,112 +56,161 @@ def calls(plan: Plan) -> tuple[int, int]:
 
 
 def _deciding(node: Join) -> int:
-    """Return how many members have to answer at least: in a vote those that make up half of the weight, else one."""
+    """Return how many members have to answer at least: in a vote those with half of the weight, else one."""
     weights = node.until.plurality(node.names) if isinstance(node.until, Plurality) else None
     if not weights:
         return 1
-    heard, total = 0.0, sum(weights.values())
+    counted, total = 0.0, sum(weights.values())
     for count, weight in enumerate(sorted(weights.values(), reverse=True), start=1):
-        heard += weight
-        if 2 * heard >= total:
+        counted += weight
+        if 2 * counted >= total:
             return count
     return len(weights)
 
 
-def _stages(plan: Plan) -> Iterator[Stage]:
-    for node in plan.walk():
-        if isinstance(node, Call) and isinstance(node.step, Stage):
-            yield node.step
+_START = Input()
+_NOTHING = Plan((_START,), _START)
 
 
-def _branches(plan: Plan) -> tuple[Branch, ...]:
-    nodes = [node for node in plan.order if not isinstance(node, Input)]
-    branches: list[Branch] = []
-    at = 0
-    while at < len(nodes):
-        length, times = _repeated(nodes, at)
-        run = [_branch(node) for node in nodes[at : at + length]]
-        if times > 1:
-            run = [Branch("node", f"{times} times", "", tuple(run))]
-        branches += run
-        at += length * times
-    return tuple(branches)
+class _Drawing:
+    """Draws one plan: each node once, in the branch of a fan-in that alone needs it, or before the fan-in."""
+
+    def __init__(self, plan: Plan, fed: Mapping[Node, list[Branch]] | None = None) -> None:
+        self._fed = fed or {}
+        self._nodes: dict[Place, list[Node]] = {}
+        places: dict[Node, Place] = {plan.output: ()}
+        for node in reversed(plan.order):
+            for at, each in enumerate(node.inputs):
+                place = (*places[node], (node, at)) if _fans_in(node) else places[node]
+                places[each] = _common(places.get(each, place), place)
+        for node in (*plan.inputs, *plan.order):
+            self._nodes.setdefault(places.get(node, ()), []).append(node)
+
+    def branches(self, place: Place = ()) -> list[Branch]:
+        """Return the branches of the nodes at a place, in their order; a loop that is unrolled is drawn once."""
+        drawn = [branch for node in self._nodes.get(place, ()) for branch in self._branch(node, place)]
+        shortened: list[Branch] = []
+        at = 0
+        while at < len(drawn):
+            length, times = _repeated(drawn, at)
+            run = drawn[at : at + length]
+            shortened += run if times == 1 else [Branch("node", f"{times} times", "", tuple(run))]
+            at += length * times
+        return shortened
+
+    def _branch(self, node: Node, place: Place) -> list[Branch]:
+        before = [self.branches((*place, (node, at))) for at in range(len(node.inputs))] if _fans_in(node) else []
+        match node:
+            case Input():
+                return self._fed.get(node, [])
+            case Call(step=Stage() as stage) if before:
+                return _Drawing(stage.plan, dict(zip(stage.plan.inputs, before, strict=True))).branches()
+            case Call(step=Stage() as stage):
+                return [_stage(stage)]
+            case Call(step=Step() as step):
+                return [] if step.internal else [Branch("step", step.name, _about(step))]
+            case _:
+                parts = [(label, _Drawing(plan).branches()) for label, plan in _parts(node)]
+                for (_, part), own in zip(parts, before, strict=False):
+                    part[:0] = own
+                title = "parallel" if isinstance(node, Pack) else node.title
+                return [Branch("node", title, _note(node), tuple(line for part in parts for line in _part(*part)))]
 
 
-def _repeated(nodes: list[Node], at: int) -> tuple[int, int]:
-    """Return how many nodes from here on are a group that comes again at once, and how often: loops are unrolled."""
+def _fans_in(node: Node) -> bool:
+    match node:
+        case Pack() | Join(own_inputs=True):
+            return True
+        case Call(step=Stage(deployment="")):
+            return len(node.inputs) > 1
+        case _:
+            return False
+
+
+def _common(one: Place, other: Place) -> Place:
+    return tuple(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _repeated(drawn: list[Branch], at: int) -> tuple[int, int]:
+    """Return how many branches from here on are a group that comes again at once, and how often."""
     for length in (1, 2):
-        group = [_shape(node) for node in nodes[at : at + length]]
+        group = drawn[at : at + length]
         times = 1
-        while [_shape(node) for node in nodes[at + length * times : at + length * (times + 1)]] == group:
+        while drawn[at + length * times : at + length * (times + 1)] == group:
             times += 1
-        if times > 1 and any(nodes[at + i].plans for i in range(length)):
+        if times > 1 and any(branch.branches for branch in group):
             return length, times
     return 1, 1
 
 
-def _shape(node: Node) -> object:
-    # What two nodes have in common that do the same, each to its own input.
-    match node:
-        case Call(step=Stage() as stage):
-            return stage.deployment, stage.plan.text
-        case Call(step=Step() as step):
-            return step.fn
+def _part(label: str, branches: list[Branch]) -> list[Branch]:
+    """Return a part under its label: on one line with it, where it is one; as it is, where it needs none."""
+    if not label or [branch.title for branch in branches] == [label]:
+        return branches
+    match branches:
+        case [only]:
+            return [Branch(only.kind, f"{label}: {only.title}", only.note, only.branches)]
         case _:
-            return type(node), node.label(), node.plans
-
-
-def _branch(node: Node) -> Branch:
-    match node:
-        case Call(step=Stage(deployment="") as stage):
-            note = stage.reason or "one batch, no hop: nothing in it waits or asks for resources"
-            return Branch("stage", f"stage {stage.name}", note, _branches(stage.plan))
-        case Call(step=Stage() as stage):
-            options = ", ".join(f"{key}={value!r}" for key, value in stage.options.items())
-            inner = _branches(stage.plan)
-            return Branch(
-                "deployment", f"deployment {stage.deployment}", "; ".join(filter(None, [options, stage.reason])), inner
-            )
-        case Call(step=Step() as step):
-            how = "awaited, beside the rest" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
-            how = how or ("takes a column" if step.vectorized else "takes a row")
-            shown = repr(step.fn) if step.model is not None else ""
-            note = f"{shown}, {how}" if shown and "<" not in shown else how
-            return Branch("step", step.name, "; ".join(filter(None, [note, step.model.note if step.model else ""])))
-        case Pack():
-            return Branch("node", "dict of", node.label())
-        case _:
-            parts = tuple(Branch("node", label, "", _branches(plan)) for label, plan in _parts(node))
-            return Branch("node", getattr(node, "name", "") or type(node).__name__.lower(), node.label(), parts)
+            return [Branch("node", label, "" if branches else "its input", tuple(branches))]
 
 
 def _parts(node: Node) -> list[tuple[str, Plan]]:
     match node:
         case Choose(cases=cases, default=default):
-            pairs = [(f"where the key is {key!r}", plan) for key, plan in cases]
+            pairs = [(f"{key!r}", plan) for key, plan in cases]
             return pairs if default is None else [*pairs, ("else", default)]
         case Recover(body=body, handler=handler):
-            return [("first", body), ("for rows that fail", handler)]
+            return [("", body), ("on failure", handler)]
         case Join(names=names, members=members):
             return list(zip(names, members, strict=True))
+        case Pack(names=names):
+            return [(name, _NOTHING) for name in names]
+        case Each():
+            return [("each element", plan) for plan in node.plans]
         case _:
-            what = "for each" if isinstance(node, Each) else "inside"
-            return [(what, plan) for plan in node.plans if plan.order]
+            return [("", plan) for plan in node.plans]
 
 
-def _lines(branches: tuple[Branch, ...], indent: str) -> Iterator[str]:
-    for index, branch in enumerate(branches):
-        last = index == len(branches) - 1
-        note = f"  ({branch.note})" if branch.note else ""
-        yield f"{indent}{'└── ' if last else '├── '}{branch.title}{note}"
-        yield from _lines(branch.branches, indent + ("    " if last else "│   "))
-
-
-def _box(branch: Branch) -> str:
-    color = _COLORS.get(branch.kind, "#9e9e9e")
-    note = f'<span style="opacity:.65"> {html.escape(branch.note)}</span>' if branch.note else ""
-    inner = "".join(map(_box, branch.branches))
-    style = (
-        f"border-left:4px solid {color};margin:4px 0 4px 12px;padding:2px 10px;background:{color}14;border-radius:4px"
+def _stage(stage: Stage) -> Branch:
+    inner = tuple(_Drawing(stage.plan).branches())
+    if stage.deployment:
+        options = ", ".join(f"{key}={value!r}" for key, value in stage.options.items())
+        note = "; ".join(filter(None, [options, stage.reason]))
+        return Branch("deployment", f"deployment {stage.deployment}", note, inner)
+    if not stage.reason and [branch.kind for branch in inner] == ["step"]:
+        return Branch("stage", inner[0].title, inner[0].note)
+    return Branch(
+        "stage", f"stage {stage.name}", stage.reason or "one batch, in this process: nothing in it waits", inner
     )
-    return f'<div style="{style}"><b>{html.escape(branch.title)}</b>{note}{inner}</div>'
+
+
+def _about(step: Step) -> str:
+    """Return what a step is: a model's estimator and engine, or how a function is called."""
+    if step.model is not None:
+        return "; ".join(filter(None, [repr(step.fn), step.model.note]))
+    how = "awaited" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
+    return ", ".join(filter(None, ["many rows at once" if step.vectorized else "", how]))
+
+
+def _note(node: Node) -> str:
+    """Return what a node does that its title and its parts do not say."""
+    match node:
+        case Pack(on_error=on_error):
+            return "" if on_error == "raise" else f"on error {on_error!r}"
+        case Join(until=until, in_turn=in_turn, seconds=seconds):
+            limit = "" if seconds is None else f"at most {seconds:g} s"
+            return ", ".join(filter(None, ["in turn" if in_turn else "", _shown(until), limit]))
+        case Around(policy=policy):
+            return _shown(policy)
+        case Within():
+            return node.label()
+        case _:
+            return ""
+
+
+def _shown(value: object) -> str:
+    """Return a decision or a policy as its author prints it; empty where only Python does, or a dataclass."""
+    written = type(value).__repr__
+    return (
+        "" if written is object.__repr__ or hasattr(written, "__wrapped__") or inspect.isroutine(value) else repr(value)
+    )

@@ -30,7 +30,7 @@ def apply(step: Step, batch: Batch, context: Context) -> Batch:
     """
     if context.expired:
         return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
-    if context.spans is None:
+    if context.spans is None or step.internal:
         return _applied(step, batch, context)
     with context.span(step.name, "step", batch.size):
         return _applied(step, batch, context)
@@ -59,7 +59,7 @@ def _applied(step: Step, batch: Batch, context: Context) -> Batch:
 
 def _rows(step: Step, batch: Batch, context: Context) -> Batch:
     values, errors = each_row(batch, _one(step.fn, context))
-    return Batch(values, batch.size, {i: _failure(step, error, batch.own(i)) for i, error in errors.items()})
+    return Batch(values, batch.size, {i: _failure(step, error, batch.from_request(i)) for i, error in errors.items()})
 
 
 def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
@@ -182,7 +182,7 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
             if not context.expired:
                 del errors[i]
         except Exception as error:
-            errors[i] = _failure(step, error, batch.own(i))
+            errors[i] = _failure(step, error, batch.from_request(i))
 
     with anyio.move_on_after(context.budget):
         if batch.size == 1:

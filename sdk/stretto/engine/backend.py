@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.plan.steps import Stage, Step
+
+
+class RowQueue(Protocol):
+    """A queue in front of a stage."""
+
+    def ask(self, row: Any, context: Context) -> Awaitable[Any]:
+        """Return the answer to one row of a request, for a caller that awaits it at once; its error is raised."""
+        ...
 
 
 class Backend(ABC):
@@ -21,6 +29,10 @@ class Backend(ABC):
         A `Step` gets one column without failed rows; a `Stage` gets its inputs as they are. Errors are outcomes of
         rows, never raised.
         """
+
+    def queue(self, stage: Stage) -> RowQueue | None:
+        """Return the queue in which single rows of concurrent requests meet; None where `run` is the only way."""
+        return None
 
     @abstractmethod
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:

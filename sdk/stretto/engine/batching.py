@@ -1,153 +1,208 @@
-"""Natural batching: what gathers while the lanes are busy travels together."""
+"""Natural batching: what gathers while the workers are busy travels together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
+from types import coroutine
 from typing import Generic, TypeAlias, TypeVar
 
+from stretto.engine.per_loop import PerLoop
 from stretto.errors import Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int]
 Entries: TypeAlias = list[Entry[Item, Result]]
+Answers: TypeAlias = Sequence[Result | Exception]
+Run: TypeAlias = Callable[[list[Item]], Answers[Result] | Awaitable[Answers[Result]]]
+
 PATIENCE = 3
-"""How many turns of the event loop a free lane waits at most, each only if the turn before brought more company."""
+"""The iterations of the event loop that a free worker waits at most, each only if the last brought more items."""
 
 
 class Coalescer(Generic[Item, Result]):
     """A queue in front of something that takes many items in one go.
 
-    A free lane takes what is there at the end of the event loop's present turn, so a single caller waits for nothing;
-    where several items are there, it waits for as long as each further turn brings more, but no more than `PATIENCE`.
-    While all `lanes` are busy items gather, and the next free lane takes them together, oldest first, up to
-    `max_batch`. There are no timers. `run` gives a result an item, either at once or as an awaitable, which keeps the
-    lane busy; a result that is an exception is raised at its own caller. An item that weighs more than `max_batch`
-    travels alone. Past `max_queued` the answer is `Overloaded` at once.
+    A free worker takes what is there at the end of the present iteration of the event loop, so a single caller waits
+    for nothing; where there are several items, it waits while each iteration brings more, up to `PATIENCE`. While all
+    `workers` are busy items gather, and the next free one takes them together, oldest first, up to `max_batch`. There
+    are no timers. `run` returns a result an item, at once or as an awaitable, which keeps the worker busy; an
+    exception among the results is raised at its own caller. An item that weighs more than `max_batch` travels alone.
+    Past `max_queued` an item is `Overloaded` at once.
     """
 
     def __init__(
         self,
-        run: Callable[[list[Item]], Sequence[Result | Exception] | Awaitable[Sequence[Result | Exception]]],
+        run: Run[Item, Result],
         *,
-        lanes: int = 1,
+        workers: int = 1,
         max_batch: int = 64,
         max_queued: int = 10_000,
         name: str = "",
     ) -> None:
-        self._run = run
-        self._free = self._lanes = lanes
-        self._max_batch = max_batch
-        self._max_queued = max_queued
-        self._name = name
-        self._queue: deque[Entry[Item, Result]] = deque()
-        self._queued = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._due = False
-        self._seen = self._turns = 0
-        self._running: set[asyncio.Future[Sequence[Result | Exception]]] = set()
+        def queue() -> _Queue[Item, Result]:
+            return _Queue(run, workers, max_batch, _Waiting[Item, Result](max_queued, name or "the models"))
+
+        self._queue = PerLoop(queue)
 
     def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
-        """Put an item in the queue; cancelling the future it gives withdraws it. `weight` is the rows in it.
+        """Return the future of an item's result; cancelling it withdraws the item. `weight` is the rows in it.
 
         Raises:
             Overloaded: the queue is full.
         """
-        loop = self._loop
-        # Futures belong to a loop: asyncio.run called a second time starts with a new one and an empty queue.
-        if loop is None or loop is not asyncio.get_running_loop():
-            loop = self._restart()
-        if self._queued and self._queued + weight > self._max_queued:
-            self._drop_cancelled()
-            if self._queued and self._queued + weight > self._max_queued:
-                raise Overloaded(f"{self._queued} rows wait in front of {self._name or 'the models'}; try again later")
-        future: asyncio.Future[Result] = loop.create_future()
-        self._queue.append((item, future, weight))
-        self._queued += weight
-        if self._free and not self._due:
-            self._due = True
-            loop.call_soon(self._flush)  # as `_soon` does, on the hot path
+        queue = self._queue.here()
+        future = queue.waiting.add(item, weight)
+        queue.soon()
         return future
 
-    def _soon(self) -> None:
-        if not self._due:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+    def ask(self, item: Item, weight: int = 1) -> Awaitable[Result]:
+        """Return the same for a caller that awaits at once.
 
-    def _expects_more(self) -> bool:
-        """Return whether a lane does well to wait for one turn more: requests that travel in step arrive in step."""
-        waiting = len(self._queue)
-        if waiting > 1 and waiting > self._seen and self._queued < self._max_batch and self._turns < PATIENCE:
-            self._seen = waiting
-            self._turns += 1
-            return True
-        self._seen = self._turns = 0
-        return False
+        The first of a batch then runs it in its own task, which spares an iteration of the event loop.
+
+        Raises:
+            Overloaded: the queue is full.
+        """
+        queue = self._queue.here()
+        future = queue.waiting.add(item, weight)
+        if queue.due or not queue.free:
+            return future
+        queue.due = True
+        return queue.lead(future)
 
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel what runs."""
-        if self._loop is not asyncio.get_running_loop():
-            self._restart()
-        while self._queue:
-            self._queue.popleft()[1].cancel()
-        self._queued = 0
+        await self._queue.here().aclose()
+
+
+class _Waiting(Generic[Item, Result]):
+    """The items that wait, bounded by the rows in them."""
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self.entries: deque[Entry[Item, Result]] = deque()
+        self.rows = 0
+
+    def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
+        if self.rows and self.rows + weight > self._most:
+            self._drop_cancelled()
+            if self.rows and self.rows + weight > self._most:
+                raise Overloaded(f"{self.rows} rows wait in front of {self._name}; try again later")
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self.entries.append((item, future, weight))
+        self.rows += weight
+        return future
+
+    def take(self, most: int) -> Entries[Item, Result]:
+        """Remove the oldest entries, up to so many rows, and return those that somebody waits for."""
+        entries = self.entries
+        batch: Entries[Item, Result] = []
+        total = 0
+        while entries and (not batch or total + entries[0][2] <= most):
+            entry = entries.popleft()
+            self.rows -= entry[2]
+            if not entry[1].done():
+                batch.append(entry)
+                total += entry[2]
+        return batch
+
+    def cancel(self) -> None:
+        while self.entries:
+            self.entries.popleft()[1].cancel()
+        self.rows = 0
+
+    def _drop_cancelled(self) -> None:
+        self.entries = deque(entry for entry in self.entries if not entry[1].done())
+        self.rows = sum(entry[2] for entry in self.entries)
+
+
+class _Queue(Generic[Item, Result]):
+    """When what waits is run: the part of a `Coalescer` that belongs to an event loop.
+
+    Its tasks are asyncio's own, in no task group: a batch belongs to all its callers, and outlives each of them.
+    """
+
+    def __init__(self, run: Run[Item, Result], workers: int, max_batch: int, waiting: _Waiting[Item, Result]) -> None:
+        self._run = run
+        self._max_batch = max_batch
+        self._loop = asyncio.get_running_loop()
+        self._running: set[asyncio.Future[Answers[Result]]] = set()
+        self._seen = self._iterations = 0
+        self.waiting = waiting
+        self.free = workers
+        self.due = False
+
+    def soon(self) -> None:
+        if self.free and not self.due:
+            self.due = True
+            self._loop.call_soon(self._flush)
+
+    async def lead(self, future: asyncio.Future[Result]) -> Result:
+        """Run what is there after this iteration of the event loop, and return the future's result."""
+        try:
+            await _iteration()
+        except asyncio.CancelledError:
+            future.cancel()
+            self._loop.call_soon(self._flush)
+            raise
+        self._flush()
+        return await future
+
+    async def aclose(self) -> None:
+        self.waiting.cancel()
         running = list(self._running)
         for work in running:
             work.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _restart(self) -> asyncio.AbstractEventLoop:
-        # What was left of another event loop died with it.
-        self._loop = asyncio.get_running_loop()
-        self._queue, self._running = deque(), set()
-        self._queued, self._free, self._due = 0, self._lanes, False
-        self._seen = self._turns = 0
-        return self._loop
+    def _expects_more(self) -> bool:
+        """Return whether waiting one more iteration pays: requests that are answered together come back together."""
+        waiting = len(self.waiting.entries)
+        if 1 < waiting > self._seen and self.waiting.rows < self._max_batch and self._iterations < PATIENCE:
+            self._seen = waiting
+            self._iterations += 1
+            return True
+        self._seen = self._iterations = 0
+        return False
 
     def _flush(self) -> None:
-        self._due = False
-        if self._free and self._expects_more():
-            self._soon()
+        self.due = False
+        if self.free and self._expects_more():
+            self.soon()
             return
-        while self._free and self._queue:
-            batch = self._next()
-            if not batch:
-                continue
-            results = self._start(batch)
-            if results is None:
-                continue
-            if not isinstance(results, list) and isinstance(results, Awaitable):
-                self._free -= 1
-                work = asyncio.ensure_future(results)
-                self._running.add(work)
-                work.add_done_callback(partial(self._ended, batch, self._running))
-                _Withdrawal(batch, work)
-            else:
-                _settle(batch, results)
-                # One batch a turn, so that whoever was answered gets to run before the next one is computed.
-                if self._queue:
-                    self._soon()
+        while self.free and self.waiting.entries:
+            batch = self.waiting.take(self._max_batch)
+            if batch and self._start(batch):
+                # One batch an iteration, so that whoever was answered gets to run before the next one is computed.
+                if self.waiting.entries:
+                    self.soon()
                 return
 
-    def _start(
-        self, batch: Entries[Item, Result]
-    ) -> Sequence[Result | Exception] | Awaitable[Sequence[Result | Exception]] | None:
+    def _start(self, batch: Entries[Item, Result]) -> bool:
+        """Run a batch; return whether it has been computed here and now."""
         try:
-            return self._run([item for item, _, _ in batch])
+            results = self._run([item for item, _, _ in batch])
         except Exception as error:
             _settle(batch, [error] * len(batch))
-            return None
+            return False
+        if isinstance(results, list) or not isinstance(results, Awaitable):
+            _settle(batch, results)
+            return True
+        self.free -= 1
+        work = asyncio.ensure_future(results)
+        self._running.add(work)
+        work.add_done_callback(partial(self._ended, batch))
+        _Withdrawal(batch, work)
+        return False
 
-    def _ended(
-        self,
-        batch: Entries[Item, Result],
-        running: set[asyncio.Future[Sequence[Result | Exception]]],
-        work: asyncio.Future[Sequence[Result | Exception]],
-    ) -> None:
-        running.discard(work)
+    def _ended(self, batch: Entries[Item, Result], work: asyncio.Future[Answers[Result]]) -> None:
+        self._running.discard(work)
         if work.cancelled():
             for _, future, _ in batch:
                 future.cancel()
@@ -155,31 +210,20 @@ class Coalescer(Generic[Item, Result]):
             _settle(batch, [error] * len(batch))
         else:
             _settle(batch, work.result())
-        if running is self._running:
-            self._free += 1
-            self._flush()
+        self.free += 1
+        self._flush()
 
-    def _next(self) -> Entries[Item, Result]:
-        batch: Entries[Item, Result] = []
-        total = 0
-        queue = self._queue
-        while queue and (not batch or total + queue[0][2] <= self._max_batch):
-            entry = queue.popleft()
-            self._queued -= entry[2]
-            if not entry[1].done():
-                batch.append(entry)
-                total += entry[2]
-        return batch
 
-    def _drop_cancelled(self) -> None:
-        self._queue = deque(entry for entry in self._queue if not entry[1].done())
-        self._queued = sum(entry[2] for entry in self._queue)
+@coroutine
+def _iteration() -> Generator[None]:
+    """Let the event loop run what is ready, as ``asyncio.sleep(0)`` does with a frame more."""
+    yield
 
 
 class _Withdrawal(Generic[Item, Result]):
     """Cancels the work on a batch once nobody waits for any item of it."""
 
-    def __init__(self, batch: Entries[Item, Result], work: asyncio.Future[Sequence[Result | Exception]]) -> None:
+    def __init__(self, batch: Entries[Item, Result], work: asyncio.Future[Answers[Result]]) -> None:
         self._left = len(batch)
         self._work = work
         for _, future, _ in batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -42,18 +42,14 @@ class Engine:
         self.text = text
         self._steps = _by_name(plan)
         self._alone: dict[str, Plan] = {}
-        stage = plan.stage
-        self._lane = self.backend.lane(stage) if stage is not None and isinstance(self.backend, InlineBackend) else None
+        self._queue = None if plan.stage is None else self.backend.queue(plan.stage)
 
-    async def predict(self, row: Any, context: Context) -> Any:
+    def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error."""
-        if self._lane is not None:
-            if context.deadline is None:
-                return await self._lane.submit(row, None)
-            with anyio.move_on_after(context.budget):
-                return await self._lane.submit(row, context.deadline)
-            raise context.exceeded(f"stage {self._lane.stage.name!r}")
-        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
+        return self._predict(row, context) if self._queue is None else self._queue.ask(row, context)
+
+    async def _predict(self, row: Any, context: Context) -> Any:
+        (outcome,) = await self._evaluate(self.plan, [row], context)
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
@@ -64,25 +60,24 @@ class Engine:
         """Return an outcome for each of `rows`, from one step alone if named."""
         plan = self.plan if step is None else self._of(step)
         if len(rows) <= CHUNK:
-            return (await self._evaluate(plan, Batch.of(rows, request=True), context)).outcomes()
-        found: dict[int, list[Any]] = {}
+            return await self._evaluate(plan, rows, context)
+        starts = range(0, len(rows), CHUNK)
+        chunks: dict[int, Sequence[Any]] = {}
         places = anyio.Semaphore(os.cpu_count() or 1)
 
         async def chunk(start: int) -> None:
             async with places:
-                column = await self._evaluate(plan, Batch.of(rows[start : start + CHUNK], request=True), context)
-                # Making so many answers takes longer than the event loop may be held.
-                found[start] = await anyio.to_thread.run_sync(column.outcomes)
+                chunks[start] = await self._evaluate(plan, rows[start : start + CHUNK], context)
 
         async with anyio.create_task_group() as tasks:
-            for start in range(0, len(rows), CHUNK):
+            for start in starts:
                 tasks.start_soon(chunk, start)
-        return [outcome for start in sorted(found) for outcome in found[start]]
+        return [outcome for start in starts for outcome in chunks[start]]
 
     async def trace(self, row: Any, context: Context) -> Trace:
         """Answer one row alone, noting when each step ran."""
         context = context.traced()
-        outcome = (await self._evaluate(self.plan, Batch([row], 1, request=True), context)).outcomes()[0]
+        (outcome,) = await self._evaluate(self.plan, [row], context)
         failed = isinstance(outcome, StrettoError)
         ordered = tuple(sorted(context.spans or (), key=lambda span: (span.start, -span.end)))
         return Trace(None if failed else outcome, outcome if failed else None, ordered)
@@ -106,10 +101,14 @@ class Engine:
         """Cancel calls under way, and let go of threads."""
         await self.backend.aclose()
 
-    async def _evaluate(self, plan: Plan, column: Batch, context: Context) -> Batch:
+    async def _evaluate(self, plan: Plan, rows: Sequence[Any] | np.ndarray, context: Context) -> Sequence[Any]:
         if context.expired:
-            return Batch.failed([context.exceeded("the queue of the pipeline") for _ in range(column.size)])
-        return await evaluate(plan, (column,), self.backend, context)
+            return [context.exceeded("the queue of the pipeline") for _ in rows]
+        batch = await evaluate(plan, (Batch.of(rows, request=True),), self.backend, context)
+        if batch.size < CHUNK:
+            return batch.outcomes()
+        # Making so many answers takes longer than the event loop may be held.
+        return await anyio.to_thread.run_sync(batch.outcomes)
 
     def _of(self, step: str) -> Plan:
         if step not in self._steps:
@@ -119,15 +118,17 @@ class Engine:
         return self._alone[step]
 
     def _features(self) -> tuple[str, ...]:
-        known = [step.features or () for step in _first_steps(self.plan)]
-        return tuple(dict.fromkeys(name for names in known for name in names))
+        readers = [node.step for node in self.plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
+        return tuple(dict.fromkeys(name for step in readers for name in step.features or ()))
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
-    """Return each step by its name, or the deployment that runs it; names that two steps share are omitted."""
+    """Return each step that users know by its name, or the deployment that runs it, if no other has that name."""
     found: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
+        if step.internal:
+            continue
         other = found.setdefault(step.name, step)
         if other is not step and isinstance(other, Step) and (step.key is None or step.key != other.key):
             twice.add(step.name)
@@ -135,20 +136,3 @@ def _by_name(plan: Plan) -> dict[str, Step | Stage]:
         if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
             found[node.step.deployment] = node.step
     return {name: step for name, step in found.items() if name not in twice}
-
-
-def _first_steps(plan: Plan) -> list[Step]:
-    """Return the steps that are applied to the plan's own input, looking into stages and sub-plans."""
-    steps: list[Step] = []
-    left = [(plan, plan.inputs[0])] if plan.inputs else []
-    while left:
-        each, start = left.pop(0)
-        for node in each.order:
-            if start not in node.inputs:
-                continue
-            left += [(sub, sub.inputs[0]) for sub in node.plans]
-            if isinstance(node, Call) and isinstance(node.step, Stage):
-                left.append((node.step.plan, node.step.plan.inputs[node.inputs.index(start)]))
-            elif isinstance(node, Call) and isinstance(node.step, Step):
-                steps.append(node.step)
-    return steps

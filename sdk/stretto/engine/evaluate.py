@@ -254,7 +254,7 @@ async def _recover(node: Recover, columns: list[Batch], backend: Backend, contex
         return under(node, result)
     recovered = await evaluate(node.handler, tuple(each.take(failed) for each in columns), backend, context)
     kept = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
-    fine = result.fine()
+    fine = result.ok_rows()
     parts: list[Part] = [(failed, under(node, recovered))]
     if fine:
         parts.append((fine, result.take(fine)))

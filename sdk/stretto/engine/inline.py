@@ -1,4 +1,4 @@
-"""Everything in this process: stages in lanes, waiting steps as tasks, blocking ones in threads."""
+"""Everything in this process: stages behind queues, waiting steps as tasks, blocking ones in threads."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ THREADS = 40
 class InlineBackend(Backend):
     """Runs every call of a plan in this process and its event loop.
 
-    `max_batch` bounds the rows a stage takes in one go, `max_queued` those that wait in front of it, and `lanes` how
-    many batches of it run side by side in threads.
+    `max_batch` bounds the rows a stage takes in one go, `max_queued` those that wait in front of it, and
+    `workers` how many batches of it run side by side in threads.
     """
 
-    def __init__(self, *, max_batch: int = 512, max_queued: int = 10_000, lanes: int | None = None) -> None:
+    def __init__(self, *, max_batch: int = 512, max_queued: int = 10_000, workers: int | None = None) -> None:
         self._max_batch = max_batch
         self._max_queued = max_queued
-        self._lanes = lanes or os.cpu_count() or 1
-        self._by_stage: dict[Stage, StageQueue] = {}
+        self._workers = workers or os.cpu_count() or 1
+        self._queues: dict[Stage, StageQueue] = {}
         self._threads = Threads(THREADS)
         self._asides: set[asyncio.Task[object]] = set()
 
-    def lane(self, stage: Stage) -> StageQueue:
-        """Return the lane of a stage, which all requests share."""
-        lane = self._by_stage.get(stage)
-        if lane is None:
-            lane = self._by_stage[stage] = StageQueue(
-                stage, self._threads, max_batch=self._max_batch, max_queued=self._max_queued, lanes=self._lanes
+    def queue(self, stage: Stage) -> StageQueue:
+        """Return the queue in front of a stage, which all requests share."""
+        queue = self._queues.get(stage)
+        if queue is None:
+            queue = self._queues[stage] = StageQueue(
+                stage, self._threads, max_batch=self._max_batch, max_queued=self._max_queued, workers=self._workers
             )
-        return lane
+        return queue
 
     async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-        """Apply a step here, or queue a stage's rows in front of its lane."""
+        """Apply a step here, or queue a stage's rows."""
         if isinstance(step, Step):
             return await apply_waiting(step, columns[0], context, self._threads)
         if step.plan.waits:
             # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
             return await evaluate(step.plan, columns, self, context)
-        return await self.lane(step).run(columns, context)
+        return await self.queue(step).run(columns, context)
 
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start work that nobody waits for; under load it is the first to go."""
@@ -68,6 +68,6 @@ class InlineBackend(Backend):
         for task in here:
             task.cancel()
         await asyncio.gather(*here, return_exceptions=True)
-        for lane in self._by_stage.values():
-            await lane.aclose()
+        for queue in self._queues.values():
+            await queue.aclose()
         self._threads.close()

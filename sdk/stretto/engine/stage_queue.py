@@ -11,7 +11,7 @@ import anyio
 
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, latest
+from stretto.engine.context import UNLIMITED, Context, latest
 from stretto.engine.evaluate import evaluate_stage
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
@@ -20,27 +20,27 @@ from stretto.plan.steps import Stage
 LOOP_BUDGET = 0.005
 """The longest a stage may hold the event loop, in seconds; one that is expected to take longer goes to a thread."""
 
-Row: TypeAlias = tuple[Any, float | None]
-"""One request's row with its deadline."""
+Item: TypeAlias = tuple[Any, float | None]
+"""One request's row, or the `Columns` of its rows, with its deadline."""
 
 
 class Cost:
-    """What a stage takes for batches of about so many rows, as measured: a moving mean a power of two.
+    """The measured seconds of a stage by the rows in a batch: a moving mean for each power of two.
 
-    Threads note while the event loop asks, so that nothing here grows.
+    Threads write while the event loop reads, so the list does not grow.
     """
 
     def __init__(self) -> None:
         self._seconds: list[float | None] = [None] * 64
 
     def note(self, rows: int, seconds: float) -> None:
-        """Remember what a batch took."""
+        """Add what a batch took."""
         size = rows.bit_length()
         before = self._seconds[size]
         self._seconds[size] = seconds if before is None else 0.8 * before + 0.2 * seconds
 
     def expect(self, rows: int) -> float | None:
-        """Guess what a batch will take, in seconds; None where nothing is known."""
+        """Return the seconds that a batch will take, about; None where nothing has been measured."""
         size = rows.bit_length()
         for less in range(size + 1):
             seconds = self._seconds[size - less]
@@ -49,47 +49,43 @@ class Cost:
         return next((seconds for seconds in self._seconds if seconds is not None), None)
 
 
-class Request:
-    """The columns of one request's rows, with their context."""
+class Columns(tuple[Batch, ...]):
+    """A request's rows, as a stage's inputs have them."""
 
-    __slots__ = ("columns", "context")
-
-    def __init__(self, columns: tuple[Batch, ...], context: Context) -> None:
-        self.columns, self.context = columns, context
+    __slots__ = ()
 
 
 class StageQueue:
-    """Runs a stage: short batches in the event loop, longer ones in a thread, as its measured cost says."""
+    """Runs a stage: short batches in the event loop, longer ones in a thread, as its measured cost says.
 
-    def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, lanes: int) -> None:
+    `workers` batches run side by side in threads, of at most `max_batch` rows each.
+    """
+
+    def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, workers: int) -> None:
         self.stage = stage
         self.cost = Cost()
         self._threads = threads
         self._max_batch = max_batch
-        self._bulk = anyio.Semaphore(lanes)
-        self._queue: Coalescer[Row | Request, Any] = Coalescer(
-            self._start, lanes=lanes, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
+        self._bulk = anyio.Semaphore(workers)
+        self._queue: Coalescer[Item, Any] = Coalescer(
+            self._start, workers=workers, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
         )
+        self.aclose = self._queue.aclose
 
-    def submit(self, row: Any, deadline: float | None) -> Awaitable[Any]:
-        """Queue one row; what it gives is the answer, or raises the row's error."""
-        return self._queue.submit((row, deadline))
+    def ask(self, row: Any, context: Context) -> Awaitable[Any]:
+        """Queue one row, for a caller that awaits its answer, or error, at once."""
+        return self._queue.ask((row, None)) if context.deadline is None else self._in_time(row, context)
+
+    async def _in_time(self, row: Any, context: Context) -> Any:
+        with anyio.move_on_after(context.budget):
+            return await self._queue.ask((row, context.deadline))
+        raise context.exceeded(f"stage {self.stage.name!r}")
 
     async def run(self, columns: tuple[Batch, ...], context: Context) -> Batch:
-        """Queue the rows of a request's columns, and give their outcomes by its deadline."""
-        size = columns[0].size
+        """Queue the rows of a request's columns, and return their outcomes by its deadline."""
         try:
             with anyio.move_on_after(context.budget):
-                if context.spans is None and size <= self._max_batch:
-                    result = await self._queue.submit(Request(columns, context), size)
-                elif context.spans is None:
-                    # More than others could share a batch with: it has a thread to itself, when it is its turn.
-                    async with self._bulk:
-                        result = await self._threaded(columns, context, size)
-                else:
-                    # A traced request runs alone, so that the spans are its own.
-                    with context.span(self.stage.name, "stage", size):
-                        result = await self._threaded(columns, context, size)
+                result = await self._by_size(columns, context, columns[0].size)
                 if not context.expired:
                     return result
         except Overloaded as full:
@@ -97,61 +93,57 @@ class StageQueue:
         else:
             error = context.exceeded(f"stage {self.stage.name!r}")
         # A row that had failed on the way here keeps its own error: that one says where the time went.
-        failed = Batch.pack(tuple(map(str, range(len(columns)))), columns, size).errors
-        return Batch.failed(failed.get(i) or error for i in range(size))
+        failed = Batch.pack(tuple(map(str, range(len(columns)))), columns, columns[0].size).errors
+        return Batch.failed(failed.get(i) or error for i in range(columns[0].size))
 
-    async def aclose(self) -> None:
-        """Withdraw what waits, and cancel what runs."""
-        await self._queue.aclose()
+    async def _by_size(self, columns: tuple[Batch, ...], context: Context, size: int) -> Batch:
+        if context.spans is not None:
+            # A traced request runs alone, so that the spans are its own.
+            with context.span(self.stage.name, "stage", size):
+                return await self._threads.run(self._timed, columns, context)
+        if size <= self._max_batch:
+            return await self._queue.ask((Columns(columns), context.deadline), size)
+        # More than others could share a batch with: it has a thread to itself, when it is its turn.
+        async with self._bulk:
+            return await self._threads.run(self._timed, columns, context)
 
-    def _start(self, items: list[Row | Request]) -> Sequence[Any] | Awaitable[Sequence[Any]]:
-        singles = [item for item in items if type(item) is tuple]
-        if len(singles) == len(items):
+    def _start(self, items: list[Item]) -> Sequence[Any] | Awaitable[Sequence[Any]]:
+        values, deadlines = zip(*items, strict=True)
+        deadline = latest(deadlines)
+        context = UNLIMITED if deadline is None else Context(deadline)
+        if Columns not in map(type, values):
             # The usual case, on the hot path: single rows of concurrent requests.
-            rows, deadlines = zip(*singles, strict=True)
-            return self._go((Batch(list(rows), len(rows), request=True),), Context(latest(deadlines)), Batch.outcomes)
-        batches = [_as_batch(item) for item in items]
-        columns = tuple(Batch.concat(same) for same in zip(*(batch.columns for batch in batches), strict=True))
-        return self._go(columns, Context(latest(each.context.deadline for each in batches)), partial(_split, items))
+            return self._go((Batch(list(values), len(values), request=True),), context, Batch.outcomes)
+        requests = [each if type(each) is Columns else Columns((Batch([each], 1, request=True),)) for each in values]
+        columns = tuple(Batch.concat(same) for same in zip(*requests, strict=True))
+        return self._go(columns, context, partial(_cut, values))
 
     def _go(
-        self, columns: tuple[Batch, ...], context: Context, split: Callable[[Batch], Sequence[Any]]
+        self, columns: tuple[Batch, ...], context: Context, answers: Callable[[Batch], Sequence[Any]]
     ) -> Sequence[Any] | Awaitable[Sequence[Any]]:
-        size = columns[0].size
-        expected = self.cost.expect(size)
+        expected = self.cost.expect(columns[0].size)
         if expected is not None and expected < LOOP_BUDGET:
-            return split(self._timed(columns, context, size))
+            return answers(self._timed(columns, context))
 
         async def later() -> Sequence[Any]:
-            return split(await self._threaded(columns, context, size))
+            return answers(await self._threads.run(self._timed, columns, context))
 
         return later()
 
-    def _timed(self, columns: tuple[Batch, ...], context: Context, size: int) -> Batch:
+    def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         start = time.perf_counter()
         result = evaluate_stage(self.stage, columns, context)
-        self.cost.note(size, time.perf_counter() - start)
+        self.cost.note(columns[0].size, time.perf_counter() - start)
         return result
 
-    async def _threaded(self, columns: tuple[Batch, ...], context: Context, size: int) -> Batch:
-        return await self._threads.run(self._timed, columns, context, size)
 
-
-def _split(items: list[Row | Request], result: Batch) -> Sequence[Any]:
+def _cut(values: Sequence[Any], result: Batch) -> list[Any]:
+    """Return what each request gets of a batch's result: the answer to its row, or the outcomes of its columns."""
     answers: list[Any] = []
     start = 0
-    for item in items:
-        if isinstance(item, Request):
-            size = item.columns[0].size
-            answers.append(result if size == result.size else result.part(start, start + size))
-        else:
-            size = 1
-            answers.append(result.part(start, start + 1).outcomes()[0])
-        start += size
+    for value in values:
+        stop = start + (value[0].size if type(value) is Columns else 1)
+        part = result if stop - start == result.size else result.slice(start, stop)
+        answers.append(part if type(value) is Columns else part.outcomes()[0])
+        start = stop
     return answers
-
-
-def _as_batch(item: Row | Request) -> Request:
-    if isinstance(item, Request):
-        return item
-    return Request((Batch([item[0]], 1, request=True),), Context(deadline=item[1]))

@@ -67,7 +67,7 @@ class _Stopwatch(Backend):
         if isinstance(step, Stage) or not columns[0].size:
             return await self._inline.run(step, columns, context)
         column = columns[0]
-        self.alone[step.name] = await self._time(step, column.part(0, 1))
+        self.alone[step.name] = await self._time(step, column.slice(0, 1))
         batch = column.take([i % column.size for i in range(BATCH)])
         self.batched[step.name] = await self._time(step, batch) / BATCH
         return await self._inline.run(step, columns, context)

@@ -127,8 +127,8 @@ class Stage:
 
     @property
     def name(self) -> str:
-        """The names of the steps inside, joined."""
-        return "+".join(dict.fromkeys(step.name for step in self.plan.steps())) or "stage"
+        """The names of the steps that users know, joined."""
+        return "+".join(dict.fromkeys(step.name for step in self.plan.steps() if not step.internal)) or "stage"
 
     @property
     def waits(self) -> bool:

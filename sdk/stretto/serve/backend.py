@@ -71,11 +71,11 @@ class Hosted:
         self._quarantine = Quarantine[Batch]()
         self._queue: Coalescer[Sent, Batch] | None = None
         if lanes is not None:
-            self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=f"deployment {name!r}")
+            self._queue = Coalescer(self._together, workers=lanes, max_batch=MAX_BATCH, name=f"deployment {name!r}")
 
     async def run(self, column: Batch, context: Context) -> Batch:
         """Return the outcomes of the rows that have not failed before, by the deadline."""
-        fine = column.fine()
+        fine = column.ok_rows()
         if not fine:
             return column
         sent = column.take(fine) if column.errors else column
@@ -132,7 +132,7 @@ class Hosted:
 
     async def _outcomes(self, column: Batch, deadline: float | None) -> Batch:
         async def ask(rows: range) -> Batch:
-            part = column if len(rows) == column.size else column.part(rows.start, rows.stop)
+            part = column if len(rows) == column.size else column.slice(rows.start, rows.stop)
             return (await self._ask(part, deadline))[0]
 
         try:
@@ -167,6 +167,6 @@ def _parts(answer: Batch, sizes: list[int]) -> list[Batch]:
     parts: list[Batch] = []
     start = 0
     for size in sizes:
-        parts.append(answer.part(start, start + size))
+        parts.append(answer.slice(start, start + size))
         start += size
     return parts

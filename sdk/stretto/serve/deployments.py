@@ -26,6 +26,7 @@ from stretto.serve.parcel import owned, pack
 from stretto.serve.pickling import unpacked
 from stretto.serve.ray import ray, separate_thread, serve, serve_errors
 from stretto.server.app import make_app
+from stretto.server.limits import Limits
 from stretto.transports.local import LocalTransport
 
 PING = 5.0
@@ -93,7 +94,7 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> Any:
         """Return the HTTP interface; Serve asks for it once the constructor is done."""
-        app = make_app(self._transport, tokens=self._tokens)
+        app = make_app(self._transport, Limits(tokens=self._tokens))
         if self._address is not None:
             self._direct = listening(app, self._address)
         return app

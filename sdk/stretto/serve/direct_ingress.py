@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from stretto.errors import NotFound
-from stretto.server.problem import refusal
+from stretto.server.problem import problem_response
 
 BACKLOG = 2048
 
@@ -103,6 +103,8 @@ def _below(app: Any, root: str) -> Any:
         if path == root or path.startswith(root + "/"):
             await app({**scope, "root_path": root}, receive, send)
         else:
-            await refusal(NotFound(f"nothing is at {path!r}; the pipeline is at {root!r}")).send(send)
+            response = problem_response(NotFound(f"nothing is at {path!r}; the pipeline is at {root!r}"))
+            for message in response.messages:
+                await send(message)
 
     return routed

@@ -183,7 +183,7 @@ class HandleTransport(Transport):
             raise translated(error, self._app) from error
         if lanes and not self._methods:
             name = f"application {self._app!r}"
-            self._queue = Coalescer(self._together, lanes=lanes, max_batch=MAX_BATCH, name=name)
+            self._queue = Coalescer(self._together, workers=lanes, max_batch=MAX_BATCH, name=name)
         self._methods = methods
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from stretto.server.app import MAX_BYTES, MAX_ROWS, make_app
+from stretto.server.app import make_app
+from stretto.server.limits import MAX_BYTES, MAX_ROWS, Limits
 from stretto.transports.base import Transport
 from stretto.transports.connect import connect
 
@@ -22,19 +23,21 @@ def asgi(
 ) -> ASGIApp:
     """Return the HTTP interface of a pipeline, or of what a client reaches, as an ASGI application.
 
-    It runs under uvicorn, or mounted in FastAPI or starlette. With `tokens`, requests need one of them as their bearer
-    token. `max_bytes` and `max_rows` bound a request; `timeout` is the budget in seconds of one that names none.
+    It runs under uvicorn, or mounted in FastAPI or starlette. With `tokens`, every request needs one of them as its
+    bearer token. `max_bytes` and `max_rows` bound a request, and `timeout` is the time limit, in seconds, of a request
+    that names none.
 
     Raises:
         PipelineError: the pipeline is built wrong.
 
     >>> app = asgi(lambda x: 2 * x)
     """
-    given: Any = getattr(target, "transport", None)
-    if isinstance(given, Transport):
-        return make_app(given, tokens=tokens, max_bytes=max_bytes, max_rows=max_rows, timeout=timeout)
+    limits = Limits(max_bytes, max_rows, timeout, tokens)
+    own: Any = getattr(target, "transport", None)
+    if isinstance(own, Transport):
+        return make_app(own, limits)
     transport = connect(target)
-    return make_app(lambda: transport, tokens=tokens, max_bytes=max_bytes, max_rows=max_rows, timeout=timeout)
+    return make_app(lambda: transport, limits)
 
 
 __all__ = ["asgi", "make_app"]

@@ -1,97 +1,95 @@
-"""Stopping work that nobody waits for any more."""
+"""Cancelling the work of requests whose clients have disconnected."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from starlette.types import Receive
 
 from stretto.errors import Overloaded
-from stretto.server.messages import GoneError
+from stretto.server.messages import ClientDisconnectedError
 
 Result = TypeVar("Result")
-PATIENCE = 0.25
-"""Seconds before a connection is watched, and up to twice that: it takes a task, and most requests are answered sooner.
-A server that is asked more than it can answer must not have that to do beside."""
+Request: TypeAlias = "asyncio.Task[Any]"
+"""The task in which the server runs a request."""
+WATCH_AFTER = 0.25
+"""Seconds, and at most twice that, before a connection is watched for disconnects. Watching takes a task, and most
+requests finish sooner."""
 
 
 class DisconnectWatcher:
-    """Stops the work of requests whose clients hang up.
+    """Cancels the work of requests whose clients disconnect.
 
-    One timer looks after all of them: those that were there at its last turn are watched from the next.
+    One timer serves all requests: those that were there at its last tick, and still are, are watched from the next.
     """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._young: set[_Watch] = set()
-        self._old: set[_Watch] = set()
+        self._recent: dict[Request, Receive] = {}
+        self._older: dict[Request, Receive] = {}
+        self._watches: dict[Request, _Watch] = {}
 
     async def run(self, work: Awaitable[Result], receive: Receive) -> Result:
-        """Return the result of `work`, which is cancelled if the client hangs up while it takes longer than `PATIENCE`.
+        """Return the result of `work`, and cancel it if the client disconnects while it takes longer.
 
         Raises:
-            GoneError: the client hung up.
-            Overloaded: the work was cancelled for another reason than this request, as when its models are shut down.
+            ClientDisconnectedError: the client disconnected.
+            Overloaded: the work was cancelled for another reason than this request, such as a shutdown of its models.
         """
-        watch = _Watch(receive)
-        self._add(watch)
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            self._start(loop)
+        request = asyncio.current_task(loop)
+        assert request is not None
+        self._recent[request] = receive
+        watch = None
         try:
             try:
                 return await work
             finally:
-                self._young.discard(watch)
-                self._old.discard(watch)
-                if watch.task is not None:
-                    await watch.stop(watch.task)
+                if self._recent.pop(request, None) is None and self._older.pop(request, None) is None:
+                    watch = self._watches.pop(request, None)
+                    if watch is not None:
+                        await watch.stop()
         except asyncio.CancelledError:
-            if watch.gone and not watch.request.uncancel():
-                raise GoneError from None
-            if watch.request.cancelling():
+            # CPython counts the requests to cancel a task (Task.cancelling); who handles the CancelledError of a
+            # request of its own takes that back (Task.uncancel). Ours was the only one if none is left then.
+            if watch is not None and watch.disconnected and not request.uncancel():
+                raise ClientDisconnectedError from None
+            if request.cancelling():
                 raise
             raise Overloaded("the server is shutting down; try again") from None
 
-    def _add(self, watch: _Watch) -> None:
-        loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            self._loop, self._young, self._old = loop, set(), set()
-            loop.call_later(PATIENCE, self._turn, loop)
-        self._young.add(watch)
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._recent, self._older, self._watches = loop, {}, {}, {}
+        loop.call_later(WATCH_AFTER, self._tick, loop)
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             return
-        for watch in self._old:
-            watch.start()
-        self._old, self._young = self._young, set()
-        if self._old:
-            loop.call_later(PATIENCE, self._turn, loop)
+        self._watches |= {request: _Watch(request, receive) for request, receive in self._older.items()}
+        self._older, self._recent = self._recent, {}
+        if self._older or self._watches:
+            loop.call_later(WATCH_AFTER, self._tick, loop)
         else:
-            self._loop = None  # the next request starts the timer again: a server at rest does nothing
+            self._loop = None  # the next request starts the timer again: an idle server does nothing
 
 
 class _Watch:
-    """Waits for the client to hang up, and then cancels the request's task."""
+    """Waits for the client to disconnect, and then cancels the request."""
 
-    __slots__ = ("_receive", "gone", "request", "task")
+    def __init__(self, request: Request, receive: Receive) -> None:
+        self.disconnected = False
+        self._request = request
+        self._task = asyncio.get_running_loop().create_task(self._wait(receive))
 
-    def __init__(self, receive: Receive) -> None:
-        request = asyncio.current_task()
-        assert request is not None
-        self._receive = receive
-        self.request = request
-        self.task: asyncio.Task[None] | None = None
-        self.gone = False
+    async def stop(self) -> None:
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
 
-    def start(self) -> None:
-        self.task = asyncio.get_running_loop().create_task(self._wait())
-
-    async def stop(self, task: asyncio.Task[None]) -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    async def _wait(self) -> None:
-        if (await self._receive())["type"] == "http.disconnect":
-            self.gone = True
-            self.request.cancel()
+    async def _wait(self, receive: Receive) -> None:
+        if (await receive())["type"] == "http.disconnect":
+            self.disconnected = True
+            self._request.cancel()

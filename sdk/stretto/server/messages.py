@@ -1,122 +1,117 @@
-"""What comes in by HTTP, and what goes out."""
+"""HTTP requests as they come in, and responses as they go out."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope
 
-from stretto.errors import DeadlineExceeded, InputError, TooLarge
+from stretto.engine.context import UNLIMITED, Context
+from stretto.errors import DeadlineExceeded, InputError
+from stretto.server.limits import Limits
 from stretto.wire import JSON, MSGPACK, decode_json, decode_msgpack, encode_json, encode_msgpack
 
 _MSGPACK = MSGPACK.encode()
 
 
-class GoneError(Exception):
-    """The client hung up; nobody is left to answer."""
+class ClientDisconnectedError(Exception):
+    """The client closed the connection, so there is nobody to respond to."""
 
 
-class Reply(NamedTuple):
-    """A response that is complete."""
+class Response:
+    """A complete response: the `messages` to send, as ASGI has them."""
 
-    body: bytes
-    media: str = JSON
-    status: int = 200
-    headers: tuple[tuple[bytes, bytes], ...] = ()
+    __slots__ = ("messages",)
 
-    async def send(self, send: Send) -> None:
-        """Hand it to the server."""
-        headers = [(b"content-type", self.media.encode()), (b"content-length", b"%d" % len(self.body)), *self.headers]
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
+    def __init__(self, body: bytes, media: str = JSON, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        fields = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *headers]
+        self.messages: tuple[Message, ...] = (
+            {"type": "http.response.start", "status": status, "headers": fields},
+            {"type": "http.response.body", "body": body},
+        )
 
 
 class Request:
-    """A request with its body, which is msgpack where it says so, and otherwise JSON whatever it says.
+    """A request with its body.
 
-    (`curl -d` says that it sends a form, and browsers' fetch that it sends plain text.) The answer has the same form.
+    The body is msgpack if the content type says so, and otherwise JSON whatever it says: ``curl -d`` claims to send a
+    form, and a browser's ``fetch`` plain text. The answer has the same format. `path` is relative to `root`, the path
+    at which the application is mounted, and `context` has the deadline.
+
+    Raises:
+        TooLarge: the declared length is over the limit.
+        InputError: a header makes no sense.
+        DeadlineExceeded: no time is left of its budget.
     """
 
-    __slots__ = ("body", "packed", "scope", "timeout")
+    __slots__ = ("body", "context", "packed", "path", "root", "scope")
 
-    def __init__(self, scope: Scope, headers: dict[bytes, bytes], body: bytes, timeout: float | None) -> None:
+    def __init__(self, scope: Scope, root: str, path: str, headers: dict[bytes, bytes], limits: Limits) -> None:
         self.scope = scope
-        self.body = body
-        self.timeout = timeout
+        self.root = root
+        self.path = path
         self.packed = headers.get(b"content-type") == _MSGPACK
+        length = headers.get(b"content-length")
+        if length is not None and length.isdigit():
+            limits.check_bytes(int(length))
+        seconds = _budget(headers, limits.timeout)
+        self.context = UNLIMITED if seconds is None else Context.starting(seconds)
+
+    async def read(self, receive: Receive, limits: Limits) -> None:
+        """Read the body, and no more of it than the limit.
+
+        Raises:
+            TooLarge: it has more bytes than the limit.
+            ClientDisconnectedError: the client closed the connection before it had sent all of it.
+        """
+        message = await receive()
+        self.body = message.get("body", b"")
+        if message.get("more_body"):
+            self.body = await _rest(self.body, receive, limits)
+        elif message["type"] == "http.disconnect":
+            raise ClientDisconnectedError
+        limits.check_bytes(len(self.body))
 
     def value(self) -> Any:
         """Return the value in the body, or raise `InputError`."""
         return decode_msgpack(self.body) if self.packed else decode_json(self.body)
 
-    def reply(self, answer: Any) -> Reply:
+    def answered(self, answer: Any) -> Response:
         """Return the response that carries an answer."""
-        return Reply(encode_msgpack(answer), MSGPACK) if self.packed else Reply(encode_json(answer))
+        return Response(encode_msgpack(answer), MSGPACK) if self.packed else Response(encode_json(answer))
 
 
-async def read(scope: Scope, receive: Receive, max_bytes: int, timeout: float | None) -> Request:
-    """Read the request whole, with `timeout` where it names no budget itself.
-
-    Raises:
-        TooLarge: the body has more than `max_bytes`; it is not read further than that.
-        InputError: a header makes no sense.
-        DeadlineExceeded: no time is left of its budget.
-        GoneError: the client hung up before it had sent the body.
-    """
-    headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    if length.isdigit() and int(length) > max_bytes:
-        raise _too_large(max_bytes)
-    seconds = _budget(headers, timeout)
-    message = await receive()
-    body = message.get("body", b"")
-    if message.get("more_body"):
-        body = await _rest(body, receive, max_bytes)
-    elif message["type"] == "http.disconnect":
-        raise GoneError
-    if len(body) > max_bytes:
-        raise _too_large(max_bytes)
-    return Request(scope, headers, body, seconds)
-
-
-async def _rest(start: bytes, receive: Receive, max_bytes: int) -> bytes:
-    parts, size, more = [start], len(start), True
+async def _rest(start: bytes, receive: Receive, limits: Limits) -> bytes:
+    body, more = bytearray(start), True
     while more:
-        if size > max_bytes:
-            raise _too_large(max_bytes)
+        limits.check_bytes(len(body))
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise GoneError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
+            raise ClientDisconnectedError
+        body += message.get("body", b"")
         more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(
-        f"the body has more than {max_bytes} bytes: send fewer rows in a request", "", f"at most {max_bytes} bytes"
-    )
+    return bytes(body)
 
 
 def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
-    given = headers.get(b"x-stretto-timeout")
-    if given is None:
-        serve = headers.get(b"x-request-timeout-seconds")
-        return default if serve is None else _serve_budget(serve, default)
-    seconds = _number(given)
+    """Return the seconds in which the request is to be answered, or None without a limit."""
+    header = headers.get(b"x-stretto-timeout")
+    if header is None:
+        header = headers.get(b"x-request-timeout-seconds")
+        return default if header is None else _serve_budget(header, default)
+    seconds = _number(header)
     if math.isnan(seconds):
-        said = given.decode("latin-1")
-        raise InputError(f"x-stretto-timeout is {said!r}", "x-stretto-timeout", "seconds as a number")
+        text = header.decode("latin-1")
+        raise InputError(f"x-stretto-timeout is {text!r}", "x-stretto-timeout", "seconds as a number")
     if seconds <= 0:
         raise DeadlineExceeded("transit to the server", seconds)
     return None if math.isinf(seconds) else seconds
 
 
-def _serve_budget(given: bytes, default: float | None) -> float | None:
-    # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number means nothing.
-    seconds = _number(given)
+def _serve_budget(header: bytes, default: float | None) -> float | None:
+    # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number is ignored.
+    seconds = _number(header)
     return default if math.isnan(seconds) else seconds if 0 < seconds < math.inf else None
 
 

@@ -4,46 +4,46 @@ from __future__ import annotations
 
 import logging
 import math
-from http import HTTPStatus
-
-from starlette.exceptions import HTTPException
+from collections.abc import Sequence
 
 from stretto.errors import Overloaded, StrettoError, Unauthorized
-from stretto.server.messages import Reply
+from stretto.server.messages import Response
 from stretto.wire import PROBLEM, encode_json, problem
 
 _log = logging.getLogger("stretto.server")
 
 
-def refusal(error: Exception) -> Reply:
-    """Return the response for an error: a problem (RFC 9457), which never has a traceback or a foreign error's text."""
-    if isinstance(error, HTTPException):
-        return _plain(error)
-    if not isinstance(error, StrettoError):
-        _log.error("a request failed in the server", exc_info=error)
-        return Reply(encode_json(problem(error)), PROBLEM, 500)
-    return Reply(encode_json(problem(error)), PROBLEM, error.status, _headers(error))
+class MethodNotAllowedError(Exception):
+    """The route takes other methods, which `allowed` lists."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(allowed)
+        self.allowed = ", ".join(allowed)
 
 
-def _headers(error: StrettoError) -> tuple[tuple[bytes, bytes], ...]:
+def problem_response(error: Exception) -> Response:
+    """Return the response for an error: a problem (RFC 9457), without a traceback or the text of a foreign error."""
     match error:
+        case MethodNotAllowedError():
+            return _method_not_allowed(error.allowed)
         case Overloaded() if 0 <= error.retry_after < math.inf:
-            return ((b"retry-after", b"%d" % math.ceil(error.retry_after)),)
+            headers = [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
         case Unauthorized():
-            return ((b"www-authenticate", b"Bearer"),)
+            headers = [(b"www-authenticate", b"Bearer")]
+        case StrettoError():
+            headers = []
         case _:
-            return ()
+            _log.error("a request failed in the server", exc_info=error)
+            return Response(encode_json(problem(error)), PROBLEM, 500)
+    return Response(encode_json(problem(error)), PROBLEM, error.status, *headers)
 
 
-def _plain(error: HTTPException) -> Reply:
-    headers = {name.lower(): ", ".join(sorted(value.split(", "))) for name, value in (error.headers or {}).items()}
-    allowed = f": this route takes {headers['allow']}" if "allow" in headers else ""
-    # "about:blank" is RFC 9457's type for a problem that its status says all about.
+def _method_not_allowed(allowed: str) -> Response:
+    # "about:blank" is RFC 9457's type for a problem that its status describes completely.
     members = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status_code).phrase,
-        "status": error.status_code,
-        "detail": f"{error.detail}{allowed}",
+        "title": "Method Not Allowed",
+        "status": 405,
+        "detail": f"Method Not Allowed: this route takes {allowed}",
     }
-    raw = tuple((name.encode(), value.encode()) for name, value in headers.items())
-    return Reply(encode_json(members), PROBLEM, error.status_code, raw)
+    return Response(encode_json(members), PROBLEM, 405, (b"allow", allowed.encode()))

@@ -1,106 +1,121 @@
-"""What is at each route."""
+"""What is at each path."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs
 
 import msgspec
 import numpy as np
 
-from stretto.engine.context import Context
-from stretto.errors import InputError, StrettoError, TooLarge
-from stretto.server.messages import Reply, Request
+from stretto.errors import InputError, NotFound, StrettoError
+from stretto.server.limits import Limits
+from stretto.server.messages import Request, Response
 from stretto.server.openapi import describe
+from stretto.server.problem import MethodNotAllowedError
 from stretto.transports.base import Transport
 from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_json, problem
 
-Handler = Callable[[Request], Awaitable[Reply]]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+LIVE = "/health/live"
+STEPS = "/steps/"
 
 
-@dataclass(frozen=True, slots=True)
+class Route(NamedTuple):
+    """The handler at a path, and the methods it takes."""
+
+    handler: Handler
+    methods: tuple[str, ...]
+
+
 class Routes:
-    """The handlers of the HTTP interface, over the transport that `transport` gives."""
+    """The handlers of the HTTP interface, over the transport that `transport` returns."""
 
-    transport: Callable[[], Transport]
-    max_rows: int
-    secured: bool = False
-
-    def table(self) -> dict[str, tuple[tuple[str, ...], Handler]]:
-        """Return each path, relative to the route, with its methods and its handler."""
-        return {
-            "/": (("POST", "GET"), self.predict),
-            "/batch": (("POST",), self.batch),
-            "/steps/{name:path}": (("POST",), self.step),
-            "/trace": (("POST",), self.trace),
-            "/metadata": (("GET",), self.metadata),
-            "/health/live": (("GET",), self.live),
-            "/health/ready": (("GET",), self.ready),
-            "/openapi.json": (("GET",), self.openapi),
+    def __init__(self, transport: Callable[[], Transport], limits: Limits) -> None:
+        self._transport = transport
+        self._limits = limits
+        self._routes = {
+            "/": Route(self.predict, ("POST", "GET", "HEAD")),
+            "/batch": Route(self.batch, ("POST",)),
+            STEPS: Route(self.step, ("POST",)),
+            "/trace": Route(self.trace, ("POST",)),
+            "/metadata": Route(self.metadata, ("GET", "HEAD")),
+            LIVE: Route(self.live, ("GET", "HEAD")),
+            "/health/ready": Route(self.ready, ("GET", "HEAD")),
+            "/openapi.json": Route(self.openapi, ("GET", "HEAD")),
         }
 
-    async def predict(self, request: Request) -> Reply:
+    def find(self, root: str, path: str, method: str) -> Handler:
+        """Return the handler of a request.
+
+        Raises:
+            NotFound: there is nothing at `path`; the message lists the routes.
+            MethodNotAllowedError: the route takes other methods.
+        """
+        route = self._routes.get(path) or self._routes.get(STEPS if path.startswith(STEPS) else "")
+        if route is None:
+            routes = ", ".join(f"{route.methods[0]} {at}" for at, route in self._routes.items())
+            under = f" under {root}" if root else ""
+            routes = routes.replace(STEPS, STEPS + "{name}")
+            raise NotFound(f"there is nothing at {path}; the routes{under} are {routes}")
+        if method not in route.methods:
+            raise MethodNotAllowedError(sorted(route.methods))
+        return route.handler
+
+    async def predict(self, request: Request) -> Response:
         """Answer one row. A GET with a body is what ``requests.get(url, json=row)`` sends."""
-        return request.reply(await self.transport().predict(request.value(), Context.starting(request.timeout)))
+        return request.answered(await self._transport().predict(request.value(), request.context))
 
-    async def batch(self, request: Request) -> Reply:
-        """Return an outcome for each of many rows, from one step alone where the query names it as ``step``."""
-        rows = self._rows(request.value())
+    async def batch(self, request: Request) -> Response:
+        """Return an outcome for each of many rows, of one step alone if the query names it as ``step``."""
+        rows = _rows(request.value())
+        self._limits.check_rows(len(rows))
         step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [None])[0]
-        outcomes = await self.transport().outcomes(rows, Context.starting(request.timeout), step) if len(rows) else []
+        outcomes = await self._transport().outcomes(rows, request.context, step) if len(rows) else []
         if request.packed:
-            return Reply(encode_outcomes(outcomes), MSGPACK)
-        return Reply(encode_outcomes_json(outcomes))
+            return Response(encode_outcomes(outcomes), MSGPACK)
+        return Response(encode_outcomes_json(outcomes))
 
-    async def step(self, request: Request) -> Reply:
+    async def step(self, request: Request) -> Response:
         """Answer one row from a named step alone."""
-        name = request.scope["path_params"]["name"]
-        (outcome,) = await self.transport().outcomes([request.value()], Context.starting(request.timeout), name)
+        name = request.path.removeprefix(STEPS)
+        (outcome,) = await self._transport().outcomes([request.value()], request.context, name)
         if isinstance(outcome, Exception):
             raise outcome
-        return request.reply(outcome)
+        return request.answered(outcome)
 
-    async def trace(self, request: Request) -> Reply:
-        """Answer one row, and tell the spans of its steps; an error it ended in is told the same way."""
-        trace = await self.transport().trace(request.value(), Context.starting(request.timeout))
-        said = {"answer": trace.answer} if trace.error is None else {"error": problem(trace.error)}
+    async def trace(self, request: Request) -> Response:
+        """Return the answer for one row, or its error, with the spans of its steps."""
+        trace = await self._transport().trace(request.value(), request.context)
+        outcome = {"answer": trace.answer} if trace.error is None else {"error": problem(trace.error)}
         spans = [msgspec.to_builtins(span) for span in trace.spans]
-        return request.reply(said | {"handle_calls": trace.handle_calls, "spans": spans})
+        return request.answered(outcome | {"handle_calls": trace.handle_calls, "spans": spans})
 
-    async def metadata(self, _: Request) -> Reply:
+    async def metadata(self, _: Request) -> Response:
         """Return what the pipeline is."""
-        return Reply(encode_json(await self.transport().metadata()))
+        return Response(encode_json(await self._transport().metadata()))
 
-    async def live(self, _: Request) -> Reply:
-        """Say that the process answers."""
-        return Reply(b'{"status":"live"}')
+    async def live(self, _: Request) -> Response:
+        """Respond, and thus show that the process does."""
+        return Response(b'{"status":"live"}')
 
-    async def ready(self, _: Request) -> Reply:
+    async def ready(self, _: Request) -> Response:
         """Return whether a prediction would be answered now."""
         try:
-            ready = await self.transport().ready()
+            ready = await self._transport().ready()
         except StrettoError:
             ready = False
-        return Reply(b'{"status":"ready"}') if ready else Reply(b'{"status":"not ready"}', status=503)
+        return Response(b'{"status":"ready"}') if ready else Response(b'{"status":"not ready"}', status=503)
 
-    async def openapi(self, request: Request) -> Reply:
-        """Describe the interface."""
-        metadata = await self.transport().metadata()
-        return Reply(encode_json(describe(metadata, request.scope.get("root_path", ""), secured=self.secured)))
-
-    def _rows(self, value: Any) -> Sequence[Any]:
-        if not isinstance(value, list | np.ndarray) or (isinstance(value, np.ndarray) and not value.ndim):
-            raise InputError(
-                f"many rows come as an array, not as {_kind(value)}", "", "an array with a row in each place"
-            )
-        rows = cast("Sequence[Any]", value)
-        if len(rows) > self.max_rows:
-            allowed = f"at most {self.max_rows} rows"
-            raise TooLarge(f"{len(rows)} rows are more than this server takes in a request", "", allowed)
-        return rows
+    async def openapi(self, request: Request) -> Response:
+        """Return the description of the interface."""
+        metadata = await self._transport().metadata()
+        return Response(encode_json(describe(metadata, request.root, secured=bool(self._limits.tokens))))
 
 
-def _kind(value: Any) -> str:
-    return {dict: "one object", str: "text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+def _rows(value: Any) -> Sequence[Any]:
+    if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
+        return cast("Sequence[Any]", value)
+    kind = {dict: "one object", str: "text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
+    raise InputError(f"many rows come as an array, not as {kind}", expected="an array with a row in each place")

@@ -50,8 +50,11 @@ class Transport(ABC):
     async def metadata(self) -> Metadata:
         """Return what is known of the plan."""
 
-    async def predict(self, row: Any, context: Context) -> Any:
+    def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error. Concurrent calls may travel together."""
+        return self._predict(row, context)
+
+    async def _predict(self, row: Any, context: Context) -> Any:
         (outcome,) = await self.outcomes([row], context)
         if isinstance(outcome, StrettoError):
             raise outcome

@@ -52,7 +52,7 @@ class HttpTransport(Transport):
     ) -> None:
         self._connection = Connection(url, token, headers or {})
         self._queue: Coalescer[_Waiting, Any] = Coalescer(
-            self._answers, lanes=LANES, max_batch=max_batch, max_queued=max_queued, name=url
+            self._answers, workers=LANES, max_batch=max_batch, max_queued=max_queued, name=url
         )
 
     @property

@@ -14,7 +14,7 @@ values = itemgetter(*FEATURES)
 
 
 def bound(rows):
-    """Give the answers for a list of rows in one go: what no framework can beat without changing the models."""
+    """Return the answers for a list of rows in one go: what no framework can beat without changing the models."""
     x = np.array([values(row) for row in rows])
     a, b = labels[logistic.predict(x)].tolist(), labels[svm.predict(x)].tolist()
     return [{"logistic": i, "svm": j} for i, j in zip(a, b, strict=True)]

@@ -10,7 +10,7 @@ from tests.benchmarks.programs.iris import FEATURES, LABELS, fit
 
 
 def ensemble():
-    """Give the pipeline."""
+    """Return the pipeline."""
     logistic, svm = fit()
     return Pipeline(
         parallel(
@@ -21,5 +21,5 @@ def ensemble():
 
 
 def app():
-    """Give the ASGI application."""
+    """Return the ASGI application."""
     return asgi(ensemble())

@@ -12,11 +12,11 @@ ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal widt
 
 
 def fit():
-    """Give the two models, fitted on all of iris."""
+    """Return the two models, fitted on all of iris."""
     data, target = load_iris(return_X_y=True)
     return LogisticRegression(max_iter=1000).fit(data, target), SVC().fit(data, target)
 
 
 def answer(a, b):
-    """Give the ensemble's answer from what each model predicts for one row."""
+    """Return the ensemble's answer from what each model predicts for one row."""
     return {"logistic": LABELS[a[0]], "svm": LABELS[b[0]]}

@@ -1,4 +1,4 @@
-"""Rows g and h without Serve: the ASGI application under uvicorn, beside what else serves models over HTTP."""
+"""Rows g and h without Serve: the ASGI application under uvicorn, next to other servers of models."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GOALS = {INLINE: at_least(7), LITSERVE: at_least(12)}
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give the lines of rows g and h without Serve, with LitServe and BentoML among them if peers are wanted.
+    """Return the lines of rows g and h without Serve, with LitServe and BentoML among them if peers are wanted.
 
     A peer runs only while it is compared: LitServe's queue takes a fifth of a processor while nobody asks.
     """

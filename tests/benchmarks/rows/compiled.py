@@ -1,4 +1,4 @@
-"""Row l: models compiled to ONNX, beside the same models as scikit-learn computes them."""
+"""Row l: models compiled to ONNX, next to the same models in scikit-learn."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TREES = 100
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give row l: one row through the client and through a stage, and batches of 1,024 of four models."""
+    """Return row l: one row through the client and through a stage, and batches of 1,024 of four models."""
     data, target = load_iris(return_X_y=True)
     forest = RandomForestClassifier(settings.of(TREES), random_state=0).fit(data, target)
     boosting = GradientBoostingClassifier(random_state=0).fit(data, target)
@@ -62,7 +62,7 @@ async def _steps(settings: Settings, what: str, estimator: Any, rows: Any, goal:
 
 
 def _repeated(name: str, call: Callable[[], Any], least: float = 0.05) -> Contender:
-    """Give as a contender the mean of calls that together take at least so many seconds."""
+    """Return a contender: the mean of calls that together take at least so many seconds."""
 
     async def run() -> Figures:
         start, count = time.perf_counter(), 0

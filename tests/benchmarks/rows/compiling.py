@@ -19,7 +19,7 @@ LINEAR = 1.5
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give row j for a chain, for a fan-out, and for steps shared by diamonds, and a deep chain that is run."""
+    """Return row j for a chain, for a fan-out, and for steps shared by diamonds, and a deep chain that is run."""
     for shape, build in {"a chain": chain, "a fan-out": fan_out, "diamonds": diamonds}.items():
         few, many = settings.of(STEPS), settings.of(MANY)
         settings.say(f"j: compiling {shape} of {few:,} and {many:,} steps")
@@ -32,17 +32,17 @@ async def measure(settings: Settings) -> AsyncGenerator[Compared]:
 
 
 def chain(count: int) -> Pipeline[Any, Any]:
-    """Give so many steps one after the other."""
+    """Return `count` steps one after the other."""
     return reduce(rshift, map(_step, range(count)))
 
 
 def fan_out(count: int) -> Pipeline[Any, Any]:
-    """Give so many steps side by side."""
+    """Return `count` steps side by side."""
     return parallel(*map(_step, range(count)))
 
 
 def diamonds(count: int) -> Pipeline[Any, Any]:
-    """Give so many steps as a chain of diamonds: a step, and two that share what it gives."""
+    """Return `count` steps as a chain of diamonds: a step, and two that share its output."""
     made = [_step(i) for i in range(0, count, 4)]
     return reduce(rshift, (each >> parallel(a=abs, b=float) >> len for each in made))
 

@@ -26,7 +26,7 @@ IDLE_MS = 10.0
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give row k."""
+    """Return row k."""
     yield await _memory(settings)
     yield await _idle(settings)
     yield await _importing(settings)
@@ -40,7 +40,7 @@ async def _memory(settings: Settings) -> Compared:
 
 
 async def queued_bytes(count: int) -> float:
-    """Give the bytes that Python holds for each of `count` requests that wait, the caller's own task among them."""
+    """Return the bytes that Python holds for each of `count` requests that wait, the caller's own task among them."""
     held = threading.Event()
 
     def hold(column: Any) -> Any:
@@ -90,7 +90,7 @@ async def _importing(settings: Settings) -> Compared:
 
 
 def _imported(modules: str) -> Callable[[], Awaitable[Figures]]:
-    """Give what measures an import in a fresh interpreter, without the time that starting it takes."""
+    """Return what measures an import in a fresh interpreter, without the time that starting it takes."""
     program = f"import time; start = time.perf_counter(); import {modules}; print(time.perf_counter() - start)"
 
     async def run() -> Figures:

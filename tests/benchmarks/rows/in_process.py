@@ -11,7 +11,7 @@ from tests.benchmarks.settings import Settings
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give rows a and b: 64 callers and one, beside the same by hand and beside the bound."""
+    """Return rows a and b: 64 callers and one, next to the baseline and to the bound."""
     async with programs() as contenders:
         if "a" in settings.only:
             settings.say("a: in process, 64 callers")

@@ -1,4 +1,4 @@
-"""Row i: many rows in one call, beside what the estimators do with them by themselves."""
+"""Row i: many rows in one call, next to the estimators alone."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ROWS = 100_000
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give row i: the two estimators' own predict, and the VotingClassifier of the same members."""
+    """Return row i: the two estimators' own predict, and the VotingClassifier of the same members."""
     table = flowers(settings.of(ROWS))
     yield await _estimators(settings, table)
     yield await _voting(settings, table)
 
 
 def flowers(count: int) -> np.ndarray:
-    """Give an array of shape (count, 4) of measurements like those of iris."""
+    """Return an array of shape (count, 4) of measurements like those of iris."""
     rng = np.random.default_rng(0)
     data = load_iris().data
     return data[rng.integers(len(data), size=count)] + rng.normal(scale=0.1, size=(count, data.shape[1]))
@@ -68,7 +68,7 @@ async def _voting(settings: Settings, table: np.ndarray) -> Compared:
 
 
 def voting_classifier(members: dict[str, Any]) -> VotingClassifier:
-    """Give the VotingClassifier of members that are fitted already, which scikit-learn has no call for."""
+    """Return the VotingClassifier of members that are fitted already, which scikit-learn has no call for."""
     voting = VotingClassifier(list(members.items()))
     voting.estimators_ = list(members.values())
     voting.le_ = LabelEncoder().fit(LABELS)
@@ -77,7 +77,7 @@ def voting_classifier(members: dict[str, Any]) -> VotingClassifier:
 
 
 def timed(name: str, call: Callable[[], Awaitable[Any]]) -> Contender:
-    """Give as a contender the time that one call takes."""
+    """Return a contender: the time that one call takes."""
 
     async def run() -> Figures:
         start = time.perf_counter()

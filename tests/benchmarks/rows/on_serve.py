@@ -13,7 +13,7 @@ from tests.benchmarks.settings import THROUGHPUT_OPTIMIZED, Settings
 
 
 async def measure(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give rows c, d and e by handle, and f, g and h over HTTP, beside the same ensemble by hand."""
+    """Return rows c, d and e by handle, and f, g and h over HTTP, next to the baseline."""
     settings.say("starting Ray, and deploying three applications")
     async with on_serve() as up, up.by_client() as by_client:
         for line, programs, relation, goal in _plan(up, by_client):
@@ -23,7 +23,7 @@ async def measure(settings: Settings) -> AsyncGenerator[Compared]:
 
 
 async def throughput_optimized(settings: Settings) -> AsyncGenerator[Compared]:
-    """Give row c where Ray was started with RAY_SERVE_THROUGHPUT_OPTIMIZED=1, for both contenders."""
+    """Return row c where Ray was started with RAY_SERVE_THROUGHPUT_OPTIMIZED=1, for both contenders."""
     settings.say(f"starting Ray with {THROUGHPUT_OPTIMIZED}=1, and deploying three applications")
     line = Line("c", f"by handle, fused, {THROUGHPUT_OPTIMIZED}=1", 64)
     async with on_serve() as up:
@@ -47,7 +47,7 @@ def _plan(up: OnServe, by_client: Sequence[Program]) -> list[tuple[Line, Sequenc
 async def _lines(
     settings: Settings, line: Line, programs: Sequence[Program], relation: Relation, goal: Goal
 ) -> list[Compared]:
-    """Measure the programs in turn; beside Stretto's fast way, give its way through Serve's proxy a line of its own."""
+    """Measure the programs in turn, with a line each for Stretto through direct ingress and through the proxy."""
     assert line.callers is not None
     settings.say(f"{line.row}: {line.what}, callers: {line.callers}")
     figures = await alternate([each.asked_by(line.callers, settings.seconds) for each in programs], settings.rounds)

@@ -50,7 +50,7 @@ people = make_pipeline(
 
 
 async def refusal(target: Any, row: Any, good: Any) -> InputError:
-    """Give the error of a row, which is the same alone and between good rows, which it does not harm."""
+    """Return the error of a row, which is the same alone and between good rows, which it does not harm."""
     async with Client(target) as client:
         with pytest.raises(InputError) as alone:
             await client.predict(row)

@@ -17,7 +17,7 @@ good = {"length": 1.0, "width": 2.0, "height": 3.0}
 
 
 def refused(row, by=schema) -> InputError:
-    """Give the error of one row, which has to be the same when it stands among good ones."""
+    """Return the error of one row, which has to be the same when it stands among good ones."""
     with pytest.raises(BadRows) as alone:
         by.refuse(by.table([row]))
     rows = [[1, 2, 3], row, [4, 5, 6]]
@@ -190,7 +190,7 @@ rows = st.one_of(lists, lists.map(tuple), dicts, named, st.lists(numbers, min_si
 
 
 def read(rows, by):
-    """Give each row's numbers, or the arguments of its error."""
+    """Return each row's numbers, or the arguments of its error."""
     try:
         table = by.table(rows)
         by.refuse(table)
