@@ -13,6 +13,8 @@ from stretto_composers._members.text import short
 MOST = 100
 """The largest limit: each turn has nodes of its own in the plan, which rows that have finished pass through."""
 
+DONE, AGAIN = "done", "again"
+
 
 @composer
 def loop(
@@ -40,16 +42,21 @@ def loop(
             f"loop(limit={limit!r}): give a whole number from 1 to {MOST}, the most turns a row may take"
         )
     turn, value, known = plan_of(body), Input(), Input()
-    finished = Call((as_pipeline(until)(value),), step=Step(fn=bool, name="until", named=False, internal=True))
+    finished = Call((as_pipeline(until)(value),), step=Step(fn=what_next, name="until", named=False, internal=True))
     same, still, test = Plan((value,), value), Plan((value, known), known), Plan((value, known), finished)
     x = Sub((x,), body=turn, name="loop")
     done: Node = Sub((x,), body=Plan((value,), finished), name="loop")
     for _ in range(limit - 1):
-        x = Choose((x, done), cases=((True, same), (False, turn)), name="loop")
-        done = Choose((x, done, done), cases=((True, still), (False, test)), name="loop")
+        x = Choose((x, done), cases=((DONE, same), (AGAIN, turn)), name="loop")
+        done = Choose((x, done, done), cases=((DONE, still), (AGAIN, test)), name="loop")
     stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False, internal=True))
     over = Plan((value,), stop) if on_limit is None else plan_of(on_limit)
-    return Choose((x, done), cases=((True, same), (False, over)))
+    return Choose((x, done), cases=((DONE, same), (AGAIN, over)))
+
+
+def what_next(finished: Any) -> str:
+    """Return what an answer of `until` means, by Python's truth."""
+    return DONE if finished else AGAIN
 
 
 @dataclass(frozen=True)

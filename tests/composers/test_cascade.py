@@ -205,11 +205,9 @@ class TestCascade:
 
     async def test_the_trace_tells_how_far_a_row_went(self) -> None:
         async with Client(cascade(chances, chances, invert, until=[confidence(0.9), confidence(0.7)])) as client:
-            for row, cases in [(0.95, "sure sure"), (0.8, "unsure sure"), (0.5, "unsure unsure")]:
+            for row, tiers in [(0.95, "chances"), (0.8, "chances chances"), (0.5, "chances chances invert")]:
                 spans = (await client.trace(row)).spans
-                assert [span.name for span in spans if span.kind == "case"] == [
-                    f"cascade/{case}" for case in cases.split()
-                ]
+                assert [span.name for span in spans if span.kind == "step"] == tiers.split()
 
     def test_handle_calls_are_counted(self) -> None:
         """The first tier always, the others where it is not sure."""

@@ -23,7 +23,7 @@ from stretto.errors import DeadlineExceeded, InputError, Overloaded, PipelineErr
 from stretto.testing import virtual_clock
 from stretto.testing.check import check_composer
 from stretto_composers import Circuit, Report, cache, guard, limit, retry, shadow, timeout
-from stretto_composers._keys import key_of
+from stretto_composers._policies.keys import key_of
 from tests.composers.test_timing import Part, invert, invert_later, refuse, virtually
 
 BUILDS: dict[str, Callable[[], Pipeline[Any, Any]]] = {
