@@ -45,7 +45,7 @@ class DataFrame(Protocol):
 
 
 class Submission(Generic[Out]):
-    """A prediction under way: await it whenever the answer is needed, or `cancel` it."""
+    """A prediction under way: await it for the answer, or `cancel` it."""
 
     def __init__(self, task: asyncio.Task[Out], where: str) -> None:
         self._task = task
@@ -55,7 +55,7 @@ class Submission(Generic[Out]):
         return self._task.__await__()
 
     def cancel(self) -> bool:
-        """Withdraw the request; false if it is answered already."""
+        """Withdraw the request; return false if it is answered already."""
         return self._task.cancel()
 
     def done(self) -> bool:
@@ -68,14 +68,20 @@ class Submission(Generic[Out]):
 
 
 class Client(Generic[In, Out]):
-    """Asks a pipeline, wherever it runs.
+    """Sends rows to a pipeline, wherever it runs, and returns its answers.
 
-    `target` is a pipeline or a part of one (it runs in this process), ``"serve://APP"`` or a Ray Serve handle,
-    ``"http://..."`` or ``"https://..."``. `token` is the bearer token of a server that asks for one. It works as it is,
-    and as ``async with``, which closes it.
+    It works as it is, and as ``async with``, which closes it.
+
+    Args:
+        target: A pipeline or a part of one, which then runs in this process; ``"serve://APP"`` or a Ray Serve handle;
+            ``"http://..."`` or ``"https://..."``; or a configured `stretto.transports.Transport`.
+        headers: Headers for every HTTP request.
+        token: The bearer token of an HTTP server, or a function that returns it. The function may be ``async``; it is
+            called for every request, so that it can refresh a token that expires.
+        max_batch: The most rows that a stage in this process, or an HTTP request, takes at a time.
 
     Raises:
-        PipelineError: the target is none of these, or the pipeline is built wrong.
+        PipelineError: `target` is none of these, it can't use an option, or the pipeline is built wrong.
 
     >>> import asyncio
     >>> async def main():
@@ -121,14 +127,14 @@ class Client(Generic[In, Out]):
     async def predict(self, x: In, *, timeout: float | None = None) -> Out:
         """Return the answer for one row.
 
-        `timeout` is the budget in seconds for all that happens on the way.
+        `timeout` is the limit, in seconds, on everything that happens on the way.
 
         Raises:
             InputError: the row is not what the pipeline takes.
             StepError: a step failed on it.
-            DeadlineExceeded: the row was not answered within `timeout`.
+            DeadlineExceeded: it was not answered within `timeout`.
             Overloaded: the queue in front of the models is full.
-            ConnectionFailed: the server is not there.
+            ConnectionFailed: the server can't be reached.
         """
         return await self._open().predict(x if is_plain(x) else as_row(x), Context.starting(timeout))
 
@@ -142,22 +148,22 @@ class Client(Generic[In, Out]):
     ) -> list[Out]:
         """Return the answers for a list of rows, an array of shape (n_rows, n_features) or a data frame, in order.
 
-        With ``on_error="raise"`` the first error is raised and says its row; with ``"return"`` errors stand where their
-        answers would; with ``"skip"`` they are left out. `step` asks that named step alone.
+        With ``on_error="raise"`` the first error is raised, with its row; with ``"return"`` errors stand in the places
+        of their answers; with ``"skip"`` they are left out. With `step`, that named step alone answers.
 
         Raises:
-            StrettoError: as in `predict`, for the first row that failed, unless `on_error` says otherwise.
+            StrettoError: as in `predict`, for the first failing row, unless `on_error` says otherwise.
         """
         answers = list(await self._open().outcomes(_listed(rows), Context.starting(timeout), step))
-        failed = [(i, each.at(i)) for i, each in enumerate(answers) if isinstance(each, StrettoError)]
-        if failed and on_error == "raise":
-            raise failed[0][1]
-        for i, error in failed:
-            answers[i] = error
+        for i, answer in enumerate(answers):
+            if isinstance(answer, StrettoError):
+                answers[i] = answer.at(i)
+                if on_error == "raise":
+                    raise answers[i]
         return [each for each in answers if not isinstance(each, StrettoError)] if on_error == "skip" else answers
 
     def submit(self, x: In, *, timeout: float | None = None) -> Submission[Out]:
-        """Start a prediction at once, and give something to await later.
+        """Start a prediction at once, and return something to await later.
 
         >>> import asyncio
         >>> async def main():
@@ -183,57 +189,51 @@ class Client(Generic[In, Out]):
     ) -> AsyncIterator[Out]:
         """Return the answers for a stream of rows as they come, with at most `concurrency` requests under way.
 
-        `ordered` gives them in the order of the rows, else as they are answered. Leaving the loop early cancels what
-        is under way. `timeout` is each row's.
+        They come in the order of the rows, or as they are ready if not `ordered`. Leaving the loop early cancels the
+        requests under way. `timeout` is the limit on each row, in seconds.
         """
         self._open()
         if concurrency < 1:
-            raise PipelineError(f"concurrency={concurrency}: it takes at least 1")
+            raise PipelineError(f"concurrency={concurrency}: at least 1 request must be under way")
         places = asyncio.Semaphore(concurrency)
-        running: set[asyncio.Task[Out]] = set()
-        arrived: asyncio.Queue[asyncio.Task[Out] | None] = asyncio.Queue()
+        arrived: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
 
-        async def start() -> int:
-            # Rows may come slowly: reading them must not keep the answers of earlier ones waiting.
+        async def read() -> None:
+            # A task of its own: rows may come slowly, and answers to earlier ones must not wait for them.
             position = 0
-            try:
+            async for row in _stream(rows):
                 await places.acquire()
-                async for row in _stream(rows):
-                    task = asyncio.create_task(self._numbered(row, position, timeout))
-                    running.add(task)
-                    if ordered:
-                        arrived.put_nowait(task)
-                    else:
-                        task.add_done_callback(arrived.put_nowait)
-                    position += 1
-                    await places.acquire()
-            finally:
-                arrived.put_nowait(None)
-            return position
+                task = asyncio.create_task(self._numbered(row, position, timeout))
+                tasks.add(task)
+                if ordered:
+                    arrived.put_nowait(task)
+                else:
+                    task.add_done_callback(arrived.put_nowait)
+                position += 1
 
-        starting = asyncio.create_task(start())
-        given, total = 0, None
+        reader = asyncio.create_task(read())
+        reader.add_done_callback(arrived.put_nowait)
+        tasks: set[asyncio.Task[Any]] = {reader}
         try:
-            while given != total:
+            while tasks:
                 task = await arrived.get()
-                if task is None:
-                    total = await starting
-                    continue
                 await asyncio.wait([task])
-                running.discard(task)
+                tasks.remove(task)
+                if task is reader:
+                    await task  # raises the error of `rows`, if there was one
+                    continue
                 places.release()
-                given += 1
                 error = task.exception()
                 if error is None:
                     yield task.result()
-                elif not isinstance(error, StrettoError) or on_error == "raise":
+                elif on_error == "raise" or not isinstance(error, StrettoError):
                     raise error
                 elif on_error == "return":
                     yield cast("Out", error)
         finally:
-            for task in (starting, *running):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(starting, *running, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _numbered(self, row: In, position: int, timeout: float | None) -> Out:
         try:
@@ -243,11 +243,11 @@ class Client(Generic[In, Out]):
         raise numbered
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
-        """Answer one row alone, and tell what happened on the way: which step ran where, when and how long."""
+        """Return the outcome of one row, run alone, with its spans: which step ran where, when and how long."""
         return await self._open().trace(as_row(x), Context.starting(timeout))
 
     async def metadata(self) -> Metadata:
-        """Return what is at the other end: its pipeline, its steps, the features a row must have."""
+        """Return what is known of the pipeline: its text, its steps, the features a row must have."""
         return await self._open().metadata()
 
     async def ready(self) -> bool:
@@ -255,7 +255,7 @@ class Client(Generic[In, Out]):
         return not self._closed and await self.transport.ready()
 
     async def aclose(self) -> None:
-        """Cancel what is under way, and let go of connections and threads."""
+        """Cancel requests under way, and release connections and threads."""
         self._closed = True
         for task in self._submitted:
             task.cancel()

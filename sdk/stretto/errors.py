@@ -3,16 +3,16 @@
 * StrettoError
     * PipelineError (also ValueError): a composition that is built wrong
         * ModelError: an estimator or a model file that cannot be a step
-            * Disagreement: a compiled model that answers otherwise than the estimator
+            * Disagreement: a compiled model that differs from its estimator
     * InputError (also ValueError): the request's value is not what the pipeline takes; HTTP 422
-        * TooLarge: the request is over a bound the server sets; HTTP 413
+        * TooLarge: the request is over a limit of the server; HTTP 413
     * StepError: a step failed on a row; HTTP 502
     * DeadlineExceeded (also TimeoutError): the deadline of the request, or of a part of it, passed; HTTP 504
     * Overloaded: the queue in front of the models is full; HTTP 503
     * Unauthorized (also PermissionError): no token, or a wrong one; HTTP 401
     * NotFound (also LookupError): no such route, application or step; HTTP 404
-    * ConnectionFailed (also ConnectionError): the server is not there, or is not a Stretto server
-    * DeployError (also RuntimeError): Ray Serve could not bring the application up
+    * ConnectionFailed (also ConnectionError): the server can't be reached, or is not a Stretto server
+    * DeployError (also RuntimeError): Ray Serve could not start the application
 
 Each keeps every constructor argument in ``args``, so it survives pickling, and travels over HTTP as an
 RFC 9457 problem that is read back into the same class with the same arguments.
@@ -57,7 +57,7 @@ class StrettoError(Exception):
         InputError('a number is missing', 'age', '')
         """
         twin = type(self)(*(args or self.args))
-        twin.__dict__.update(self.__dict__)
+        twin.__dict__ = {**self.__dict__, **twin.__dict__}
         twin.__cause__ = self.__cause__
         return twin
 
@@ -85,9 +85,9 @@ class ModelError(PipelineError):
 
 
 class Disagreement(ModelError):
-    """A compiled model answers otherwise than the estimator it was made from.
+    """The answers of a compiled model differ from those of its estimator.
 
-    `rows` are the first of the rows at fault, a line each: the row, what the compiled model gives, what is expected.
+    `rows` has a line for each of the first rows where they do: the row, the compiled model's answer, the estimator's.
     """
 
     title = "Compiled model disagrees"
@@ -95,11 +95,7 @@ class Disagreement(ModelError):
 
     def __init__(self, message: str, rows: str = "") -> None:
         Exception.__init__(self, message, rows)
-
-    @property
-    def rows(self) -> str:
-        """The rows at fault, a line each."""
-        return self.args[1]
+        self.rows = rows
 
     def _text(self) -> str:
         return f"{self.message}\n{self.rows}" if self.rows else self.message
@@ -108,7 +104,7 @@ class Disagreement(ModelError):
 class InputError(StrettoError, ValueError):
     """The request's value is not what the pipeline takes.
 
-    `field` is the feature or position at fault and `expected` what belongs there; both may be empty.
+    `field` is the invalid feature or position, and `expected` says what is valid there; both may be empty.
     """
 
     status = 422
@@ -117,27 +113,23 @@ class InputError(StrettoError, ValueError):
 
     def __init__(self, message: str, field: str = "", expected: str = "") -> None:
         Exception.__init__(self, message, field, expected)
-
-    @property
-    def field(self) -> str:
-        """The feature or position at fault."""
-        return self.args[1]
-
-    @property
-    def expected(self) -> str:
-        """What belongs there."""
-        return self.args[2]
+        self.field = field
+        self.expected = expected
 
 
 class TooLarge(InputError):
-    """The request is over a bound the server sets: bytes, rows or depth."""
+    """The request is over a limit of the server: on bytes, rows or depth."""
 
     status = 413
     title = "Request too large"
 
 
 class StepError(StrettoError):
-    """A step failed on a row: `step` is its path, `kind` the class of the cause, `detail` its message."""
+    """A step failed on a row.
+
+    `step` is the path of the step, outermost composer first, separated by slashes. `kind` is the class name of the
+    exception it raised, and `detail` the message.
+    """
 
     status = 502
     title = "Step failed"
@@ -145,6 +137,9 @@ class StepError(StrettoError):
 
     def __init__(self, step: str, kind: str, detail: str) -> None:
         Exception.__init__(self, step, kind, detail)
+        self.step = step
+        self.kind = kind
+        self.detail = detail
 
     @classmethod
     def of(cls, path: str, error: Exception) -> Self:
@@ -156,21 +151,6 @@ class StepError(StrettoError):
         failure = cls(path, type(error).__name__, str(error))
         failure.__cause__ = error
         return failure
-
-    @property
-    def step(self) -> str:
-        """The path of the step, outermost composer first, parted by slashes."""
-        return self.args[0]
-
-    @property
-    def kind(self) -> str:
-        """The class name of what the step raised."""
-        return self.args[1]
-
-    @property
-    def detail(self) -> str:
-        """The message of what the step raised."""
-        return self.args[2]
 
     @property
     def message(self) -> str:
@@ -198,16 +178,8 @@ class DeadlineExceeded(StrettoError, TimeoutError):
 
     def __init__(self, where: str = "", seconds: float | None = None) -> None:
         Exception.__init__(self, where, seconds)
-
-    @property
-    def where(self) -> str:
-        """What was running or waiting when the deadline passed, or the empty string."""
-        return self.args[0]
-
-    @property
-    def seconds(self) -> float | None:
-        """The time limit in seconds, or None."""
-        return self.args[1]
+        self.where = where
+        self.seconds = seconds
 
     @property
     def message(self) -> str:
@@ -218,7 +190,7 @@ class DeadlineExceeded(StrettoError, TimeoutError):
 
 
 class Overloaded(StrettoError):
-    """The queue in front of the models is full: try again after `retry_after` seconds."""
+    """The queue in front of the models is full: a retry after `retry_after` seconds may succeed."""
 
     status = 503
     title = "Overloaded"
@@ -226,15 +198,11 @@ class Overloaded(StrettoError):
 
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         Exception.__init__(self, message, retry_after)
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds after which a retry has a fair chance."""
-        return self.args[1]
+        self.retry_after = retry_after
 
 
 class Unauthorized(StrettoError, PermissionError):
-    """The server asks for a bearer token, and the request had none or a wrong one."""
+    """The server requires a bearer token, and the request had none or a wrong one."""
 
     status = 401
     title = "Unauthorized"
@@ -248,36 +216,32 @@ class NotFound(StrettoError, LookupError):
 
 
 class ConnectionFailed(StrettoError, ConnectionError):
-    """The server is not there, or what answers is not a Stretto server."""
+    """The server can't be reached, or what responds is not a Stretto server."""
 
     status = 503
     title = "Connection failed"
 
 
 class DeployError(StrettoError, RuntimeError):
-    """Ray Serve could not bring the application up: the message holds what it reported."""
+    """Ray Serve could not start the application: the message holds what it reported."""
 
     title = "Deployment failed"
 
 
 class BadRows(StrettoError):
-    """A vectorised step names the rows at fault; the others are run again without them.
+    """Raised by a vectorised step to name its failing rows: the others are run again without them.
 
-    ``raise BadRows({3: InputError("..."), 7: ValueError("...")})`` from a ``vectorized=True`` function fails rows
-    3 and 7 of the column it was given, and spares Stretto the search for them. It never leaves the evaluator.
+    ``raise BadRows({3: InputError("..."), 7: ValueError("...")})`` from a ``vectorized=True`` function fails rows 3 and
+    7 of its input, and spares Stretto the search for them. Callers never see it.
     """
 
     fields = ("errors",)
 
     def __init__(self, errors: dict[int, Exception]) -> None:
         Exception.__init__(self, errors)
-
-    @property
-    def errors(self) -> dict[int, Exception]:
-        """The error of each row at fault, by its position in the column."""
-        return self.args[0]
+        self.errors = errors
 
     @property
     def message(self) -> str:
-        """How many rows are at fault."""
-        return f"{len(self.errors)} rows at fault"
+        """How many rows failed."""
+        return f"{len(self.errors)} rows failed"

@@ -1,4 +1,4 @@
-"""The notation: pipelines, `>>` and fan-outs. Building runs nothing."""
+"""The notation: pipelines, `>>` and fan-outs, whose building runs nothing."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Pipeline(Generic[In, Out]):
         return node
 
     def plan(self) -> PipelinePlan:
-        """Return the plan: the pipeline applied to a request's value. It prints as the compiler's explanation of it."""
+        """Return the plan: the pipeline applied to a request's value."""
         if self._plan is None:
             start = Input()
             try:
@@ -376,7 +376,7 @@ def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> 
 
 
 def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
-    """Give one value to every part, side by side; the answer is a dict keyed by branch name, in the order written.
+    """Run every part on the same value, side by side, and return a dict keyed by branch name, in the order written.
 
     A positional branch is keyed by the name of its last part. Where a branch fails, the row fails; with
     ``on_error="omit"`` its dict is without that branch, and with any other value it has that value there. What a branch

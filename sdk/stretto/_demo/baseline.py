@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-Row = Mapping[str, float]
-Answer = dict[str, str]
+Features = Mapping[str, float]
+Labels = dict[str, str]
 
 
 def for_asyncio(
     logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]
-) -> Callable[[Row], Awaitable[Answer]]:
+) -> Callable[[Features], Awaitable[Labels]]:
     """Return the ensemble as asyncio code: two predicts in two threads, gathered."""
 
-    async def predict(row: Row) -> Answer:
+    async def predict(row: Features) -> Labels:
         x = [[row[name] for name in features]]
         a: Any
         b: Any
@@ -35,7 +35,7 @@ def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence
         def __init__(self, model: Any) -> None:
             self.model = model
 
-        def __call__(self, row: Row) -> str:
+        def __call__(self, row: Features) -> str:
             predicted: Any = self.model.predict([[row[name] for name in features]])
             return labels[int(predicted[0])]
 
@@ -44,11 +44,11 @@ def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence
         def __init__(self, logistic: Any, svm: Any) -> None:
             self.logistic, self.svm = logistic, svm
 
-        async def predict(self, row: Row) -> Answer:
+        async def predict(self, row: Features) -> Labels:
             a, b = await asyncio.gather(self.logistic.remote(row), self.svm.remote(row))
             return {"logistic": a, "svm": b}
 
-        async def __call__(self, request: Any) -> Answer:
+        async def __call__(self, request: Any) -> Labels:
             return await self.predict(await request.json())
 
     return Ensemble.bind(Model.options(name="logistic").bind(logistic), Model.options(name="svm").bind(svm))

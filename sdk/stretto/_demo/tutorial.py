@@ -27,8 +27,8 @@ FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal width": 0.9}
 
 
-Call: TypeAlias = Callable[[], Awaitable[Any]]
-Programs: TypeAlias = dict[str, tuple[Call, Call]]
+Program: TypeAlias = Callable[[], Awaitable[Any]]
+Programs: TypeAlias = dict[str, tuple[Program, Program]]
 """For each way to run the ensemble, the call of the baseline and that of Stretto."""
 
 
@@ -128,7 +128,7 @@ class Course:
             shown = repr(later)
             self.say("endpoints", f"{first!r} and {second!r}")
             answer = await second.predict(ROW)
-            self.say("handle", f"submit() gave {shown}; svm:v1 said {answer!r}, then logistic:v1 {await later!r}")
+            self.say("handle", f"submit() gave {shown}; svm:v1 returned {answer!r}, then logistic:v1 {await later!r}")
 
     async def ensemble(self, both: Pipeline[Any, Any]) -> None:
         """Deploy the tutorial's own shape: one deployment per model, called concurrently by handle."""
@@ -171,7 +171,7 @@ class Course:
         table = Table("", *headings, box=None)
         for column in table.columns[1:]:
             column.justify = "right"
-        with self.console.status("measuring, beside the same ensemble by hand"):
+        with self.console.status("measuring, next to the same ensemble by hand"):
             async with _programs(both, trained) as programs:
                 for way, (hand, ours) in programs.items():
                     alone = [await measure(call, 1, self.seconds) for call in (hand, ours)]

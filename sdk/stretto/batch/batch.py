@@ -181,13 +181,13 @@ class Batch:
                 return [dict(zip(names, row, strict=True)) for row in zip(*members, strict=True)]
 
     def data(self) -> Any:
-        """Return what a vectorised function takes: a list, an array, or a dict of these. The column has one form."""
+        """Return what a vectorised function takes: a list, an array, or a dict of these, for rows of one form."""
         values = self.values
         assert not isinstance(values, tuple)
         return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
 
     def read(self, reading: Reading) -> Any:
-        """Return what a reading makes of `data`: once, however many steps read alike. What it raises is not kept."""
+        """Return what a reading makes of `data`, computed once per key; an error is not kept."""
         if reading.key not in self._readings:
             self._readings[reading.key] = reading.given(self.data())
         return self._readings[reading.key]

@@ -17,7 +17,7 @@ _PLAIN: Final = frozenset({dict, list, tuple, str, int, float, bool, type(None),
 
 
 class Frame(Sequence[dict[str, Any]]):
-    """Named columns of one length: a sequence of rows, each a dict by column name. Slices share the columns' memory.
+    """Named columns of one length, as a sequence of rows, each a dict by column name; slices share memory.
 
     >>> frame = Frame({"length": np.array([1.0, 2.0]), "kind": np.array(["a", "b"], dtype=object)}, 2)
     >>> frame[1]

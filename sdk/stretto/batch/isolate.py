@@ -13,9 +13,8 @@ value, or raises what is wrong with it. Nobody collects errors by position, nobo
   `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails;
   `isolate_now` is the same for what is not awaited.
 
-Whoever knows that some rows are bad and the others are not may raise `BadRows` from `many`, naming them: it spares the
-search, and changes nothing else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds
-`many` equal to `one`.
+A `many` that knows which rows are bad may raise `BadRows`, naming them: it saves the search, and changes nothing
+else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds `many` equal to `one`.
 """
 
 from __future__ import annotations

@@ -38,9 +38,10 @@ _UNMEASURED = "without a profile only steps that ask for resources get a deploym
 
 
 class PipelinePlan(Plan):
-    """The plan of a pipeline. It prints as what the compiler makes of it; `text` is the plan itself, a line a node.
+    """The plan of a pipeline, printed as the compiler's explanation of it.
 
-    In a terminal it is a tree, which rich prints in color, and in a notebook a picture.
+    In a terminal it is a tree, which rich prints in color, and in a notebook a picture. `text` is the plan itself, one
+    line per node.
     """
 
     __slots__ = ("label", "written")

@@ -10,11 +10,11 @@ from stretto.plan.steps import Step
 
 
 def share(plan: Plan) -> Plan:
-    """Return the plan in which equal calls of pure steps on the same input are one call, as in
-    ``parallel(scale >> a, scale >> b)``.
+    """Return the plan in which equal calls of pure steps on the same input are one call.
 
-    Nothing is moved out of a sub-plan: what it holds may not be wanted.
-    """  # noqa: D205
+    In ``parallel(scale >> a, scale >> b)``, `scale` runs once. Nothing is moved out of a sub-plan, since its work may
+    not be needed.
+    """
     first: dict[Hashable, Node] = {}
 
     def rule(node: Node) -> Node:

@@ -20,7 +20,7 @@ class RowQueue(Protocol):
 
 
 class Backend(ABC):
-    """Runs the calls of a plan. The evaluator gives every other node its meaning."""
+    """Runs the calls of a plan, where the evaluator runs all other nodes."""
 
     @abstractmethod
     async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
@@ -39,4 +39,4 @@ class Backend(ABC):
         """Start work that nobody waits for, unless there is too much of it already; say whether it is started."""
 
     async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
-        """Let go of threads, tasks and connections."""
+        """Release threads, tasks and connections."""

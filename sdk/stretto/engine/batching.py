@@ -179,7 +179,7 @@ class _Queue(Generic[Item, Result]):
         while self.free and self.waiting.entries:
             batch = self.waiting.take(self._max_batch)
             if batch and self._start(batch):
-                # One batch an iteration, so that whoever was answered gets to run before the next one is computed.
+                # One batch an iteration, so that callers with an answer run before the next one is computed.
                 if self.waiting.entries:
                     self.soon()
                 return
@@ -216,7 +216,7 @@ class _Queue(Generic[Item, Result]):
 
 @coroutine
 def _iteration() -> Generator[None]:
-    """Let the event loop run what is ready, as ``asyncio.sleep(0)`` does with a frame more."""
+    """Wait for one iteration of the event loop, as ``asyncio.sleep(0)`` does with one more frame."""
     yield
 
 

@@ -82,7 +82,7 @@ class Context:
 
     @contextmanager
     def span(self, name: str, kind: str, rows: int, place: str = "") -> Generator[None]:
-        """Note the time from here to the end of the block, if this is a traced request."""
+        """Record the time that the block takes, if this is a traced request."""
         if self.spans is None:
             yield
             return

@@ -75,7 +75,7 @@ class Engine:
         return [outcome for start in starts for outcome in chunks[start]]
 
     async def trace(self, row: Any, context: Context) -> Trace:
-        """Answer one row alone, noting when each step ran."""
+        """Return the outcome of one row, run alone, with the spans of its steps."""
         context = context.traced()
         (outcome,) = await self._evaluate(self.plan, [row], context)
         failed = isinstance(outcome, StrettoError)

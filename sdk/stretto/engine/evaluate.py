@@ -27,7 +27,7 @@ from stretto.plan.steps import Stage, Step
 
 
 async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, context: Context) -> Batch:
-    """Return the plan's output for the rows of its inputs' columns. Failures are outcomes of rows, never raised."""
+    """Return the plan's output for the rows of its inputs; failures are outcomes of rows, never raised."""
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
     if len(plan.waiting) > 1:
         await _Flow(plan, values, backend, context).run()
@@ -347,7 +347,7 @@ class _Direct(Backend):
         return _nested(step, columns, context)
 
     def aside(self, work: object) -> bool:
-        """Refuse: work on the side ends a stage."""
+        """Raise: an `Aside` is never part of a stage."""
         raise AssertionError("a stage holds nothing that waits")
 
 

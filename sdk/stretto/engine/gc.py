@@ -25,10 +25,9 @@ def paused() -> Generator[None]:
 
 @contextmanager
 def frozen() -> Generator[None]:
-    """Have the collector leave alone what is there for the length of the block; not where somebody else saw to that.
+    """Freeze existing objects (`gc.freeze`) while the block runs, unless some are frozen already.
 
-    For what serves, once models are loaded. Ray Serve does it in its replicas. See ``gc.freeze`` in Python's
-    documentation.
+    For servers, once models are loaded. Ray Serve does the same in its replicas.
     """
     ours = not gc.get_freeze_count()
     if ours:

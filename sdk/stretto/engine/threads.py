@@ -22,7 +22,7 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Threads:
-    """At most `most` worker threads. What is cancelled ends by itself, and keeps its thread until it has.
+    """At most `most` worker threads; a cancelled call keeps its thread until it returns.
 
     AnyIO would free an abandoned thread's place at once, and work that timed out would pile up past the bound.
     """
@@ -40,7 +40,7 @@ class Threads:
             try:
                 return fn(*args)
             except StopIteration as error:
-                # No future takes a StopIteration: whoever awaits it would wait for ever.
+                # A future rejects StopIteration (`asyncio.Future.set_exception`), so its caller would wait for ever.
                 raise RuntimeError("the function raised StopIteration") from error
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)

@@ -37,7 +37,7 @@ def answers_of(node: Node) -> Answers:
     """Return what is known of a node's answers before anything runs.
 
     Composers that pass a part's answer on, such as `switch` and `fallback`, are seen through: it is what all the parts
-    that can answer have in common, and nothing where they answer otherwise or tell other classes apart.
+    that can answer have in common, and nothing where their answers or classes differ.
 
     >>> from stretto.nodes import Input
     >>> answers_of(Input())

@@ -80,7 +80,7 @@ class Body(Protocol):
         ...
 
     async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
-        """Return the outcomes, values or errors, of the rows at these positions, or of all. It may be cancelled."""
+        """Return the outcomes, values or errors, of the rows at these positions, or of all."""
         ...
 
 

@@ -19,7 +19,7 @@ def is_async(fn: Callable[..., Any]) -> bool:
 
 
 class Reading(Protocol):
-    """How a vectorised function reads a column before it works on it. Readings with equal keys read alike."""
+    """How a vectorised function reads a batch before it computes; readings with equal keys are equivalent."""
 
     @property
     def key(self) -> Hashable:

@@ -20,6 +20,7 @@ from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 LIVE = "/health/live"
 STEPS = "/steps/"
+_KINDS: dict[type, str] = {dict: "one object", str: "text", type(None): "null"}
 
 
 class Route(NamedTuple):
@@ -64,7 +65,7 @@ class Routes:
         return route.handler
 
     async def predict(self, request: Request) -> Response:
-        """Answer one row. A GET with a body is what ``requests.get(url, json=row)`` sends."""
+        """Return the answer to one row, of a POST, or of a GET with a body as by ``requests.get(url, json=row)``."""
         return request.answered(await self._transport().predict(request.value(), request.context))
 
     async def batch(self, request: Request) -> Response:
@@ -78,7 +79,7 @@ class Routes:
         return Response(encode_outcomes_json(outcomes))
 
     async def step(self, request: Request) -> Response:
-        """Answer one row from a named step alone."""
+        """Return the answer of a named step alone to one row."""
         name = request.path.removeprefix(STEPS)
         (outcome,) = await self._transport().outcomes([request.value()], request.context, name)
         if isinstance(outcome, Exception):
@@ -117,5 +118,6 @@ class Routes:
 def _rows(value: Any) -> Sequence[Any]:
     if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
         return cast("Sequence[Any]", value)
-    kind = {dict: "one object", str: "text", type(None): "null"}.get(type(value), f"a {type(value).__name__}")
-    raise InputError(f"many rows come as an array, not as {kind}", expected="an array with a row in each place")
+    kind = type(cast("object", value))
+    words = _KINDS.get(kind, f"a {kind.__name__}")
+    raise InputError(f"many rows come as an array, not as {words}", expected="an array with a row in each place")

@@ -26,8 +26,8 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     """Return a pipeline as a fitted estimator, for `cross_val_score`, `clone`, metrics and whatever takes one.
 
     Its parts are fitted already, so `fit` does nothing and `clone` gives the same estimator, as with scikit-learn's
-    ``FrozenEstimator``: what is scored is the pipeline as it is. `classes` are what a classifier tells apart, in the
-    order of its probabilities; where all models of the pipeline tell the same apart they need not be said, and without
+    ``FrozenEstimator``: what is scored is the pipeline as it is. `classes` are the classes of a classifier, in the
+    order of its probabilities; where all models of the pipeline have the same they need not be given, and without
     any it is a regressor. `output` says what the pipeline answers with, where its last part is no model:
     ``"predict"``, or ``"proba"`` or ``"label_proba"``, with which `predict` gives the likeliest class. It pickles, and
     skops writes it where the pipeline holds nothing but models.
@@ -98,7 +98,7 @@ class PipelineEstimator(BaseEstimator):
 
     @property
     def classes_(self) -> np.ndarray:
-        """What a classifier tells apart, in the order of its probabilities."""
+        """The classes of a classifier, in the order of its probabilities."""
         if self.classes is None:
             raise AttributeError("classes_: the pipeline is a regressor, or as_estimator() was not told its classes")
         return np.asarray(self.classes)

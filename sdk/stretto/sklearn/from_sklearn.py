@@ -72,7 +72,7 @@ Lower = Callable[[Node], Node]
 
 
 class _Build:
-    """Gives for each part a function from the node of a table to that of the part's answers, with a name of its own."""
+    """Builds the plan of an ensemble: for each part, a function from the node of its input to that of its answers."""
 
     def __init__(self, *, framed: bool) -> None:
         self.framed = framed

@@ -52,7 +52,7 @@ class Hung:
         await self._first.wait()
 
     def end(self) -> None:
-        """Return from all calls: one that cannot be cancelled would keep the event loop from closing."""
+        """End all calls: one that cannot be cancelled would keep the event loop from closing."""
         self._over.set()
 
 

@@ -1,6 +1,7 @@
-"""How a client reaches a pipeline. Authors of transports derive from `Transport`.
+"""How a client reaches a pipeline.
 
-``Client(HttpTransport(url, max_queued=100))`` uses a transport configured by hand.
+Authors of transports derive from `Transport`. ``Client(HttpTransport(url, max_queued=100))`` uses a transport
+configured by hand.
 """
 
 from __future__ import annotations

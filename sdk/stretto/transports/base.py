@@ -51,7 +51,7 @@ class Transport(ABC):
         """Return what is known of the plan."""
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
-        """Return the answer for one row, or raise its error. Concurrent calls may travel together."""
+        """Return the answer for one row, or raise its error; concurrent calls may be batched."""
         return self._predict(row, context)
 
     async def _predict(self, row: Any, context: Context) -> Any:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import anyio
 import msgspec
 import numpy as np
 
+from stretto.batch.isolate import each_row, isolate
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, Span, latest
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import ConnectionFailed, DeadlineExceeded, InputError, NotFound, StrettoError, TooLarge
+from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, StrettoError, TooLarge
 from stretto.transports.base import Token, Transport
 from stretto.transports.http_connection import Connection
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
@@ -80,7 +81,7 @@ class HttpTransport(Transport):
         """Return an outcome for each of `rows`, of one `step` alone if named."""
         if isinstance(rows, np.ndarray) and rows.dtype != object:
             return await self._ask_many(rows, context, step)
-        packed = [_packed(row) for row in cast("Sequence[Any]", rows)]
+        packed: list[bytes | Exception] = each_row(rows, encode_row).as_list()
         answers = iter(await self._ask_many([each for each in packed if isinstance(each, bytes)], context, step))
         return [next(answers) if isinstance(each, bytes) else each for each in packed]
 
@@ -131,24 +132,21 @@ class HttpTransport(Transport):
             return decode_msgpack(body)
 
     async def _ask_many(self, rows: list[bytes] | np.ndarray, context: Context, step: str | None = None) -> list[Any]:
-        if not len(rows):
-            return []
         path = "/batch" if step is None else f"/batch?step={quote(step, safe='')}"
-        packed = encode_rows(rows) if isinstance(rows, list) else encode_row(rows)
-        try:
+
+        async def ask(positions: Sequence[int]) -> list[Any]:
+            part = rows[positions[0] : positions[-1] + 1]
+            packed = encode_rows(part) if isinstance(part, list) else encode_row(part)
             body = await self._connection.send("POST", path, packed, context, MSGPACK)
-        except TooLarge as error:
-            # The bound is the server's on a request, and says nothing about a row until that is sent alone.
-            if len(rows) == 1:
-                return [error]
-            middle = len(rows) // 2
-            first = await self._ask_many(rows[:middle], context, step)
-            return first + await self._ask_many(rows[middle:], context, step)
-        with self._expecting(f"{len(rows)} outcomes"):
-            outcomes = decode_outcomes(body)
-            if len(outcomes) != len(rows):
-                raise ValueError(f"it gave {len(outcomes)}")
-            return outcomes
+            with self._expecting(f"{len(part)} outcomes"):
+                outcomes = decode_outcomes(body)
+                if len(outcomes) != len(part):
+                    raise ValueError(f"it returned {len(outcomes)}")
+                return outcomes
+
+        # The server's limit is on a request: whether a row is too large shows when it is sent alone.
+        answers = await isolate(len(rows), ask, TooLarge) if len(rows) else []
+        return [each for _, answer in answers for each in (answer if isinstance(answer, list) else [answer])]
 
     @contextmanager
     def _expecting(self, what: str) -> Generator[None]:
@@ -162,10 +160,3 @@ class HttpTransport(Transport):
 class _Waiting(NamedTuple):
     row: bytes
     deadline: float | None
-
-
-def _packed(row: Any) -> bytes | InputError:
-    try:
-        return encode_row(row)
-    except InputError as error:
-        return error

@@ -11,7 +11,7 @@ PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class UnsendableError(Exception):
-    """A value that has no form on the wire; the message is its type. It never leaves the codec."""
+    """A value that cannot be encoded, with its type as the message; it never leaves the codec."""
 
     def as_answer(self) -> StepError:
         """Return the error of an answer that holds it."""
