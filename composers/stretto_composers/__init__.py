@@ -48,7 +48,6 @@ __all__ = [
     "each",
     "fallback",
     "flatten",
-    "guard",
     "hedge",
     "limit",
     "loop",

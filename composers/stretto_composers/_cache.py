@@ -139,7 +139,7 @@ async def _landed(flight: asyncio.Future[Any], body: Body) -> Any:
     """Return the outcome of another request's work, if it is there before this one's deadline."""
     with anyio.move_on_after(body.budget):
         return await asyncio.shield(flight)
-    return DeadlineExceeded("deadline exceeded while another request ran an equal row; allow more with timeout=")
+    return DeadlineExceeded("cache, while another request ran an equal row")
 
 
 def _copied(outcome: Any) -> Any:

@@ -280,4 +280,4 @@ class TestSplit:
         fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
         pipeline = split({fitted: 1, model(fitted, name="named", labels=iris.target_names): 1})
         assert set(map(type, await said(pipeline, iris.data))) == {int, str}
-        assert "where the key is 'named'" in str(pipeline.plan())
+        assert "'named': named" in str(pipeline.plan())

@@ -86,7 +86,7 @@ class Agreeing(Labels):
         if refused:
             return refused[0]
         if missing:
-            return DeadlineExceeded(f"no member had answered by {self.by:g} s; out were {', '.join(missing)}")
+            return DeadlineExceeded(f"quorum, without an answer of {', '.join(missing)}", self.by)
         if not arrived.answers:
             return arrived.error(self.names)
         answers = [f"{name} said {label!r}" for name, label in arrived.answers.items()]
