@@ -31,8 +31,8 @@ class File:
     options: LoadOptions = field(compare=False)
 
     @property
-    def unchanged(self) -> bool:
-        """Whether the file is what it was when it was read."""
+    def is_current(self) -> bool:
+        """Whether the file, or every file of the folder, is still there as it was read."""
         try:
             return _stamp(Path(self.path)) == self.stamp
         except OSError:

@@ -1,0 +1,172 @@
+"""A part that fails too often is left alone for a while."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import anyio
+
+from stretto import composer
+from stretto.errors import InputError, Overloaded, StrettoError
+from stretto.nodes import Around, Body, Node, Part, as_pipeline
+from stretto_composers._policies.numbers import fraction, seconds, whole
+from stretto_composers._policies.policy import Forgetful
+
+LOG = logging.getLogger("stretto.circuit_breaker")
+
+SLICES = 10
+"""How many slices the window is kept in: what is older leaves it a slice at a time."""
+
+State: TypeAlias = Literal["closed", "open", "half-open"]
+
+
+class Circuit:
+    """The state of a `circuit_breaker`: ``"closed"`` (its part runs), ``"open"`` (it does not) or ``"half-open"``.
+
+    Make one to look at the state, or to share it among circuit breakers of parts that fail together. It is that of its
+    process: a pickled one is a new one.
+
+    >>> Circuit()
+    Circuit('closed')
+    """
+
+    def __init__(self) -> None:
+        self.state: State = "closed"
+        self.reopens = 0.0
+        self.trying = False
+        self._slices: deque[tuple[int, int, int]] = deque()
+
+    def note(self, window: float, rows: int, failed: int) -> tuple[int, int]:
+        """Add what has come of some rows, and give how many of the rows of the last `window` seconds failed of all."""
+        now = int(anyio.current_time() / window * SLICES)
+        while self._slices and not now - SLICES < self._slices[0][0] <= now:
+            self._slices.popleft()
+        if self._slices and self._slices[-1][0] == now:
+            _, before, bad = self._slices.pop()
+            rows, failed = rows + before, failed + bad
+        self._slices.append((now, rows, failed))
+        return sum(bad for _, _, bad in self._slices), sum(every for _, every, _ in self._slices)
+
+    def turn(self, state: State, reopens: float = 0.0) -> None:
+        """Go over to another state, with nothing seen."""
+        self.state, self.reopens = state, reopens
+        self._slices.clear()
+
+    def __repr__(self) -> str:
+        return f"Circuit({self.state!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Circuit, ()
+
+
+@composer
+def circuit_breaker(
+    x: Node,
+    part: Part[Any, Any],
+    *,
+    errors: int = 5,
+    window: float = 10.0,
+    cooldown: float = 5.0,
+    ratio: float = 0.5,
+    circuit: Circuit | None = None,
+) -> Node:
+    """Answer with the part; once too many rows of it fail it is left alone for `cooldown` seconds.
+
+    Too many are `errors` rows within `window` seconds, if they are also that `ratio` of the rows of that time. While
+    the circuit is open, rows are `Overloaded` at once, with the seconds left as `retry_after`: a circuit breaker
+    (Nygard, "Release It!", 2007). Then it is half open: one request is let through, and by what comes of it the circuit
+    closes or opens again. Bad input is no failure. `circuit`, if given, is where its state can be seen; each change is
+    logged, too, by the logger ``stretto.circuit_breaker``.
+
+    Raises:
+        PipelineError: `errors` is below 1, `window` or `cooldown` not above 0, or `ratio` not above 0 and up to 1.
+
+    >>> import asyncio
+    >>> from stretto import Client
+    >>> circuit = Circuit()
+    >>> async def main():
+    ...     async with Client(circuit_breaker(lambda x: 1 / x, errors=2, circuit=circuit)) as client:
+    ...         return await client.predict_many([0, 0], on_error="skip"), await client.predict(1)
+    >>> asyncio.run(main())
+    Traceback (most recent call last):
+        ...
+    stretto.errors.Overloaded: circuit_breaker of 'lambda': the circuit is open; try again in 5 s
+    >>> circuit
+    Circuit('open')
+    """
+    main = as_pipeline(part)
+    policy = Breaker(
+        main.label,
+        whole("errors", errors, 1),
+        seconds("window", window),
+        seconds("cooldown", cooldown),
+        fraction("ratio", ratio),
+        Circuit() if circuit is None else circuit,
+    )
+    return Around((x,), body=main.plan(), policy=policy)
+
+
+@dataclass(eq=False, repr=False)
+class Breaker(Forgetful):
+    """Runs the body while its circuit is not open."""
+
+    part: str
+    errors: int
+    window: float
+    cooldown: float
+    ratio: float
+    circuit: Circuit = field(repr=False)
+
+    attempts = (0, 1)
+
+    async def __call__(self, body: Body) -> Sequence[Any]:
+        """Return the body's outcomes, or at once that it is left alone."""
+        circuit, now = self.circuit, anyio.current_time()
+        if circuit.state == "closed":
+            outcomes = await body.run()
+            self._judge(outcomes)
+            return outcomes
+        if now < circuit.reopens or circuit.trying:
+            wait = max(circuit.reopens - now, 0.0) or self.cooldown
+            says = f"circuit_breaker of {self.part!r}: the circuit is {circuit.state}; try again in {wait:.3g} s"
+            return [Overloaded(says, wait) for _ in body.rows]
+        circuit.turn("half-open")
+        circuit.trying = True
+        try:
+            outcomes = await body.run()
+        finally:
+            circuit.trying = False
+        self._try(outcomes)
+        return outcomes
+
+    def _judge(self, outcomes: Sequence[Any]) -> None:
+        # What comes of rows that were asked before the circuit opened says nothing new.
+        if self.circuit.state != "closed" or not (counted := _counted(outcomes)):
+            return
+        failed, rows = self.circuit.note(self.window, len(counted), sum(counted))
+        if failed >= self.errors and failed >= self.ratio * rows:
+            self._open(failed, rows)
+
+    def _try(self, outcomes: Sequence[Any]) -> None:
+        counted = _counted(outcomes)
+        if not counted:
+            return
+        if sum(counted) >= self.ratio * len(counted):
+            self._open(sum(counted), len(counted))
+        else:
+            self.circuit.turn("closed")
+            LOG.warning("circuit_breaker of %r: the circuit is closed again", self.part)
+
+    def _open(self, failed: int, rows: int) -> None:
+        self.circuit.turn("open", anyio.current_time() + self.cooldown)
+        says = "circuit_breaker of %r: %d of %d rows failed; the circuit is open for %g s"
+        LOG.warning(says, self.part, failed, rows, self.cooldown)
+
+
+def _counted(outcomes: Sequence[Any]) -> list[bool]:
+    """Return whether each row failed, leaving out rows with bad input."""
+    return [isinstance(each, StrettoError) for each in outcomes if not isinstance(each, InputError)]
