@@ -12,7 +12,7 @@ import anyio
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest
-from stretto.engine.evaluate import evaluate_stage
+from stretto.engine.evaluate import Program
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
 from stretto.plan.steps import Stage
@@ -42,7 +42,10 @@ class Cost:
     def expect(self, rows: int) -> float | None:
         """Return the seconds that a batch will take, about; None where nothing has been measured."""
         size = rows.bit_length()
-        for less in range(size + 1):
+        seconds = self._seconds[size]
+        if seconds is not None:
+            return seconds
+        for less in range(1, size + 1):
             seconds = self._seconds[size - less]
             if seconds is not None:
                 return seconds * 2.0**less
@@ -64,6 +67,7 @@ class StageQueue:
     def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, workers: int) -> None:
         self.stage = stage
         self.cost = Cost()
+        self._program = Program(stage.plan)
         self._threads = threads
         self._max_batch = max_batch
         self._bulk = anyio.Semaphore(workers)
@@ -132,7 +136,7 @@ class StageQueue:
 
     def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         start = time.perf_counter()
-        result = evaluate_stage(self.stage, columns, context)
+        result = self._program(columns, context)
         self.cost.note(columns[0].size, time.perf_counter() - start)
         return result
 
