@@ -67,7 +67,7 @@ class NumericInput:
         return batch
 
     def table(self, batch: Any) -> np.ndarray:
-        """Return the table of a batch; there may be NaN and infinity in it.
+        """Return the table of a batch. An array, or a dict of them, may have any numbers in it, which `read` checks.
 
         Raises:
             BadRows: rows are no rows of numbers; it has the error of each.
@@ -96,7 +96,17 @@ class NumericInput:
         return numbers
 
     def many(self, rows: list[Any]) -> np.ndarray | None:
-        """Return the table of rows that are all dicts, or all sequences, of numbers."""
+        """Return the table of rows that are all dicts, or all sequences, of numbers; None of other rows.
+
+        Raises:
+            BadRows: there is NaN or infinity in rows that must not have it.
+        """
+        table = self._together(rows)
+        if table is not None and not is_finite(table):
+            self._check(table)
+        return table
+
+    def _together(self, rows: list[Any]) -> np.ndarray | None:
         count = self.row.count
         types = set(map(type, rows))
         if types == {np.ndarray}:
