@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from stretto import model, save_model
 from stretto.batch.batch import Batch
+from stretto.errors import InputError
 from stretto.serve import pickling
-from stretto.serve.pickling import reachable, stacked, writable
+from stretto.serve.pickling import pack_batch, reachable, unpack_batch, writable
 
 X, y = load_iris(return_X_y=True)
 FLAVOR = """flavors:
@@ -51,16 +53,25 @@ def test_a_file_that_changed_or_went_is_not_sent_as_its_path(tmp_path):
 
 def test_rows_that_are_arrays_of_one_shape_travel_as_one():
     rows = [np.ones(3), np.zeros(3)]
-    batch = stacked(Batch.of(rows, request=True))
-    assert isinstance(batch.values, np.ndarray)
+    wire = pack_batch(Batch.of(rows, request=True))
+    assert isinstance(wire, tuple)
+    assert isinstance(wire[0], np.ndarray)
+    batch = unpack_batch(wire)
     assert batch.from_request(0)
     assert all(np.array_equal(a, b) for a, b in zip(batch.rows(), rows, strict=True))
 
 
 @pytest.mark.parametrize("rows", [[], [1, 2], [np.ones(2), np.ones(3)], [np.ones(2), 1], [np.float64(1)]])
 def test_other_rows_travel_as_they_are(rows):
-    batch = Batch.of(rows)
-    assert stacked(batch) is batch
+    assert pack_batch(Batch.of(rows)) == (rows, False)
+
+
+@pytest.mark.parametrize("values", [[1, None, 3], np.arange(3), {"a": Batch([1, 2, 3], 3)}])
+def test_a_batch_arrives_with_its_errors(values):
+    sent = Batch(values, 3, {1: InputError("no")}, request=True)
+    arrived = unpack_batch(pickle.loads(pickle.dumps(pack_batch(sent))))
+    assert list(map(repr, arrived.outcomes())) == list(map(repr, sent.outcomes()))
+    assert arrived.request
 
 
 def test_arrays_that_ray_shares_can_be_written_to():
