@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from stretto.batch.frames import Frame
 from stretto.errors import StrettoError
 from stretto.plan.steps import Reading
 
-type_of_rows = (list, np.ndarray)
+_ARRAYS = (list, np.ndarray)
+_NONE: Final[Mapping[int, StrettoError]] = {}
 
 
 class Batch:
@@ -37,9 +38,9 @@ class Batch:
     ) -> None:
         self.values = values
         self.size = size
-        self.errors: Mapping[int, StrettoError] = errors if errors is not None else {}
+        self.errors: Mapping[int, StrettoError] = _NONE if errors is None else errors
         self.request = request
-        self._readings: dict[Hashable, Any] = {}
+        self._readings: dict[Hashable, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.values, self.size, self.errors, self.request)
@@ -50,7 +51,7 @@ class Batch:
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
-        return cls(rows if isinstance(rows, type_of_rows) else list(rows), len(rows), request=request)
+        return cls(rows if isinstance(rows, _ARRAYS) else list(rows), len(rows), request=request)
 
     @classmethod
     def failed(cls, errors: Iterable[StrettoError]) -> Batch:
@@ -131,6 +132,12 @@ class Batch:
         some = [(new, column.take(at)) for (new, at), (_, column) in zip(taken, parts, strict=True) if new]
         return scatter(len(rows), some, errors)
 
+    @property
+    def is_even(self) -> bool:
+        """Whether all rows have one form."""
+        values = self.values
+        return type(values) is list or type(values) is np.ndarray or _form(self) is not None
+
     def parts(self) -> Sequence[Part]:
         """Return the rows by their form: positions, and a column of those rows which has one form throughout."""
         values = self.values
@@ -188,9 +195,12 @@ class Batch:
 
     def read(self, reading: Reading) -> Any:
         """Return what a reading makes of `data`, computed once per key; an error is not kept."""
-        if reading.key not in self._readings:
-            self._readings[reading.key] = reading.given(self.data())
-        return self._readings[reading.key]
+        if self._readings is None:
+            self._readings = {}
+        key = reading.key
+        if key not in self._readings:
+            self._readings[key] = reading.given(self.data())
+        return self._readings[key]
 
     def outcomes(self) -> list[Any]:
         """Return each row's value, or its error."""
