@@ -11,9 +11,9 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.batch.isolate import each_row, isolate, isolate_now
+from stretto.batch.isolate import each_row, isolate
 from stretto.engine.context import Context
-from stretto.engine.threads import Threads
+from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.steps import Step
 
@@ -83,10 +83,10 @@ def _together(step: Step, batch: Batch, context: Context) -> Batch:
         return _called(step, batch, context)
     except Exception as error:
 
-        def ask(rows: Sequence[int]) -> Batch:
+        async def ask(rows: Sequence[int]) -> Batch:
             return _called(step, batch.take(rows), context)
 
-        return _gathered(step, batch, context, isolate_now(batch.size, ask, error=error))
+        return _gathered(step, batch, context, run_sync(isolate(batch.size, ask, error=error)))
 
 
 def _called(step: Step, batch: Batch, context: Context) -> Batch:
