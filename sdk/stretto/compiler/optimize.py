@@ -19,7 +19,7 @@ def optimize(plan: Plan, sample: Any) -> Plan:
     that of them: functions are not run. A model behind a function is verified on drawn rows.
 
     Raises:
-        Disagreement: a compiled model answers otherwise than its estimator.
+        Disagreement: a compiled model differs from its estimator.
         ModelError: what compiles is not installed, or a row of the sample is not what a model takes.
     """
     done: dict[Step, Step] = {}
