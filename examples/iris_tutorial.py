@@ -1,7 +1,7 @@
 """The Ray Serve tutorial "scikit-learn and model compositions", whole, the Stretto way.
 
 Run it with ``python examples/iris_tutorial.py``: it starts a Ray of its own on this machine, and stops it at the end.
-Each part stands under its own heading; ``docs/tutorial.md`` walks through them.
+``docs/tutorial.md`` shows the parts between the marks, and explains them; ``stretto demo`` runs them too.
 """
 
 import asyncio
@@ -18,18 +18,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.svm import SVC
 
-from stretto import Client, Pipeline, deploy, model, parallel, save_model, step
+from stretto import Client, Pipeline, deploy, local_ray, model, parallel, save_model, step
 
 FEATURES = ["sepal length", "sepal width", "petal length", "petal width"]
 ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal width": 0.9}
+FILES = ["logistic_regression.skops", "svm_classifier.skops"]
 
 
-# 1. Train
-# --------
-# Rows and targets are split together, and the figure is that of rows the model has not seen. (Shuffling the two
-# apart, as the original tutorial does, fits noise and reports a figure that means nothing.)
-# --8<-- [start:train]
 def train() -> tuple[LogisticRegression, float, list[str]]:
+    """Return a fitted model, its accuracy on rows it has not seen, and the labels of its classes."""
     iris: Any = load_iris()
     x, x_val, y, y_val = train_test_split(iris.data, iris.target, test_size=0.3, stratify=iris.target, random_state=7)
     fitted = LogisticRegression(max_iter=1000).fit(x, y)
@@ -39,12 +36,8 @@ def train() -> tuple[LogisticRegression, float, list[str]]:
 # --8<-- [end:train]
 
 
-# 2. Save, deploy, query
-# ----------------------
-# The model and its labels go to disk together, in a format that runs no code when it is read. The saved path is a
-# part like any other; the route answers the tutorial's own request.
-# --8<-- [start:one_model]
 async def one_model(folder: Path) -> str:
+    """Deploy one saved model at a route, and query it with a JSON object of named features."""
     fitted, accuracy, labels = train()
     print(f"validation accuracy: {accuracy:.3f}")
     path = save_model(fitted, folder / "iris_logistic.skops", labels=labels, features=FEATURES)
@@ -61,10 +54,8 @@ async def one_model(folder: Path) -> str:
 # --8<-- [end:one_model]
 
 
-# 3. Two models, two versioned endpoints
-# --------------------------------------
-# --8<-- [start:train_two]
 def train_two(folder: Path) -> tuple[Path, Path]:
+    """Save two models, with the labels of a file inside."""
     iris: Any = load_iris()
     labels = [str(name) for name in iris.target_names]
     label_file = folder / "iris_labels.json"
@@ -72,19 +63,16 @@ def train_two(folder: Path) -> tuple[Path, Path]:
     logistic = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
     svm = SVC().fit(iris.data, iris.target)
     return (
-        save_model(logistic, folder / "logistic_regression.skops", labels=label_file, features=FEATURES),
-        save_model(svm, folder / "svm_classifier.skops", labels=label_file, features=FEATURES),
+        save_model(logistic, folder / FILES[0], labels=label_file, features=FEATURES),
+        save_model(svm, folder / FILES[1], labels=label_file, features=FEATURES),
     )
 
 
 # --8<-- [end:train_two]
 
 
-# 4. The handle
-# -------------
-# Its `repr` shows endpoint and URL. `submit` returns at once, with something to await when the answer is needed.
-# --8<-- [start:endpoints]
 async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> list[str]:
+    """Deploy two versioned endpoints, and ask one now and one later."""
     async with (
         deploy(logistic, name="logistic:v1", route="/logistic") as first,
         deploy(svm, name="svm:v1", route="/svm") as second,
@@ -102,12 +90,8 @@ async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> li
 # --8<-- [end:endpoints]
 
 
-# 5. The ensemble
-# ---------------
-# One HTTP request; inside Serve both models are asked side by side, by handle, without going through HTTP again. With
-# placement="split" every model has a deployment of its own, which is the original tutorial's shape.
-# --8<-- [start:ensemble]
 async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, str]:
+    """Deploy both models behind one route."""
     both = Pipeline(parallel(logistic, svm))
     async with deploy(both, name="ensemble", route="/ensemble", placement="split") as client:
         response = await asyncio.to_thread(requests.get, client.url, json=ROW)
@@ -120,55 +104,52 @@ async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dic
 
 # --8<-- [start:slow]
 def slow(answer: str) -> Pipeline[Any, str]:
-    """A model that takes half a second."""
+    """Return a model that takes half a second."""
 
     def think(row: Mapping[str, float]) -> str:
         time.sleep(0.5)
         return answer
 
-    # Options of Ray Serve's give a step a deployment of its own.
+    # An option of Ray Serve's gives a step a deployment of its own.
     return step(think, name=f"slow_{answer}", blocking=True, num_replicas=1)
 
 
 async def side_by_side() -> tuple[int, float]:
+    """Return the handle calls of one request, and the seconds for which both slow models ran at once."""
     both = parallel(slow("setosa"), slow("virginica"))
     async with deploy(both, name="slow", route="/slow", placement="split") as client:
         trace = await client.trace(ROW)
     first, second = (span for span in trace.spans if span.kind == "handle")
-    shared = min(first.end, second.end) - max(first.start, second.start)
+    together = min(first.end, second.end) - max(first.start, second.start)
     print(f"handle calls for one request: {trace.handle_calls}")
     for span in (first, second):
         print(f"  {span.name:<16} {span.start % 60:6.3f} s to {span.end % 60:6.3f} s")
-    print(f"  both at once for {shared:.3f} s")
-    return trace.handle_calls, shared
+    print(f"  both at once for {together:.3f} s")
+    return trace.handle_calls, together
 
 
 # --8<-- [end:slow]
 
 
-# 6. A web request and a Python value
-# -----------------------------------
-# The same pipeline takes both; nothing in it asks which one it was.
-# --8<-- [start:both_ways]
-async def both_ways(logistic: Pipeline[Any, str]) -> tuple[str, str, str]:
-    async with Client(logistic) as here:
+async def both_ways(pipeline: Pipeline[Any, Any]) -> tuple[Any, Any, Any]:
+    """Ask one pipeline in process, by handle and over HTTP."""
+    async with Client(pipeline) as here:
         in_process = await here.predict(ROW)
-    async with deploy(logistic, name="both", route="/both") as by_handle, Client(by_handle.url) as over_http:
+    async with deploy(pipeline, name="both", route="/both") as by_handle, Client(by_handle.url) as over_http:
         return in_process, await by_handle.predict(ROW), await over_http.predict(ROW)
 
 
 # --8<-- [end:both_ways]
 
 
-# 7. The user's own function
-# --------------------------
-# --8<-- [start:custom]
-def aggregate(said: dict[str, str]) -> dict[str, Any]:
-    labels = list(said.values())
-    return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1, **said}
+def aggregate(answers: dict[str, str]) -> dict[str, Any]:
+    """Return a summary of the models' answers."""
+    labels = list(answers.values())
+    return {"answer": max(labels, key=labels.count), "agreed": len(set(labels)) == 1, **answers}
 
 
 async def custom(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, Any]:
+    """Combine the answers with a function of the user's own."""
     combined = Pipeline(parallel(logistic, svm)) >> aggregate
     print(combined)
     async with Client(combined) as client:
@@ -179,23 +160,52 @@ async def custom(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[
 
 
 async def main(folder: Path) -> dict[str, Any]:
-    """Run every part, in order, and give what each answered."""
-    from stretto import local_ray
-
+    """Run every part in order, and return what each answered."""
+    logistic, svm = train_and_save(folder)
     async with local_ray():  # one Ray for all parts; without it, each deploy starts and stops its own
-        answer = await one_model(folder)
-        paths = train_two(folder)
-        logistic, svm = model(paths[0], name="logistic"), model(paths[1], name="svm")
-        return {
-            "one model": answer,
-            "endpoints": await endpoints(logistic, svm),
-            "ensemble": await ensemble(logistic, svm),
-            "side by side": await side_by_side(),
-            "both ways": await both_ways(logistic),
-            "custom": await custom(logistic, svm),
-        }
+        return await deployed(folder, logistic, svm)
+
+
+def train_and_save(folder: Path) -> tuple[Pipeline[Any, str], Pipeline[Any, str]]:
+    """Run the parts before the deployment, and print what each did."""
+    _, accuracy, _ = train()
+    show("train", f"validation accuracy {accuracy:.3f}, on rows the model had not seen")
+    paths = train_two(folder)
+    show("save", " and ".join(f"{path.name} ({path.stat().st_size:,} bytes)" for path in paths) + ", labels inside")
+    return model(paths[0], name="logistic"), model(paths[1], name="svm")
+
+
+async def deployed(folder: Path, logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, Any]:
+    """Run the parts that deploy something, print what each did, and return what each answered."""
+    answer = await one_model(folder)
+    show("one model", f"a saved model answers {answer!r} at its route")
+    answers = await endpoints(logistic, svm)
+    show("endpoints", "two models, each with a version in its name")
+    show("handle", f"submit() and predict() answer {answers[0]!r} and {answers[1]!r}")
+    both = await ensemble(logistic, svm)
+    show("ensemble", f"a deployment a model, and one request answers {both}")
+    calls, together = await side_by_side()
+    show("side by side", f"{calls} handle calls inside Serve, both under way for {together:.2f} s")
+    ways = await both_ways(parallel(logistic, svm))
+    same = all(each == ways[0] for each in ways)
+    show("three ways", f"in process, by handle, over HTTP: {'the same' if same else ways}, {ways[0]}")
+    summary = await custom(logistic, svm)
+    show("your function", f"behind both models it answers {summary}")
+    return {
+        "one model": answer,
+        "endpoints": answers,
+        "ensemble": both,
+        "side by side": (calls, together),
+        "both ways": ways,
+        "custom": summary,
+    }
+
+
+def show(part: str, text: str) -> None:
+    """Print what a part did."""
+    print(f"✓ {part:<13} {text}", flush=True)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
-        print(asyncio.run(main(Path(name))))
+        asyncio.run(main(Path(name)))

@@ -57,4 +57,4 @@ def test_two_packages_that_claim_one_name_are_named_both(run: Run, tmp_path: Pat
     (thief / "entry_points.txt").write_text("[stretto.composers]\nveto = thief:veto\n")
     listed = run("stretto", "composers", also=tmp_path)
     assert listed.returncode == 1
-    assert "two packages give a composer named 'veto': stretto-veto 0.1.0 and thief 2.0" in listed.stderr
+    assert "two packages have a composer named 'veto': stretto-veto 0.1.0 and thief 2.0" in listed.stderr

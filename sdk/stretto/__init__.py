@@ -20,8 +20,8 @@ from stretto.sklearn.from_sklearn import from_sklearn
 
 if TYPE_CHECKING:
     from stretto.serve.application import application
+    from stretto.serve.cluster import local_ray
     from stretto.serve.deploy import deploy
-    from stretto.serve.ray import local_ray
     from stretto.server import asgi
     from stretto.sklearn.as_estimator import as_estimator
 
@@ -57,7 +57,7 @@ _LATER = {
     "as_estimator": "sklearn.as_estimator",
     "asgi": "server",
     "deploy": "serve.deploy",
-    "local_ray": "serve.ray",
+    "local_ray": "serve.cluster",
 }
 """Names whose modules import ray, scikit-learn or starlette: they are loaded when they are first used."""
 

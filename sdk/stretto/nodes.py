@@ -3,7 +3,7 @@
 A composer is a function from a node to a node, made with `stretto.composer`. These are all the kinds of node there are.
 """
 
-from stretto.models import Answers, answering, answers_of, rows_read
+from stretto.models import Answers, Engine, answering, answers_of, rows_read
 from stretto.pipeline import ComposerCall, Part, as_pipeline, plan_of
 from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
@@ -20,6 +20,7 @@ __all__ = [
     "Choose",
     "ComposerCall",
     "Each",
+    "Engine",
     "Input",
     "Instead",
     "Join",

@@ -141,8 +141,8 @@ class Pipeline(Generic[In, Out]):
                 raise PipelineError("parts are nested too deep in each other: chain them with >>") from error
         return self._plan
 
-    def optimize(self, sample: Any = None) -> Pipeline[In, Out]:
-        """Return the pipeline with its models compiled to ONNX, where that is possible and faster for one row.
+    def optimize(self, sample: Any = None, *, engine: str = "onnx") -> Pipeline[In, Out]:
+        """Return the pipeline with its models compiled by an engine, where that is possible and faster for one row.
 
         `sample` is rows that the pipeline takes, as for `Client.predict_many`. On these rows, and at the thresholds of
         trees, a compiled model must agree with its estimator: labels equal, numbers within a millionth of the largest.
@@ -152,7 +152,7 @@ class Pipeline(Generic[In, Out]):
             Disagreement: a compiled model differs from its estimator; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return Pipeline.of(grafted(optimize(check(self.plan()), sample), self.text, self.label))
+        return Pipeline.of(grafted(optimize(check(self.plan()), sample, engine), self.text, self.label))
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...

@@ -16,7 +16,7 @@ async def test_the_tutorial_answers_what_it_promises(tmp_path: Path, capsys: pyt
     assert said["one model"] == "setosa"
     assert said["endpoints"] == ["setosa", "setosa"]
     assert said["ensemble"] == {"logistic": "setosa", "svm": "setosa"}
-    assert said["both ways"] == ("setosa", "setosa", "setosa")
+    assert said["both ways"] == ({"logistic": "setosa", "svm": "setosa"},) * 3
     assert said["custom"] == {"answer": "setosa", "agreed": True, "logistic": "setosa", "svm": "setosa"}
     handle_calls, together = said["side by side"]
     assert handle_calls == 2

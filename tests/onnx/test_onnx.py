@@ -31,7 +31,8 @@ from stretto.compiler import compile_plan
 from stretto.engine import stage_queue as lane
 from stretto.errors import Disagreement, ModelError
 from stretto.models import model_step
-from stretto.onnx import Session, compiled
+from stretto.onnx import convert
+from stretto.onnx.session import Session
 from stretto.plan.steps import Stage
 from stretto.testing.oracle import oracle, same
 from stretto_composers import vote
@@ -103,7 +104,7 @@ def test_a_compiled_classifier_gives_the_same_labels_also_at_thresholds(estimato
     fitted = estimator.fit(rows, target)
     rows = np.concatenate([rows, rows + 0.01, thresholds(fitted, rows)])
     fn = compiled_fn(fitted)
-    assert fn.method.lowered.precision == "double"
+    assert fn.method.kernel.precision == "double"
     fn.method.bulk = None
     assert np.array_equal(fn(rows), fitted.predict(rows))
 
@@ -165,8 +166,8 @@ def test_a_row_with_missing_values_goes_to_the_estimator():
 
 def test_what_answers_otherwise_is_refused_with_the_rows(monkeypatch):
     fitted, other = LogisticRegression().fit(*THREE), LogisticRegression(C=1e-4).fit(*THREE)
-    graphs = compiled.__globals__["lowered"]
-    monkeypatch.setitem(compiled.__globals__, "lowered", lambda _, output: graphs(other, output))
+    graphs = convert.kernels
+    monkeypatch.setattr("stretto.onnx.engine.kernels", lambda _, output: graphs(other, output))
     with pytest.raises(Disagreement, match=r"model 'flowers': LogisticRegression .* on \d+ of 500 rows") as caught:
         model(fitted, name="flowers", engine="onnx", sample=THREE[0])
     row, _, answers = caught.value.rows.splitlines()[0].partition(": ")
@@ -178,15 +179,15 @@ def test_what_answers_otherwise_is_refused_with_the_rows(monkeypatch):
 
 def test_float32_is_used_where_doubles_can_t_be_and_is_named():
     fitted = make_pipeline(SimpleImputer(), LogisticRegression()).fit(*THREE)
-    assert "ONNX Runtime in float32" in compiled_fn(fitted).engine
+    assert "ONNX Runtime in float32" in compiled_fn(fitted).method.note
 
 
 @pytest.mark.parametrize(
     ("estimator", "given", "says"),
     [
-        (make_pipeline(SplineTransformer(), Ridge()), {}, r"can't be compiled to ONNX.*Leave engine= out"),
+        (make_pipeline(SplineTransformer(), Ridge()), {}, r"can't compile Pipeline.*Leave engine= out"),
         (make_pipeline(FunctionTransformer(np.abs), Ridge()), {}, "its rows are not numbers alone"),
-        (Ridge(), {"engine": "tensorrt"}, "the engines are 'onnx'"),
+        (Ridge(), {"engine": "tensorrt"}, "the engines are .*'onnx'"),
         (Ridge(), {"sample": [[1.0, 2.0]]}, "sample= has a row that the model does not take.*it takes 6"),
         (LogisticRegression(), {"output": "decision"}, "output='decision'"),
     ],
@@ -215,8 +216,8 @@ def test_equal_graphs_are_one_session_of_a_process():
     fn = compiled_fn(LogisticRegression().fit(*THREE))
     again = pickle.loads(pickle.dumps(fn))
     assert again(THREE[0]).tolist() == fn(THREE[0]).tolist()
-    assert again.method._session._runtime is fn.method._session._runtime
-    assert Session(fn.method.lowered.content)._runtime is fn.method._session._runtime
+    assert again.method.kernel._session._runtime is fn.method.kernel._session._runtime
+    assert Session(fn.method.kernel.content)._runtime is fn.method.kernel._session._runtime
 
 
 def test_a_step_and_its_compiled_form_are_not_the_same_work():
@@ -247,7 +248,7 @@ PIPELINES = {
 @pytest.fixture(autouse=True)
 def _measured_alike(monkeypatch):
     """Whether a graph is the faster one for a row is measured, and a busy machine may say no."""
-    module = import_module("stretto.onnx.compiled")
+    module = import_module("stretto.models.compiled")
     monkeypatch.setattr(module, "_time", lambda what, *_: 0.0 if isinstance(what, module.Compiled) else 1.0)
 
 

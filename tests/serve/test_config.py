@@ -86,11 +86,12 @@ def test_arguments_that_are_wrong_are_refused(module, monkeypatch):
 async def test_ray_serve_runs_what_the_file_says(module, tmp_path, ray_cluster):
     from ray.serve.schema import ServeDeploySchema
 
-    from stretto.serve.ray import controller, start_serve
+    from stretto.serve import ray
+    from stretto.serve.cluster import start_serve
 
     start_serve("127.0.0.1", None)
     made = config(f"{module}:ensemble", folder=tmp_path, name="of-a-config")
-    client = controller()
+    client = ray._client()
     client.deploy_apps(ServeDeploySchema.model_validate(made))
     try:
         for _ in range(600):

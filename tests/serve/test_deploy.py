@@ -221,7 +221,7 @@ class TestFailing:
             await deploy(locked, name="locked")
 
     async def test_an_option_that_serve_does_not_have_is_refused(self):
-        with pytest.raises(PipelineError, match=r"refuses the options of 'double'.*replicas"):
+        with pytest.raises(PipelineError, match=r"rejects the options of 'double'.*replicas"):
             await deploy(hosted(double, replicas=3), name="options")
 
     @pytest.mark.parametrize("name", ["", "a/b", "a#b"])

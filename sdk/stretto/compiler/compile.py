@@ -8,12 +8,12 @@ from stretto.compiler.check import check
 from stretto.compiler.defer import defer
 from stretto.compiler.explain import explain
 from stretto.compiler.fuse import fuse
-from stretto.compiler.merge import merge
 from stretto.compiler.picture import Explanation
 from stretto.compiler.place import Placement, Profile, place
 from stretto.compiler.share import share
 from stretto.engine.gc import paused
 from stretto.errors import PipelineError
+from stretto.models import find_engine
 from stretto.plan.nodes import Input, Node
 from stretto.plan.plan import Plan
 
@@ -32,6 +32,13 @@ def compile_plan(plan: Plan, placement: Placement = "fused", profile: Profile | 
     with paused():
         fused = fuse(place(defer(share(check(plan))), placement, profile))
     return merge(fused)
+
+
+def merge(plan: Plan) -> Plan:
+    """Return the plan in which engines compute together what they can of their models."""
+    for engine in sorted({step.model.engine for step in plan.steps() if step.model is not None and step.model.engine}):
+        plan = find_engine(engine).merge(plan)
+    return plan
 
 
 _UNMEASURED = "without a profile only steps that ask for resources get a deployment; profile() measures the others"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from itertools import takewhile
 
 from stretto.compiler.picture import Branch, Explanation
+from stretto.models import Plurality
 from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Join, Node, Pack, Recover, Within
 from stretto.plan.plan import Plan
-from stretto.plan.protocols import Plurality
 from stretto.plan.steps import Stage, Step
 
 Place = tuple[tuple[Node, int], ...]
@@ -187,7 +187,7 @@ def _stage(stage: Stage) -> Branch:
 def _about(step: Step) -> str:
     """Return what a step is: a model's estimator and engine, or how a function is called."""
     if step.model is not None:
-        return "; ".join(filter(None, [repr(step.fn), step.model.note]))
+        return "; ".join(filter(None, [step.model.note, repr(step.fn)]))
     how = "awaited" if step.asynchronous else "blocking, in a thread" if step.blocking else ""
     return ", ".join(filter(None, ["many rows at once" if step.vectorized else "", how]))
 

@@ -2,56 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final, cast
 
-from stretto.models import ModelFunction, optimized
-from stretto.plan.nodes import Call, Input, Node, Pack
+from stretto.errors import BadRows, Disagreement, ModelError
+from stretto.models import Compiled, ModelFunction, find_engine, on_engine, with_function
+from stretto.plan.nodes import Call, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 
 _UNKNOWN: Final = object()
 
 
-def optimize(plan: Plan, sample: Any) -> Plan:
-    """Return the plan in which every model is compiled that can be, and is then faster for a row alone.
+def optimize(plan: Plan, sample: Any, engine: str = "onnx") -> Plan:
+    """Return the plan in which the engine computes each model that it can compute, and faster for a single row.
 
-    Each is verified on what the rows of `sample` are by the time they reach it, as long as nothing but models made
-    that of them: functions are not run. A model behind a function is verified on drawn rows.
+    Each is verified on the rows of `sample` in the form in which they reach it, where nothing but models comes before
+    it: functions are not run. A model behind a function is verified on drawn rows.
 
     Raises:
-        Disagreement: a compiled model differs from its estimator.
-        ModelError: what compiles is not installed, or a row of the sample is not what a model takes.
+        Disagreement: a compiled model's answers differ from its estimator's.
+        ModelError: there is no such engine, it is not installed, or a model can't take a row of the sample.
     """
-    done: dict[Step, Step] = {}
+    samples = _samples(plan, _UNKNOWN if sample is None else sample)
+    compiled = {step: _compiled(step, engine, rows) for step, rows in samples.items()}
 
-    def of_plan(plan: Plan, given: Any) -> Plan:
-        values: dict[Node, Any] = dict.fromkeys(plan.inputs, given)
-        made: dict[Node, Node] = {node: node for node in plan.inputs}
-        for node in plan.order:
-            values[node] = _value(node, [values[each] for each in node.inputs])
-            plans = tuple(of_plan(each, values[node.inputs[0]]) for each in node.plans)
-            twin = node.rebuild(tuple(made[each] for each in node.inputs), plans)
-            if isinstance(twin, Call) and isinstance(twin.step, Step):
-                seen = values[node.inputs[0]]
-                if twin.step not in done:
-                    done[twin.step] = optimized(twin.step, None if seen is _UNKNOWN else seen)
-                twin = Call(twin.inputs, step=done[twin.step])
-            made[node] = twin
-        return Plan(plan.inputs, made[plan.output])
+    def rule(node: Node) -> Node:
+        step = compiled.get(node.step, node.step) if isinstance(node, Call) and isinstance(node.step, Step) else None
+        return node if step is None else replace(node, step=step)
 
-    return of_plan(plan, _UNKNOWN if sample is None else sample)
+    return plan.rewrite(rule)
 
 
-def _value(node: Node, given: list[Any]) -> Any:
-    """Return what a node makes of the sample, as far as models alone tell."""
-    if any(each is _UNKNOWN for each in given):
+def _samples(plan: Plan, sample: Any) -> dict[Step, Any]:
+    """Return the models of a plan with the sample in the form in which it reaches them, as far as that is known."""
+    samples: dict[Step, Any] = {}
+    left: list[tuple[Plan, tuple[Any, ...]]] = [(plan, (sample,))]
+    seen = {plan}
+    while left:
+        part, inputs = left.pop()
+        values: dict[Node, Any] = dict(zip(part.inputs, inputs, strict=True))
+        for node in part.order:
+            rows = [values[each] for each in node.inputs]
+            if isinstance(node, Call) and isinstance(node.step, Step) and isinstance(node.step.fn, ModelFunction):
+                samples.setdefault(node.step, rows[0])
+            values[node] = _value(node, rows)
+            for sub, fed in zip(node.plans, node.feeds, strict=True):
+                left += [] if sub in seen else [(sub, tuple(values[each] for each in fed))]
+                seen.add(sub)
+    return samples
+
+
+def _value(node: Node, rows: list[Any]) -> Any:
+    """Return what a node makes of the sample, if models alone make it."""
+    if any(each is _UNKNOWN for each in rows):
         return _UNKNOWN
     match node:
-        case Call(step=Step(fn=fn)) if isinstance(fn, ModelFunction):
-            return fn(given[0])
+        case Call(step=Step(fn=fn, name=name)) if isinstance(cast("object", fn), ModelFunction):
+            try:
+                return fn(rows[0])
+            except BadRows as error:
+                first = next(iter(error.errors.values()))
+                raise ModelError(f"sample= has a row that model {name!r} does not take: {first}") from error
         case Pack(names=names):
-            return dict(zip(names, given, strict=True))
-        case Input():
-            return cast("object", given[0])
+            return dict(zip(names, rows, strict=True))
         case _:
             return _UNKNOWN
+
+
+def _compiled(step: Step, engine: str, rows: Any) -> Step:
+    """Return a model's step on the engine, or as it was with the reason why not in its note."""
+    fn = cast("ModelFunction", step.fn)
+    if fn.engine:
+        return step
+    find_engine(engine).ready()
+    try:
+        compiled = on_engine(fn, engine, None if rows is _UNKNOWN else rows)
+    except Disagreement as error:
+        raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
+    except ModelError as error:
+        return with_function(step, replace(fn, note=f"not compiled: {error.message}"))
+    if isinstance(compiled.method, Compiled) and not compiled.method.faster:
+        return with_function(step, replace(fn, note=f"not compiled: engine={engine!r} is no faster for a row"))
+    return with_function(step, compiled)

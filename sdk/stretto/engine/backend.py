@@ -38,5 +38,9 @@ class Backend(ABC):
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start work that nobody waits for, unless there is too much of it already; say whether it is started."""
 
+    async def ready(self) -> bool:
+        """Return whether what it runs calls on answers; in this process models are loaded before there is a plan."""
+        return True
+
     async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
         """Release threads, tasks and connections."""

@@ -32,14 +32,23 @@ class Engine:
 
     Where the plan is one stage, rows of concurrent calls wait in front of it and nothing else stands between. Where it
     is not, each request is evaluated by itself and its rows meet others' in front of each stage, so that a slow step
-    holds up only the rows that need it.
+    holds up only the rows that need it. `metadata` is that of the plan, where the one at hand lacks models.
     """
 
-    def __init__(self, plan: Plan, backend: Backend | None = None, *, name: str = "", text: str = "") -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        backend: Backend | None = None,
+        *,
+        name: str = "",
+        text: str = "",
+        metadata: Metadata | None = None,
+    ) -> None:
         self.plan = plan
         self.backend = InlineBackend() if backend is None else backend
         self.name = name
         self.text = text
+        self._metadata = metadata
         self._steps = _by_name(plan)
         self._alone: dict[str, Plan] = {}
         self._queue = None if plan.stage is None else self.backend.queue(plan.stage)
@@ -49,7 +58,7 @@ class Engine:
         return self._predict(row, context) if self._queue is None else self._queue.ask(row, context)
 
     async def _predict(self, row: Any, context: Context) -> Any:
-        (outcome,) = await self._evaluate(self.plan, [row], context)
+        (outcome,) = await self._outcomes([row], context)
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
@@ -58,16 +67,15 @@ class Engine:
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        plan = self.plan if step is None else self._of(step)
         if len(rows) <= CHUNK:
-            return await self._evaluate(plan, rows, context)
+            return await self._outcomes(rows, context, step)
         starts = range(0, len(rows), CHUNK)
         chunks: dict[int, Sequence[Any]] = {}
         places = anyio.Semaphore(os.cpu_count() or 1)
 
         async def chunk(start: int) -> None:
             async with places:
-                chunks[start] = await self._evaluate(plan, rows[start : start + CHUNK], context)
+                chunks[start] = await self._outcomes(rows[start : start + CHUNK], context, step)
 
         async with anyio.create_task_group() as tasks:
             for start in starts:
@@ -77,34 +85,32 @@ class Engine:
     async def trace(self, row: Any, context: Context) -> Trace:
         """Return the outcome of one row, run alone, with the spans of its steps."""
         context = context.traced()
-        (outcome,) = await self._evaluate(self.plan, [row], context)
-        failed = isinstance(outcome, StrettoError)
-        ordered = tuple(sorted(context.spans or (), key=lambda span: (span.start, -span.end)))
-        return Trace(None if failed else outcome, outcome if failed else None, ordered)
+        (outcome,) = await self._outcomes([row], context)
+        return Trace.of(outcome, context.spans or ())
+
+    async def evaluate(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
+        """Return the outcomes of a batch by the deadline, from one step alone if named."""
+        plan = self.plan if step is None else self._of(step)
+        if context.expired:
+            return Batch.failed(context.exceeded("the queue of the pipeline") for _ in range(batch.size))
+        return await evaluate(plan, (batch,), self.backend, context)
 
     async def metadata(self) -> Metadata:
         """Return what this pipeline is."""
-        return Metadata(
-            name=self.name,
-            pipeline=self.text,
-            plan=self.plan.text,
-            steps=tuple(self._steps),
-            features=self._features(),
-            versions={"stretto": version("stretto"), "python": platform.python_version()},
-        )
+        return self._metadata or describe(self.plan, self.name, self.text)
 
     async def ready(self) -> bool:
-        """Return True: models are loaded before there is a plan."""
-        return True
+        """Return whether everything that the plan needs answers."""
+        return await self.backend.ready()
 
     async def aclose(self) -> None:
         """Cancel calls under way, and let go of threads."""
         await self.backend.aclose()
 
-    async def _evaluate(self, plan: Plan, rows: Sequence[Any] | np.ndarray, context: Context) -> Sequence[Any]:
-        if context.expired:
-            return [context.exceeded("the queue of the pipeline") for _ in rows]
-        batch = await evaluate(plan, (Batch.of(rows, request=True),), self.backend, context)
+    async def _outcomes(
+        self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
+    ) -> Sequence[Any]:
+        batch = await self.evaluate(Batch.of(rows, request=True), context, step)
         if batch.size < CHUNK:
             return batch.outcomes()
         # Making so many answers takes longer than the event loop may be held.
@@ -117,9 +123,18 @@ class Engine:
             self._alone[step] = Plan.of_step(self._steps[step])
         return self._alone[step]
 
-    def _features(self) -> tuple[str, ...]:
-        readers = [node.step for node in self.plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
-        return tuple(dict.fromkeys(name for step in readers for name in step.features or ()))
+
+def describe(plan: Plan, name: str, text: str) -> Metadata:
+    """Return the metadata of a compiled plan; `text` is the pipeline as written."""
+    readers = [node.step for node in plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
+    return Metadata(
+        name=name,
+        pipeline=text,
+        plan=plan.text,
+        steps=tuple(_by_name(plan)),
+        features=tuple(dict.fromkeys(feature for step in readers for feature in step.features or ())),
+        versions={"stretto": version("stretto"), "python": platform.python_version()},
+    )
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:

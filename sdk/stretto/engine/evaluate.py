@@ -1,71 +1,119 @@
-"""What a plan means, over a batch.
+"""A plan evaluated over a batch: awaited by `evaluate`, or at once by a `Program`.
 
-This is the only meaning a plan has besides the oracle in `stretto.testing`. A node's value is a column of rows with
-an outcome each, so routing splits a batch, recovery re-runs only the rows that failed, and one bad row never fails
-its neighbours. Tasks are started only where something can wait: a plan in which nothing does never suspends.
+These, and the meanings of nodes that they run, are the only meaning that a plan has besides the oracle in
+`stretto.testing`. Tasks are started only where something can wait.
 """
 
 from __future__ import annotations
 
-import copy
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import anyio
 
-from stretto.batch.batch import Batch, Part, scatter
+from stretto.batch.batch import Batch
 from stretto.engine.apply import apply
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context
-from stretto.engine.join import by_failure, join
-from stretto.engine.threads import run_sync
-from stretto.errors import InputError, StepError, StrettoError
-from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Input, Instead, Join, Node, Pack, Recover, Sub, Within
+from stretto.engine.join import join
+from stretto.engine.meaning import Work, meaning, pack, under
+from stretto.errors import StepError, StrettoError
+from stretto.plan.nodes import Around, Aside, Call, Join, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
 
 
-async def evaluate(plan: Plan, columns: tuple[Batch, ...], backend: Backend, context: Context) -> Batch:
-    """Return the plan's output for the rows of its inputs; failures are outcomes of rows, never raised."""
+async def evaluate(plan: Plan, columns: Sequence[Batch], backend: Backend, context: Context) -> Batch:
+    """Return the plan's output for the rows of its inputs' batches. Failures are outcomes of rows, never raised."""
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
     if len(plan.waiting) > 1:
         await _Flow(plan, values, backend, context).run()
     else:
         for node in plan.order:
-            values[node] = await visit(node, [values[each] for each in node.inputs], backend, context)
+            values[node] = await _visit(node, [values[each] for each in node.inputs], backend, context)
     return values[plan.output]
 
 
-def evaluate_stage(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Return a stage's output: what `evaluate` gives, at once, since nothing in a stage waits.
-
-    What stages are mostly made of, vectorised steps and dicts of their answers, is called without a coroutine.
-    """
-    plan = stage.plan
-    values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
-    for node in plan.order:
-        given = [values[each] for each in node.inputs]
-        match node:
-            case Pack():
-                found = _pack(node, given, context)
-            case Call(step=Step() as step) if not given[0].errors:
-                found = apply(step, given[0], context)
-            case Call(step=Stage() as inner):
-                found = _nested(inner, tuple(given), context)
-            case _:
-                found = None
-        values[node] = run_sync(visit(node, given, _DIRECT, context)) if found is None else found
-    return values[plan.output]
+async def _visit(node: Node, columns: Sequence[Batch], backend: Backend, context: Context) -> Batch:
+    steps = meaning(node, columns, context)
+    try:
+        work = next(steps)
+        while True:
+            work = steps.send(await _all_done(work, backend))
+    except StopIteration as end:
+        return end.value
 
 
-def _nested(stage: Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-    """Return the output of a stage inside another: computed in one call, unless its steps are traced."""
-    if stage.compute is not None and context.spans is None and not context.expired and not columns[0].errors:
-        found = stage.compute(columns[0])
-        if found is not None:
-            return found
-    return evaluate_stage(stage, columns, context)
+async def _all_done(work: Sequence[Work], backend: Backend) -> Sequence[Batch]:
+    if len(work) == 1 or sum(not isinstance(each.what, Plan) or each.what.waits for each in work) < 2:
+        return [await _done(each, backend) for each in work]
+    results: dict[int, Batch] = {}
+
+    async def one(at: int, each: Work) -> None:
+        results[at] = await _done(each, backend)
+
+    async with anyio.create_task_group() as tasks:
+        for at, each in enumerate(work):
+            tasks.start_soon(one, at, each)
+    return [results[at] for at in range(len(work))]
+
+
+async def _done(work: Work, backend: Backend) -> Batch:
+    match work:
+        case Work(Plan() as plan, columns, context):
+            return await evaluate(plan, columns, backend, context)
+        case Work(Step() | Stage() as step, columns, context):
+            return await backend.run(step, tuple(columns), context)
+        case Work(Join() as node, columns, context):
+            return await join(node, columns, context, lambda plan, some: evaluate(plan, some, backend, context))
+        case Work(Around() as node, columns, context):
+            return await _around(node, columns, backend, context)
+        case Work(Aside() as node, columns, _):
+            return _aside(node, columns, backend)
+        case _:
+            raise AssertionError(f"no way to do {work.what!r}")
+
+
+def _aside(node: Aside, columns: Sequence[Batch], backend: Backend) -> Batch:
+    taken = columns[1:] or columns
+    if not backend.aside(lambda: evaluate(node.body, taken, backend, Context())) and node.dropped is not None:
+        node.dropped(columns[0].size)
+    return columns[0]
+
+
+async def _around(node: Around, columns: Sequence[Batch], backend: Backend, context: Context) -> Batch:
+    size = columns[0].size
+    try:
+        outcomes = await node.policy(_Body(node, columns, backend, context))
+        if len(outcomes) != size:
+            raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
+    except StrettoError as error:
+        return Batch.failed(error.copy() for _ in range(size))
+    except Exception as error:
+        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
+    return Batch.of_outcomes(outcomes)
+
+
+class _Body:
+    """The body of an `Around` over the rows at hand."""
+
+    def __init__(self, node: Around, columns: Sequence[Batch], backend: Backend, context: Context) -> None:
+        self._node, self._columns, self._backend, self._context = node, columns, backend, context
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        rows = [each.rows() for each in self._columns]
+        return rows[0] if len(rows) == 1 else list(zip(*rows, strict=True))
+
+    @property
+    def budget(self) -> float | None:
+        return self._context.budget
+
+    async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
+        columns = self._columns if rows is None else [each.take(rows) for each in self._columns]
+        result = await evaluate(self._node.body, columns, self._backend, self._context)
+        return under(self._node, result).outcomes()
 
 
 class _Flow:
@@ -87,7 +135,7 @@ class _Flow:
             await self.follow(deque(ready))
 
     async def follow(self, ready: deque[Node]) -> None:
-        """Evaluate what is ready and what that makes ready; all that waits but one goes to tasks of its own."""
+        """Evaluate the ready nodes, and those that this makes ready; all that wait but one get tasks of their own."""
         while ready:
             waiting = [node for node in ready if node in self.plan.waiting]
             node = next((node for node in ready if node not in self.plan.waiting), ready[0])
@@ -96,259 +144,80 @@ class _Flow:
                 if each is not node:
                     ready.remove(each)
                     self.tasks.start_soon(self.follow, deque([each]))
-            self.values[node] = await visit(
-                node, [self.values[each] for each in node.inputs], self.backend, self.context
-            )
+            columns = [self.values[each] for each in node.inputs]
+            self.values[node] = await _visit(node, columns, self.backend, self.context)
             for consumer in self.consumers[node]:
                 self.missing[consumer] -= 1
                 if not self.missing[consumer]:
                     ready.append(consumer)
 
 
-async def visit(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Return a node's column from its inputs' columns."""
+Function: TypeAlias = Callable[[Sequence[Batch], Context], Batch]
+
+
+class Program:
+    """A plan in which nothing waits, made once into a list of functions; calling it evaluates the plan at once.
+
+    Between two models all code runs from a cold cache, so the usual nodes, calls of steps and dicts of their answers,
+    have nothing else on their way.
+    """
+
+    def __init__(self, plan: Plan, programs: dict[Plan, Program] | None = None) -> None:
+        programs = {} if programs is None else programs
+        place: dict[Node, int] = {node: at for at, node in enumerate(plan.inputs)}
+        self._code: list[tuple[Function, tuple[int, ...]]] = []
+        for node in plan.order:
+            self._code.append((_function(node, programs), tuple(place[each] for each in node.inputs)))
+            place[node] = len(place)
+        self._output = place[plan.output]
+
+    def __call__(self, columns: Sequence[Batch], context: Context) -> Batch:
+        """Return the plan's output for the rows of its inputs' batches."""
+        values = list(columns)
+        for function, inputs in self._code:
+            values.append(function([values[at] for at in inputs], context))
+        return values[self._output]
+
+
+def _function(node: Node, programs: dict[Plan, Program]) -> Function:
+    """Return a node's meaning as a function: in a plan that does not wait, all its work can be done at once."""
+    for plan in (*node.plans, *([node.step.plan] if isinstance(node, Call) and isinstance(node.step, Stage) else [])):
+        if plan not in programs:
+            programs[plan] = Program(plan, programs)
+
+    def done(work: Work) -> Batch:
+        match work:
+            case Work(Plan() as plan, columns, context):
+                return programs[plan](columns, context)
+            case Work(Step() as step, columns, context):
+                return apply(step, columns[0], context)
+            case Work(Stage() as stage, columns, context):
+                return _computed(stage, columns, context) or programs[stage.plan](columns, context)
+            case _:
+                raise AssertionError(f"a stage holds {work.what!r}, which waits")
+
+    def visit(columns: Sequence[Batch], context: Context) -> Batch:
+        steps = meaning(node, columns, context)
+        try:
+            work = next(steps)
+            while True:
+                work = steps.send([done(each) for each in work])
+        except StopIteration as end:
+            return end.value
+
     match node:
-        case Call(step=Stage() as stage):
-            return await backend.run(stage, tuple(columns), context)
         case Pack():
-            return _pack(node, columns, context)
-        case Join(own_inputs=True):
-            return await _join(node, [(each,) for each in columns], backend, context)
-        case Input():
-            raise AssertionError("an input has its value from outside")
-        case _:
-            size = columns[0].size
-    if not any(column.errors for column in columns):
-        return await _meaning(node, columns, backend, context)
-    # As for a dict of them: a row of which one input failed fails as the first of them, in order, did.
-    errors = Batch.pack(tuple(map(str, range(len(columns)))), columns, size).errors
-    fine = [i for i in range(size) if i not in errors]
-    if not fine:
-        return Batch([None] * size, size, errors)
-    result = await _meaning(node, [each.take(fine) for each in columns], backend, context)
-    return scatter(size, [(fine, result)], errors)
-
-
-async def _meaning(node: Node, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    """Return the meaning of a node over rows none of which has failed."""
-    match node:
-        case Call(step=step):
-            return await backend.run(step, (columns[0],), context)
-        case Sub():
-            return under(node, await evaluate(node.body, tuple(columns), backend, context))
-        case Choose():
-            return await _choose(node, columns[:-1], columns[-1], backend, context)
-        case Recover():
-            return await _recover(node, columns, backend, context)
-        case Join():
-            return await _join(node, [tuple(columns)] * len(node.members), backend, context)
-        case Within():
-            return under(node, await evaluate(node.body, tuple(columns), backend, context.within(node.seconds)))
-        case Each():
-            return await _each(node, columns, backend, context)
-        case Around():
-            return await _around(node, columns, backend, context)
-        case Aside():
-            taken = tuple(columns[1:] or columns)
-            started = backend.aside(lambda: evaluate(node.body, taken, backend, Context()))
-            if not started and node.dropped is not None:
-                node.dropped(taken[0].size)
-            return columns[0]
-        case _:
-            raise AssertionError(f"no meaning for {type(node).__name__}")
-
-
-def _pack(node: Pack, columns: list[Batch], context: Context) -> Batch:
-    size = columns[0].size
-    whole = Batch.pack(node.names, columns, size)
-    # There is no more to be had once time is up: an answer made of what was late would hide that.
-    if node.on_error == "raise" or not whole.errors or context.expired:
-        return whole
-    refused: dict[int, StrettoError] = {}
-    parts: list[Part] = []
-    by_name = dict(zip(node.names, columns, strict=True))
-    for failed, rows in by_failure(by_name, size).items():
-        bad = {i: error for i in rows if (error := _refusal(by_name[name].errors[i] for name in failed))}
-        refused |= bad
-        rest = [i for i in rows if i not in bad] if bad else rows
-        if rest:
-            parts.append((rest, _without(node, failed, columns, rest)))
-    return scatter(size, parts, refused)
-
-
-def _refusal(errors: Iterable[StrettoError]) -> InputError | None:
-    return next((error for error in errors if isinstance(error, InputError)), None)
-
-
-def _without(node: Pack, failed: tuple[str, ...], columns: list[Batch], rows: Sequence[int]) -> Batch:
-    """Return the dicts of rows in which the same branches failed."""
-    there: dict[str, Batch] = {}
-    for name, column in zip(node.names, columns, strict=True):
-        if name not in failed:
-            there[name] = column.take(rows)
-        elif isinstance(node.on_error, Instead):
-            # Each row gets its own copy: a step may change it, and no other request may see that.
-            there[name] = Batch.of([copy.deepcopy(node.on_error.value) for _ in rows])
-    return Batch.pack(tuple(there), list(there.values()), len(rows))
-
-
-async def _choose(node: Choose, columns: list[Batch], keys: Batch, backend: Backend, context: Context) -> Batch:
-    plans = dict(node.cases)
-    chosen: dict[Plan, list[int]] = {}
-    errors: dict[int, StrettoError] = {}
-    for i, key in enumerate(keys.rows()):
-        try:
-            plan = plans.get(key, node.default)
-        except TypeError:  # a key that is not hashable equals none of the cases
-            plan = node.default
-        if plan is None:
-            known = ", ".join(repr(case) for case, _ in node.cases)
-            errors[i] = StepError(
-                node.title, "KeyError", f"no case for the key {key!r}, and no default; cases: {known}"
+            return lambda columns, context: pack(node, columns, context)
+        case Call(step=Step() as step):
+            return lambda columns, context: (
+                visit(columns, context) if columns[0].errors else apply(step, columns[0], context)
             )
-        else:
-            chosen.setdefault(plan, []).append(i)
-    size = keys.size
-    branches = [
-        (plan, tuple(columns) if len(rows) == size else tuple(each.take(rows) for each in columns))
-        for plan, rows in chosen.items()
-    ]
-    if context.spans is None:
-        results = await _side_by_side(branches, backend, context)
-    else:
-        with context.span(f"{node.title}/{_taken(node, chosen)}", "case", size):
-            results = await _side_by_side(branches, backend, context)
-    parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
-    return scatter(size, parts, errors)
+        case _:
+            return visit
 
 
-def _taken(node: Choose, chosen: Iterable[Plan]) -> str:
-    """Return the cases that rows took, in the order written."""
-    taken = set(chosen)
-    return ", ".join(
-        [*(f"{key}" for key, plan in node.cases if plan in taken), *(["default"] * (node.default in taken))]
-    )
-
-
-async def _side_by_side(
-    branches: list[tuple[Plan, tuple[Batch, ...]]], backend: Backend, context: Context
-) -> list[Batch]:
-    if sum(plan.waits for plan, _ in branches) < 2:
-        return [await evaluate(plan, columns, backend, context) for plan, columns in branches]
-    results: dict[int, Batch] = {}
-
-    async def branch(index: int, plan: Plan, columns: tuple[Batch, ...]) -> None:
-        results[index] = await evaluate(plan, columns, backend, context)
-
-    async with anyio.create_task_group() as tasks:
-        for index, (plan, columns) in enumerate(branches):
-            tasks.start_soon(branch, index, plan, columns)
-    return [results[index] for index in range(len(branches))]
-
-
-async def _recover(node: Recover, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    result = await evaluate(node.body, tuple(columns), backend, context)
-    # A bad request is the caller's mistake and stays one; and after the deadline there is no time to recover in.
-    failed = [i for i, error in sorted(result.errors.items()) if not isinstance(error, InputError)]
-    if not failed or context.expired:
-        return under(node, result)
-    recovered = await evaluate(node.handler, tuple(each.take(failed) for each in columns), backend, context)
-    kept = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
-    fine = result.ok_rows()
-    parts: list[Part] = [(failed, under(node, recovered))]
-    if fine:
-        parts.append((fine, result.take(fine)))
-    return scatter(columns[0].size, parts, kept)
-
-
-async def _each(node: Each, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    size = columns[0].size
-    errors: dict[int, StrettoError] = {}
-    lists: list[list[Any]] = []
-    for i, row in enumerate(columns[0].rows()):
-        try:
-            lists.append(_elements(row))
-        except TypeError:
-            errors[i] = StepError(node.title, "TypeError", f"needs a list, got {type(row).__name__}")
-            lists.append([])
-    flat = [element for row in lists for element in row]
-    source = [i for i, row in enumerate(lists) for _ in row]
-    along = [each.take(source) for each in columns[1:]]
-    result = await evaluate(node.body, (Batch.of(flat), *along), backend, context) if flat else Batch.of([])
-    answers, start, values = result.rows(), 0, list[Any]()
-    for i, row in enumerate(lists):
-        values.append(answers[start : start + len(row)])
-        failed = next((at for at in range(start, start + len(row)) if at in result.errors), None)
-        if failed is not None:
-            errors[i] = result.errors[failed].under(str(failed - start)).under(node.title)
-        start += len(row)
-    return Batch(values, size, errors)
-
-
-def _elements(row: Any) -> list[Any]:
-    # Text and dicts can be iterated too, but their letters and keys are never what was meant.
-    if isinstance(row, str | bytes | Mapping):
-        raise TypeError
-    return list(cast("Iterable[Any]", row))
-
-
-async def _join(node: Join, inputs: Sequence[tuple[Batch, ...]], backend: Backend, context: Context) -> Batch:
-    return await join(node, inputs, context, lambda plan, columns: evaluate(plan, columns, backend, context))
-
-
-class _Body:
-    """The body of an `Around` over the rows at hand."""
-
-    def __init__(self, node: Around, columns: list[Batch], backend: Backend, context: Context) -> None:
-        self._node, self._columns, self._backend, self._context = node, columns, backend, context
-
-    @property
-    def rows(self) -> Sequence[Any]:
-        rows = [each.rows() for each in self._columns]
-        return rows[0] if len(rows) == 1 else list(zip(*rows, strict=True))
-
-    @property
-    def budget(self) -> float | None:
-        return self._context.budget
-
-    async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
-        columns = tuple(each if rows is None else each.take(rows) for each in self._columns)
-        result = await evaluate(self._node.body, columns, self._backend, self._context)
-        return under(self._node, result).outcomes()
-
-
-async def _around(node: Around, columns: list[Batch], backend: Backend, context: Context) -> Batch:
-    size = columns[0].size
-    try:
-        outcomes = await node.policy(_Body(node, columns, backend, context))
-        if len(outcomes) != size:
-            raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
-    except StrettoError as error:
-        return Batch.failed(error.copy() for _ in range(size))
-    except Exception as error:
-        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
-    return Batch.of_outcomes(outcomes)
-
-
-def under(node: Node, column: Batch) -> Batch:
-    """Return the batch with the composer's name in front of its errors' paths."""
-    if not column.errors:
-        return column
-    return column.with_errors({i: error.under(node.title) for i, error in column.errors.items()})
-
-
-class _Direct(Backend):
-    """Runs the steps of a stage one after the other, at once: nothing in a stage waits."""
-
-    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-        """Apply a step, or evaluate a stage inside this one."""
-        if isinstance(step, Step):
-            return apply(step, columns[0], context)
-        return _nested(step, columns, context)
-
-    def aside(self, work: object) -> bool:
-        """Raise: an `Aside` is never part of a stage."""
-        raise AssertionError("a stage holds nothing that waits")
-
-
-_DIRECT = _Direct()
+def _computed(stage: Stage, columns: Sequence[Batch], context: Context) -> Batch | None:
+    """Return the output of a stage inside another, computed in one call, unless its steps are traced."""
+    if stage.compute is None or context.spans is not None or context.expired or columns[0].errors:
+        return None
+    return stage.compute(columns[0])

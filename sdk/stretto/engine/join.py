@@ -21,18 +21,16 @@ from stretto.plan.nodes import Join
 from stretto.plan.plan import Plan
 from stretto.plan.protocols import UNDECIDED
 
-Run: TypeAlias = Callable[[Plan, tuple[Batch, ...]], Awaitable[Batch]]
+Run: TypeAlias = Callable[[Plan, Sequence[Batch]], Awaitable[Batch]]
 
 
-async def join(node: Join, inputs: Sequence[tuple[Batch, ...]], context: Context, run: Run) -> Batch:
-    """Return the answers of a `Join` as a list; `inputs` are each member's, and `run` evaluates a member's plan."""
-    tally = Tally(node, inputs[0][0].size, context)
+async def join(node: Join, columns: Sequence[Batch], context: Context, run: Run) -> Batch:
+    """Return the answers of a `Join` that waits, as a list; `run` evaluates a member's plan."""
+    tally = Tally(node, columns, context)
 
     async def member(at: int) -> None:
-        rows = tally.open
-        if len(rows):
-            columns = inputs[at] if len(rows) == tally.size else tuple(_take(each, rows) for each in inputs[at])
-            tally.add(node.names[at], rows, await run(node.members[at], columns))
+        if len(rows := tally.open):
+            tally.add(at, rows, await run(node.members[at], tally.inputs(at)))
 
     async def in_turn() -> None:
         for at in range(len(node.members)):
@@ -48,66 +46,78 @@ async def join(node: Join, inputs: Sequence[tuple[Batch, ...]], context: Context
             for at in range(len(node.members)):
                 tasks.start_soon(beside, at)
 
-    if not node.waits:
-        await in_turn()
-    else:
-        with anyio.move_on_after(node.seconds):
-            await (in_turn() if node.in_turn else side_by_side())
-        tally.end()
-    return Batch(tally.answers.tolist(), tally.size, tally.errors)
+    with anyio.move_on_after(node.seconds):
+        await (in_turn() if node.in_turn else side_by_side())
+    tally.end()
+    return tally.batch()
 
 
 class Tally:
-    """What has arrived for the rows of a `Join`, and the positions of those that are still open."""
+    """What has arrived for the rows of a `Join`; `open` are the positions of the rows that are not decided."""
 
-    def __init__(self, node: Join, size: int, context: Context) -> None:
-        self.node, self.size, self.context = node, size, context
-        self.open = np.arange(size)
-        self.answers = np.empty(size, dtype=object)
-        self.errors: dict[int, StrettoError] = {}
+    def __init__(self, node: Join, columns: Sequence[Batch], context: Context) -> None:
+        self.node, self.columns, self.context = node, columns, context
+        self.size = columns[0].size
+        self.open = np.arange(self.size)
         self._arrived: dict[str, Batch] = {}
+        self._answers = np.empty(self.size, dtype=object)
+        self._errors: dict[int, StrettoError] = {}
 
-    def add(self, name: str, rows: np.ndarray, result: Batch) -> None:
+    def inputs(self, at: int) -> Sequence[Batch]:
+        """Return the inputs of a member, for the open rows."""
+        columns = self.columns[at : at + 1] if self.node.own_inputs else self.columns
+        return columns if len(self.open) == self.size else [_take(each, self.open) for each in columns]
+
+    def add(self, at: int, rows: np.ndarray, result: Batch) -> None:
         """Decide what can be with one more member's outcomes, for the rows at these positions."""
-        if not len(self.open):
-            return
-        self._arrived[name] = result if len(rows) == len(self.open) else _take(result, np.searchsorted(rows, self.open))
-        self._fail_expired(name)
-        self._decide(tuple(each for each in self.node.names if each not in self._arrived))
+        if len(rows) > len(self.open):  # others have arrived since the member started
+            result = _take(result, np.searchsorted(rows, self.open))
+        self._arrived[self.node.names[at]] = result
+        if result.errors:
+            self._fail_expired(result.errors)
+        self._decide(tuple([each for each in self.node.names if each not in self._arrived]))
 
     def end(self) -> None:
-        """Decide the rows that are open after the node's seconds without the members that have not arrived."""
-        if len(self.open) and self.context.expired:
-            self.errors |= {int(row): self.context.exceeded(repr(self.node.title)) for row in self.open}
-        elif len(self.open):
+        """Decide the open rows, after the node's seconds, without the members that have not arrived."""
+        if self.context.expired:
+            self._errors |= {row: self.context.exceeded(repr(self.node.title)) for row in self.open.tolist()}
+        else:
             self._decide(())
 
-    def _fail_expired(self, name: str) -> None:
+    def batch(self) -> Batch:
+        """Return the rows' outcomes."""
+        return Batch(self._answers.tolist(), self.size, self._errors)
+
+    def _fail_expired(self, errors: Mapping[int, StrettoError]) -> None:
         # After the request's own deadline a row has no answer: `until` would take it for a failure of the member.
-        errors = self._arrived[name].errors
         expired = [at for at, error in errors.items() if isinstance(error, DeadlineExceeded)]
         if expired and self.context.expired:
-            self.errors |= {int(self.open[at]): errors[at] for at in expired}
+            self._errors |= {int(self.open[at]): errors[at] for at in expired}
             self._close(expired)
 
     def _decide(self, waiting: tuple[str, ...]) -> None:
         """Decide rows together where the until can, and the others one by one."""
-        decided = np.zeros(len(self.open), dtype=bool)
-        alone = np.ones(len(self.open), dtype=bool)
-        for places, columns in self._alike() if self.node.many and len(self.open) > 1 else ():
+        size = len(self.open)
+        if self.node.many is None or size < 2:
+            return self._close(self._one_by_one(np.arange(size), waiting))
+        decided, left = np.zeros(size, dtype=bool), np.ones(size, dtype=bool)
+        for places, columns in self._alike():
             sure = self._together(places, columns, waiting)
             if sure is not None:
                 decided[places[sure]] = True
-                alone[places if waiting else places[sure]] = False
-        if alone.any():
-            decided[self._one_by_one(np.flatnonzero(alone), waiting)] = True
-        if decided.any():
-            self._close(np.flatnonzero(decided))
+                left[places if waiting else places[sure]] = False
+        if left.any():
+            decided[self._one_by_one(np.flatnonzero(left), waiting)] = True
+        return self._close(np.flatnonzero(decided))
 
     def _alike(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """Return the rows in which the same members failed and answers have one form: their places, and the columns."""
         for failed, rows in by_failure(self._arrived, len(self.open)).items():
-            some = {name: _take(batch, rows) for name, batch in self._arrived.items() if name not in failed}
+            some = {
+                name: batch if isinstance(rows, range) else batch.take(rows)
+                for name, batch in self._arrived.items()
+                if name not in failed
+            }
             places = np.arange(len(rows)) if isinstance(rows, range) else np.asarray(rows)
             for own, part in Batch.pack(tuple(some), list(some.values()), len(rows)).parts() if some else ():
                 yield places if len(own) == len(places) else places[np.asarray(own)], part.data()
@@ -119,27 +129,31 @@ class Tally:
             if decision is None:
                 return None
             answers, decided = decision
-            if not (isinstance(answers, np.ndarray) and answers.ndim == 1):
-                answers = np.fromiter(shaped(answers, len(places)).rows(), dtype=object, count=len(places))
-            self.answers[self.open[places[decided]]] = answers[decided]
-        except Exception:  # each row by itself says what is wrong with it
+            if decided.any():
+                if not (isinstance(answers, np.ndarray) and answers.ndim == 1):
+                    answers = np.fromiter(shaped(answers, len(places)).rows(), dtype=object, count=len(places))
+                self._answers[self.open[places[decided]]] = answers[decided]
+        except Exception:  # what is wrong with which row is for `one` to say
             return None
         return decided
 
     def _one_by_one(self, places: np.ndarray, waiting: tuple[str, ...]) -> list[int]:
         """Decide these rows one by one, and return the places of those that are decided."""
-        outcomes = [_take(batch, places).outcomes() for batch in self._arrived.values()]
-        rows = zip(*outcomes, strict=True) if outcomes else [()] * len(places)
+        outcomes = [
+            batch.outcomes() if len(places) == batch.size else _take(batch, places).outcomes()
+            for batch in self._arrived.values()
+        ]
         decided: list[int] = []
-        for at, row in zip(places.tolist(), rows, strict=True):
+        for at, row in zip(
+            places.tolist(), zip(*outcomes, strict=True) if outcomes else [()] * len(places), strict=True
+        ):
             outcome = self._outcome(dict(zip(self._arrived, row, strict=True)), waiting)
-            if outcome is UNDECIDED:
-                continue
-            decided.append(at)
             if isinstance(outcome, StrettoError):
-                self.errors[int(self.open[at])] = outcome
-            else:
-                self.answers[self.open[at]] = outcome
+                self._errors[int(self.open[at])] = outcome
+            elif outcome is not UNDECIDED:
+                self._answers[self.open[at]] = outcome
+            if outcome is not UNDECIDED:
+                decided.append(at)
         return decided
 
     def _outcome(self, arrived: dict[str, Any], waiting: tuple[str, ...]) -> Any:
@@ -158,9 +172,13 @@ class Tally:
         return DeadlineExceeded(f"{node.title!r}, without {', '.join(missing)}", node.seconds)
 
     def _close(self, places: Sequence[int] | np.ndarray) -> None:
-        left = np.delete(np.arange(len(self.open)), places)
-        self.open = self.open[left]
-        self._arrived = {name: _take(batch, left) for name, batch in self._arrived.items()} if len(left) else {}
+        if len(places) == len(self.open):
+            self.open, self._arrived = self.open[:0], {}
+        elif len(places):
+            left = np.ones(len(self.open), dtype=bool)
+            left[places] = False
+            self.open = self.open[left]
+            self._arrived = {name: _take(batch, np.flatnonzero(left)) for name, batch in self._arrived.items()}
 
 
 def by_failure(batches: Mapping[str, Batch], size: int) -> dict[tuple[str, ...], Sequence[int]]:
@@ -173,5 +191,5 @@ def by_failure(batches: Mapping[str, Batch], size: int) -> dict[tuple[str, ...],
     return {(): fine, **groups} if fine else dict(groups)
 
 
-def _take(batch: Batch, rows: Any) -> Batch:
-    return batch if len(rows) == batch.size and isinstance(rows, range) else batch.take(rows)
+def _take(batch: Batch, rows: np.ndarray) -> Batch:
+    return batch.take(cast("Sequence[int]", rows))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stretto.engine.context import Span
+from stretto.errors import StrettoError
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,12 @@ class Trace:
     answer: Any
     error: Exception | None
     spans: tuple[Span, ...]
+
+    @classmethod
+    def of(cls, outcome: Any, spans: Iterable[Span]) -> Trace:
+        """Return the trace of a request that ended in `outcome`, its spans by their start."""
+        answer, error = (None, outcome) if isinstance(outcome, StrettoError) else (outcome, None)
+        return cls(answer, error, tuple(sorted(spans, key=lambda span: (span.start, -span.end))))
 
     @property
     def handle_calls(self) -> int:

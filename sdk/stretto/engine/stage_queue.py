@@ -12,7 +12,7 @@ import anyio
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest
-from stretto.engine.evaluate import evaluate_stage
+from stretto.engine.evaluate import Program
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
 from stretto.plan.steps import Stage
@@ -64,6 +64,7 @@ class StageQueue:
     def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, workers: int) -> None:
         self.stage = stage
         self.cost = Cost()
+        self._program = Program(stage.plan)
         self._threads = threads
         self._max_batch = max_batch
         self._bulk = anyio.Semaphore(workers)
@@ -132,7 +133,7 @@ class StageQueue:
 
     def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         start = time.perf_counter()
-        result = evaluate_stage(self.stage, columns, context)
+        result = self._program(columns, context)
         self.cost.note(columns[0].size, time.perf_counter() - start)
         return result
 

@@ -1,6 +1,8 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
 from stretto.models.agree import check_after_fan_out, check_after_model
+from stretto.models.compiled import Compiled
+from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, Sent, digest, received
 from stretto.models.files.formats import SavedModel, load_model, save_model
@@ -9,19 +11,19 @@ from stretto.models.step import (
     ModelFunction,
     accepting,
     model_step,
-    optimized,
+    on_engine,
+    with_function,
 )
-from stretto.onnx.merged import Member, Merged, Votes, merged
 
 __all__ = [
     "Answers",
+    "Compiled",
+    "Engine",
     "File",
-    "Member",
-    "Merged",
     "ModelFunction",
+    "Plurality",
     "SavedModel",
     "Sent",
-    "Votes",
     "accepting",
     "answering",
     "answers_of",
@@ -29,12 +31,13 @@ __all__ = [
     "check_after_model",
     "default_name",
     "digest",
+    "find_engine",
     "is_estimator",
     "load_model",
-    "merged",
     "model_step",
-    "optimized",
+    "on_engine",
     "received",
     "rows_read",
     "save_model",
+    "with_function",
 ]

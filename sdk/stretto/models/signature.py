@@ -11,7 +11,6 @@ from stretto.models.input.mixed import Mixed
 from stretto.models.method import Method
 from stretto.models.parts import rows_step
 from stretto.models.step import ModelFunction, on_engine, with_function
-from stretto.onnx.compiled import Compiled
 from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.steps import ModelInfo, Step
@@ -102,21 +101,11 @@ def _function(fn: ModelFunction, output: Output, named: bool) -> ModelFunction |
         method = Method(fn.estimator, check_output(fn.estimator, output), named=isinstance(fn.schema, Mixed))
     except ModelError:
         return None
-    made = replace(fn, method=method, labels=labels)
-    return _compiled(made, fn) if isinstance(fn.method, Compiled) else made
-
-
-def _compiled(made: ModelFunction, before: ModelFunction) -> ModelFunction:
-    """Return the model compiled, as it was before, or say in its plan why it can't be."""
-    match before.source:
-        case ("onnx", source):
-            made = replace(made, source=source, shown=before.shown.removesuffix(", engine='onnx'"))
-        case _:
-            pass
+    model = replace(fn, method=method, labels=labels)
     try:
-        return on_engine(made, "onnx")
+        return on_engine(model, fn.engine) if fn.engine else model
     except (Disagreement, ModelError) as error:
-        return replace(made, note=f"not compiled: {error.message}")
+        return replace(model, note=f"not compiled: {error.message}")
 
 
 def rows_read(node: Node) -> Node | None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from stretto.batch.frames import is_frame
 from stretto.errors import BadRows, Disagreement, ModelError
+from stretto.models.compiled import Compiled, compile_method
+from stretto.models.engines import find_engine
 from stretto.models.estimator import (
     Output,
     check_output,
@@ -32,7 +34,6 @@ from stretto.models.input.schema import Intake, intake
 from stretto.models.labels import Labels, read_labels
 from stretto.models.method import Method, check_frames, takes_missing
 from stretto.models.parts import Rows
-from stretto.onnx import Compiled, compiled, ready
 from stretto.plan.steps import ModelInfo, Step
 
 
@@ -72,11 +73,12 @@ class ModelFunction:
     @property
     def file(self) -> File | None:
         """The file that it was read from, or None."""
-        match self.source:
-            case (File() as file) | ("onnx", File() as file):
-                return file
-            case _:
-                return None
+        return self.source if isinstance(self.source, File) else None
+
+    @property
+    def engine(self) -> str:
+        """The engine that computes it, or the empty string."""
+        return self.method.engine if isinstance(self.method, Compiled) else ""
 
     @property
     def transforms(self) -> bool:
@@ -110,10 +112,17 @@ class ModelFunction:
     def key(self) -> Hashable:
         """Equal for models that give equal answers to equal rows."""
         # By repr, since the labels (1, 0) and (True, False) are equal and give different answers.
-        return ("model", self.source, self.output, repr(self.labels and self.labels.names), self.schema.key)
+        return (
+            "model",
+            self.source,
+            self.engine,
+            self.output,
+            repr(self.labels and self.labels.names),
+            self.schema.key,
+        )
 
     def __repr__(self) -> str:
-        return self.shown
+        return f"{self.shown}, engine={self.engine!r}" if self.engine else self.shown
 
     def __call__(self, column: Any) -> Any:
         """Return an answer a row, as an array or a list; probabilities by label as a dict of such columns.
@@ -248,16 +257,15 @@ def _function(
 
 
 def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:
-    """Return a model that another engine computes, verified on the rows of `sample`, or on probes where there are none.
+    """Return a model that an engine computes, verified on the rows of `sample`, or on drawn ones without a sample.
 
     Raises:
-        Disagreement: it answers otherwise than the estimator on some of them.
-        ModelError: there is no such engine, it can't compute the model, or the rows are not what the model takes.
+        Disagreement: its answers to some of them differ from the estimator's.
+        ModelError: there is no such engine, it can't compute the model, or the model can't take the rows.
     """
-    if engine != "onnx":
-        raise ModelError(f"engine={engine!r}: the engines are 'onnx', and None for the estimator itself")
     if isinstance(fn.method, Compiled):
         return fn
+    find_engine(engine)
     if not isinstance(fn.schema, Schema):
         raise ModelError("its rows are not numbers alone, and no others are compiled: leave engine= out")
     try:
@@ -266,8 +274,7 @@ def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFuncti
         raise ModelError(
             f"sample= has a row that the model does not take: {next(iter(error.errors.values()))}"
         ) from error
-    method = compiled(fn.method, table)
-    return replace(fn, method=method, source=("onnx", fn.source), shown=f"{fn.shown}, engine='onnx'")
+    return replace(fn, method=compile_method(fn.method, engine, table))
 
 
 def model_info(fn: ModelFunction) -> ModelInfo:
@@ -282,8 +289,8 @@ def model_info(fn: ModelFunction) -> ModelInfo:
         classes=fn.classes,
         width=_width(fn),
         file=fn.file,
-        engine="onnx" if isinstance(fn.method, Compiled) else "",
-        note=fn.method.engine if isinstance(fn.method, Compiled) else fn.note,
+        engine=fn.engine,
+        note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,
     )
 
 
@@ -322,28 +329,3 @@ def accepting(step: Step, extra: frozenset[str] | None) -> Step:
     fn = replace(fn, schema=wider)
     key = fn.key if isinstance(fn, ModelFunction) else ("rows", repr(wider))
     return replace(step, fn=fn, key=key, reading=wider)
-
-
-def optimized(step: Step, sample: Any) -> Step:
-    """Return a model's step compiled to ONNX and verified on the rows of `sample`, if that is faster for one row.
-
-    Else it is returned as it was, with the reason in its note.
-
-    Raises:
-        Disagreement: the compiled model answers otherwise.
-        ModelError: what compiles is not installed.
-    """
-    if not isinstance(step.fn, ModelFunction) or (step.model is not None and step.model.engine):
-        return step
-    fn = step.fn
-    ready()
-    try:
-        made = on_engine(fn, "onnx", sample)
-    except Disagreement as error:
-        raise Disagreement(f"model {step.name!r}: {error.message}", error.rows) from error.__cause__
-    except ModelError as error:
-        return with_function(step, replace(fn, note=f"not compiled: {error.message}"))
-    assert isinstance(made.method, Compiled)
-    if not made.method.faster:
-        return with_function(step, replace(fn, note="not compiled: ONNX Runtime is no faster for a row"))
-    return with_function(step, made)

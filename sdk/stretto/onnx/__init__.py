@@ -1,7 +1,5 @@
-"""Estimators compiled to ONNX, and how far they are to be believed."""
+"""The ONNX engine: estimators compiled to ONNX, with the checks that verify them."""
 
-from stretto.onnx.compiled import Compiled, compiled
-from stretto.onnx.convert import ready
-from stretto.onnx.session import Session
+from stretto.onnx.engine import OnnxEngine
 
-__all__ = ["Compiled", "Session", "compiled", "ready"]
+__all__ = ["OnnxEngine"]

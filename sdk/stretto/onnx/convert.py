@@ -1,11 +1,10 @@
-"""From a fitted estimator to graphs that may stand for it."""
+"""From a fitted estimator to graphs that may compute it."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,34 +13,13 @@ from stretto.models.estimator import Output, classes_of_estimator
 from stretto.models.files.once import needed
 from stretto.onnx import svm, trees
 from stretto.onnx.graph_builder import DOMAIN, LEARNING, OPSET
+from stretto.onnx.kernel import GraphKernel
 
 WHAT: Final = "engine='onnx'"
 
 
-@dataclass(frozen=True, slots=True)
-class Lowered:
-    """A graph that gives one output of an estimator, in double precision or float32; nothing is proven of it yet.
-
-    Where `classes` are given, a label is its position among them.
-    """
-
-    content: bytes
-    precision: str
-    classes: np.ndarray | None = None
-
-
-def ready() -> None:
-    """Return if what compiles is installed.
-
-    Raises:
-        ModelError: it is not; the message names the extra.
-    """
-    for module in ("skl2onnx", "onnx", "onnxruntime"):
-        needed(module, "onnx", WHAT)
-
-
-def lowered(estimator: Any, output: Output) -> Iterator[Lowered | Exception]:
-    """Return graphs for the estimator's output, the most exact one first; and why there is none, where there is not.
+def kernels(estimator: Any, output: Output) -> Iterator[GraphKernel | Exception]:
+    """Return graphs for the estimator's output, in double precision and in float32, or the reasons why there are none.
 
     Raises:
         ModelError: skl2onnx is not installed.
@@ -49,27 +27,27 @@ def lowered(estimator: Any, output: Output) -> Iterator[Lowered | Exception]:
     skl2onnx: Any = needed("skl2onnx", "onnx", WHAT)
     types: Any = needed("skl2onnx.common.data_types", "onnx", WHAT)
     own = {**trees.converters(), **svm.converters()}
-    twin, classes = _counted(estimator)
+    twin, classes = _answering_positions(estimator)
     for precision, kind, converters in (
         ("double", types.DoubleTensorType, own),
         ("float32", types.FloatTensorType, {}),
     ):
         try:
             model = _converted(skl2onnx, twin, kind([None, _width(estimator)]), converters)
-            yield Lowered(_only(model, output), precision, classes if output == "predict" else None)
-        except Exception as error:  # what skl2onnx can't do it says by errors of all kinds
+            yield GraphKernel(_only(model, output), precision, classes if output == "predict" else None)
+        except Exception as error:  # skl2onnx raises exceptions of every class for what it can't convert
             yield error
 
 
 def _width(estimator: Any) -> int:
     count = getattr(estimator, "n_features_in_", None)
     if count is None:
-        raise NotImplementedError("it does not say how many features it takes")
+        raise NotImplementedError("it has no n_features_in_")
     return int(count)
 
 
-def _counted(estimator: Any) -> tuple[Any, np.ndarray | None]:
-    """Return a classifier that answers with the position of the class, and the classes: no graph need know strings."""
+def _answering_positions(estimator: Any) -> tuple[Any, np.ndarray | None]:
+    """Return a classifier that answers with the position of a class, and the classes: no graph then holds strings."""
     classes = classes_of_estimator(estimator)
     steps = getattr(estimator, "steps", None)
     last = steps[-1][1] if steps else estimator
@@ -77,7 +55,8 @@ def _counted(estimator: Any) -> tuple[Any, np.ndarray | None]:
         return estimator, None
     twin = copy.copy(last)
     twin.classes_ = np.arange(len(classes))
-    if hasattr(twin, "flatten_transform"):  # of a VotingClassifier: skl2onnx has no True, and only transform() reads it
+    if hasattr(twin, "flatten_transform"):
+        # skl2onnx does not convert a VotingClassifier with flatten_transform=True, which only transform() reads.
         twin.flatten_transform = False
     if steps is not None:
         whole = copy.copy(estimator)
@@ -86,29 +65,30 @@ def _counted(estimator: Any) -> tuple[Any, np.ndarray | None]:
     return twin, classes
 
 
-def _converted(skl2onnx: Any, estimator: Any, given: Any, own: dict[type, Any]) -> Any:
-    options = [{"zipmap": False}, {}] if classes_of_estimator(estimator) is not None else [{}]
-    for at, each in enumerate(options):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                return skl2onnx.convert_sklearn(
-                    estimator,
-                    initial_types=[("rows", given)],
-                    options=each,
-                    target_opset={"": OPSET, DOMAIN: LEARNING},
-                    custom_conversion_functions=own,
-                )
-        except NameError:  # a classifier without probabilities has no such option
-            if at == len(options) - 1:
-                raise
-    raise AssertionError("there is always one to try")
+def _converted(skl2onnx: Any, estimator: Any, rows: Any, own: dict[type, Any]) -> Any:
+    def convert(options: dict[str, bool]) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return skl2onnx.convert_sklearn(
+                estimator,
+                initial_types=[("rows", rows)],
+                options=options,
+                target_opset={"": OPSET, DOMAIN: LEARNING},
+                custom_conversion_functions=own,
+            )
+
+    if classes_of_estimator(estimator) is None:
+        return convert({})
+    try:
+        return convert({"zipmap": False})
+    except NameError:  # a classifier without probabilities has no such option
+        return convert({})
 
 
 def _only(model: Any, output: Output) -> bytes:
     """Return the graph with nothing in it but what one output needs."""
     utils: Any = needed("onnx.utils", "onnx", WHAT)
-    # Ours may stand in the graph under a version that does not know them yet: nothing of it is checked before the end.
+    # Our nodes may be newer than the version that the graph states: nothing of it is checked before the end.
     names = [each.name for each in model.graph.output]
     match output:
         case "predict" | "transform":
@@ -121,6 +101,6 @@ def _only(model: Any, output: Output) -> bytes:
     if any(node.op_type == "TreeEnsemble" for node in part.graph.node):
         for each in part.opset_import:
             each.version = trees.NEWER if each.domain == DOMAIN else each.version
-    # Made by a newer onnx than the runtime, a graph says a version of the format that the runtime may not know.
+    # A newer onnx writes a version of the format that the installed ONNX Runtime may not read.
     part.ir_version = min(part.ir_version, 10)
     return part.SerializeToString()

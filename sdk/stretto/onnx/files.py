@@ -1,4 +1,4 @@
-"""Models in ``.onnx`` files, asked as estimators are."""
+"""Models in ``.onnx`` files, with the methods of estimators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stretto.onnx.session import Session
 
 
 class OnnxModel:
-    """A graph with numbers in and one answer a row out: `predict` gives its first output.
+    """A graph that takes numbers and has one answer for each row: `predict` returns its first output.
 
     The graph takes an array of shape (n_rows, n_features), or an input of shape (n_rows, 1) for each feature.
     """
@@ -29,36 +29,36 @@ class OnnxModel:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.n_features_in_} features)"
 
-    def _ask(self, table: np.ndarray, output: int) -> Any:
-        names = [self._session.outputs[output].name]
-        ask = self._session.of_columns if self._by_column else self._session
-        return ask(np.asarray(table), names)[0]
+    def _output(self, table: np.ndarray, at: int) -> Any:
+        names = [self._session.outputs[at].name]
+        run = self._session.of_columns if self._by_column else self._session
+        return run(np.asarray(table), names)[0]
 
     def predict(self, table: np.ndarray) -> np.ndarray:
         """Return the first output, an entry a row."""
-        answers = np.asarray(self._ask(table, 0))
+        answers = np.asarray(self._output(table, 0))
         answers = answers.astype(np.float64) if answers.dtype == np.float32 else answers
         return answers.ravel() if answers.shape == (len(table), 1) else answers
 
 
 class OnnxClassifier(OnnxModel):
-    """A graph that also gives a probability for each class, as its second output."""
+    """A graph whose second output is a probability for each class."""
 
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         probes = np.random.default_rng(0).standard_normal((256, self.n_features_in_))
         probes *= np.array([0.1, 1.0, 10.0, 100.0])[np.arange(256) % 4][:, None]
         proba, labels = self.predict_proba(probes), self.predict(probes)
-        known = _classes(session.content)
-        if known is None and labels.dtype.kind in "iu" and np.array_equal(labels, proba.argmax(axis=1)):
-            known = np.arange(proba.shape[1])
-        if known is not None and len(known) == proba.shape[1]:
-            self.classes_ = known
+        classes = _classes(session.content)
+        if classes is None and labels.dtype.kind in "iu" and np.array_equal(labels, proba.argmax(axis=1)):
+            classes = np.arange(proba.shape[1])
+        if classes is not None and len(classes) == proba.shape[1]:
+            self.classes_ = classes
 
     def predict_proba(self, table: np.ndarray) -> np.ndarray:
         """Return an array of shape (n_rows, n_classes)."""
-        answers = self._ask(table, 1)
-        if isinstance(answers, list):  # what ZipMap makes: a dict a row
+        answers = self._output(table, 1)
+        if isinstance(answers, list):  # of the operator ZipMap: a dict for each row
             answers = [list(each.values()) for each in answers]
         return np.asarray(answers, dtype=np.float64)
 
@@ -99,9 +99,9 @@ def _width(session: Session) -> int:
 
 
 def _classes(content: bytes) -> np.ndarray | None:
-    """Return the classes that the graph's last classifier names, or None; it takes the onnx package to look."""
+    """Return the classes that the graph's last classifier names; None where it has none, or onnx is not installed."""
     try:
-        onnx: Any = needed("onnx", "onnx", "to know the classes of an .onnx file Stretto")
+        onnx: Any = needed("onnx", "onnx", "reading the classes of an .onnx file")
     except ModelError:
         return None
     for node in reversed(onnx.load_from_string(content).graph.node):

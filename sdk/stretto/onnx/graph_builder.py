@@ -1,4 +1,4 @@
-"""Writing nodes of an ONNX graph in the converters that skl2onnx calls."""
+"""Writes the nodes of an ONNX graph in the converters that skl2onnx calls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ DOMAIN: Final = "ai.onnx.ml"
 
 
 class Writer:
-    """Adds nodes to the graph that skl2onnx builds, and names what they give."""
+    """Adds nodes to the graph that skl2onnx builds, and names their outputs."""
 
-    float: Final = 1  # the numbers that onnx.TensorProto has for its types
+    float: Final = 1  # the numbers of types in onnx.TensorProto
     int64: Final = 7
     real: Final = 11
 
@@ -21,7 +21,7 @@ class Writer:
         self._container = container
 
     def nodes(self, kind: str, inputs: list[str], outputs: int, domain: str = "", **attributes: Any) -> list[str]:
-        """Add a node, and give the names of its outputs."""
+        """Add a node, and return the names of its outputs."""
         names = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(outputs)]
         self._container.add_node(
             kind,
@@ -35,7 +35,7 @@ class Writer:
         return names
 
     def node(self, kind: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """Add a node that gives one value, and give its name."""
+        """Add a node with one output, and return the name of that."""
         return self.nodes(kind, list(inputs), 1, domain, **attributes)[0]
 
     def constant(self, value: float | np.ndarray) -> str:
@@ -51,14 +51,14 @@ class Writer:
         return self.node("Cast", name, to=self.real)
 
     def label(self, place: str, operator: Any) -> None:
-        """Have a classifier's operator answer with the class at a place among them."""
+        """Make the class at a place among its classes the label of a classifier's operator."""
         classes = operator.raw_operator.classes_
         if classes.dtype.kind not in "iu":
-            raise NotImplementedError("its classes are no whole numbers")
+            raise NotImplementedError("its classes are not whole numbers")
         self.output(self.node("Gather", self.constant(classes), place), operator.outputs[0])
 
     def output(self, name: str, variable: Any) -> None:
-        """Have the operator give a value as its output, of the type that those who read it expect."""
+        """Make a value an output of the operator, cast to the type that its readers expect."""
         kinds = {"FloatTensorType": self.float, "DoubleTensorType": self.real, "Int64TensorType": self.int64}
         self._container.add_node(
             "Cast",
@@ -71,7 +71,7 @@ class Writer:
 
 
 LEARNING: Final = 3
-"""The version of ai.onnx.ml that graphs are written in: skl2onnx knows none that is newer."""
+"""The version of ai.onnx.ml that graphs are written in: the newest that skl2onnx supports."""
 
 OPSET: Final = 21
 """The version of ONNX's own operators that graphs are written in: ONNX Runtime has had it since 1.18."""

@@ -1,4 +1,4 @@
-"""A graph on ONNX Runtime, made once in a process."""
+"""A graph on ONNX Runtime, loaded once in a process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _TYPES: Final = {
 
 
 class Session:
-    """A graph that ONNX Runtime computes in the calling thread. Pickled it is its bytes.
+    """A graph that ONNX Runtime computes in the calling thread. It pickles as its bytes.
 
     Sessions of equal bytes are one in a process: branches and pipelines that hold the same graph share it.
 
     Raises:
         ModelError: onnxruntime is not installed.
-        RuntimeError: ONNX Runtime refuses the graph.
+        RuntimeError: ONNX Runtime can't load the graph.
     """
 
     __slots__ = ("_fetch", "_first", "_run", "_runtime", "_type", "content", "inputs", "outputs")
@@ -44,19 +44,19 @@ class Session:
     def __reduce__(self) -> tuple[type[Session], tuple[bytes]]:
         return Session, (self.content,)
 
-    def __call__(self, table: np.ndarray, fetch: Sequence[str] | None = None) -> list[Any]:
-        """Return the outputs, or those named, for an array of shape (n_rows, n_features)."""
+    def __call__(self, table: np.ndarray, names: Sequence[str] | None = None) -> list[Any]:
+        """Return all outputs, or those of these names, for an array of shape (n_rows, n_features)."""
         if table.dtype != self._type:
             table = table.astype(self._type)
-        return self._run(fetch or self._fetch, {self._first: table})
+        return self._run(names or self._fetch, {self._first: table})
 
-    def of_columns(self, table: np.ndarray, fetch: Sequence[str]) -> list[Any]:
-        """Return the outputs named where each column of the table is an input of its own, of shape (n_rows, 1)."""
-        given = {
+    def of_columns(self, table: np.ndarray, names: Sequence[str]) -> list[Any]:
+        """Return outputs where each column of the table is an input of its own, of shape (n_rows, 1)."""
+        columns = {
             each.name: np.ascontiguousarray(table[:, at : at + 1], dtype=_TYPES[each.type])
             for at, each in enumerate(self.inputs)
         }
-        return self._run(fetch, given)
+        return self._run(names, columns)
 
     @property
     def numeric(self) -> bool:
@@ -67,13 +67,13 @@ class Session:
 def _started(content: bytes) -> Any:
     runtime = needed("onnxruntime", "onnx", "engine='onnx', or an .onnx file,")
     options = runtime.SessionOptions()
-    # Rows come in batches, and lanes and replicas are what uses the cores.
+    # Batches and replicas use the cores: threads of a session would only compete with them.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # The arena keeps what the largest batch ever needed.
+    # The arena never returns the memory of the largest batch.
     options.enable_cpu_mem_arena = False
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own errors share no class
+    except Exception as error:  # ONNX Runtime's errors have no class in common
         raise RuntimeError(str(error).strip().partition("\n")[0]) from error

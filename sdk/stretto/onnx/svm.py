@@ -1,7 +1,7 @@
 """Support vector machines and linear classifiers as ONNX in double precision.
 
-ONNX Runtime's own operator works in float32, and a class may hang on less. These are a few products of matrices, which
-also take a quarter of its time over many rows.
+ONNX Runtime's own operator works in float32, whose rounding can change a class. These converters are a few products of
+matrices, which also take a quarter of its time for many rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stretto.onnx.graph_builder import Writer
 
 
 def converters() -> dict[type, Any]:
-    """Return the converters of these models, by class, as skl2onnx takes them."""
+    """Return the converters of these models by class, in the form that skl2onnx takes."""
     from sklearn import linear_model, svm
 
     linear = dict.fromkeys((svm.LinearSVC, linear_model.RidgeClassifier, linear_model.RidgeClassifierCV), _linear)
@@ -27,7 +27,7 @@ def _classifier(scope: Any, operator: Any, container: Any) -> None:
     if model.break_ties or getattr(model, "probability", False) is True:
         raise NotImplementedError("probability=True or break_ties=True")
     decision = _decision(write, operator, _weights(model), model._intercept_)
-    # Each pair of classes has a vote; of classes with as many, libsvm takes the first.
+    # Each pair of classes has a vote; of classes with equal votes libsvm takes the first.
     pairs = list(combinations(range(len(model.classes_)), 2))
     won = np.zeros((len(pairs), len(model.classes_)))
     for at, (first, second) in enumerate(pairs):
@@ -58,7 +58,7 @@ def _regressor(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _weights(model: Any) -> np.ndarray:
-    """Return what each support vector counts for in the decision between each two classes."""
+    """Return the weight of each support vector in the decision between each two classes."""
     dual = _dense(model._dual_coef_)
     home = np.repeat(np.arange(len(model.classes_)), model.n_support_)
     columns: list[np.ndarray] = []

@@ -1,8 +1,8 @@
-"""Trees as ONNX in double precision, as scikit-learn computes them.
+"""Trees as ONNX in double precision, with the arithmetic of scikit-learn.
 
-skl2onnx adds up leaves in float32: forests of pure leaves then break their many ties otherwise than scikit-learn does
-(measured: 7 of 21,114 rows at thresholds). These converters compare as scikit-learn does, the number rounded to float32
-with a threshold in double, and add up in double, tree after tree.
+skl2onnx adds leaves in float32: forests of pure leaves then break their many ties in another way than scikit-learn
+(measured: 7 of 21,114 rows at thresholds). These converters compare like scikit-learn, a number rounded to float32 with
+a threshold in double, and add in double, tree after tree.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ each class, and give the class by doubles; a graph has trees of one kind alone."
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A tree by node: where a number goes that is not above the threshold, where others go, and what a leaf gives."""
+    """A tree by node: the child for numbers not above the threshold, the child for others, and the values of leaves."""
 
     left: np.ndarray
     right: np.ndarray
@@ -43,14 +43,14 @@ class Tree:
     def of_histogram(cls, nodes: np.ndarray) -> Tree:
         """Return a tree of histogram gradient boosting."""
         if nodes["is_categorical"].any():
-            raise NotImplementedError("its trees split on categories")
+            raise NotImplementedError("its trees split categories")
         leaf = nodes["is_leaf"].astype(bool)
         threshold, value = nodes["num_threshold"], nodes["value"][:, None]
         return cls(nodes["left"].astype(int), nodes["right"].astype(int), nodes["feature_idx"], threshold, leaf, value)
 
 
 def converters() -> dict[type, Converter]:
-    """Return the converters of scikit-learn's tree models, by class, as skl2onnx takes them."""
+    """Return the converters of scikit-learn's tree models by class, in the form that skl2onnx takes."""
     from sklearn import ensemble, tree
 
     classifiers = (
@@ -111,7 +111,7 @@ def _classes(model: Any, trees: Sequence[Tree]) -> dict[str, Any]:
         "class_nodeids": np.repeat(at[leaf], classes).tolist(),
         "class_ids": np.tile(np.arange(classes), int(leaf.sum())).tolist(),
         "class_weights_as_tensor": _tensor((value / value.sum(axis=1, keepdims=True)).ravel()),
-        # Two classes alone ONNX Runtime tells apart by the weights of one: a third, which nothing speaks for, stops it.
+        # With two classes ONNX Runtime reads the weights of one only: a third class without weights prevents that.
         "classlabels_int64s": [*_whole(model.classes_), -1],
         "post_transform": "NONE",
     }
@@ -123,7 +123,7 @@ def _inner(leaf: np.ndarray, parts: Iterable[np.ndarray]) -> np.ndarray:
 
 def _whole(classes: np.ndarray) -> list[int]:
     if classes.dtype.kind not in "iu":
-        raise NotImplementedError("its classes are no whole numbers")
+        raise NotImplementedError("its classes are not whole numbers")
     return classes.tolist()
 
 
@@ -137,7 +137,7 @@ def _regressor(scope: Any, operator: Any, container: Any) -> None:
 def _boosting(scope: Any, operator: Any, container: Any) -> None:
     model, write = operator.raw_operator, Writer(scope, container)
     if model.init is not None and not isinstance(model.init, str):
-        raise NotImplementedError("it begins with a model of its own")
+        raise NotImplementedError("its init is a model")
     begin = model._raw_predict_init(np.zeros((1, model.n_features_in_)))
     stages = [[Tree.of_sklearn(each.tree_) for each in column] for column in model.estimators_.T]
     total = write.node("TreeEnsemble", _rounded(write, operator), domain=DOMAIN, **_sum(stages))
@@ -150,7 +150,7 @@ def _histogram(scope: Any, operator: Any, container: Any) -> None:
     if not hasattr(model, "classes_") and type(model._loss.link).__name__ != "IdentityLink":
         raise NotImplementedError(f"loss={model.loss!r}")
     if getattr(model, "_preprocessor", None) is not None:
-        raise NotImplementedError("it takes categories")
+        raise NotImplementedError("it has categorical features")
     stages = [[Tree.of_histogram(each.nodes) for each in column] for column in zip(*model._predictors, strict=True)]
     total = write.node("TreeEnsemble", operator.inputs[0].full_name, domain=DOMAIN, **_sum(stages))
     begin = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1, -1)
@@ -168,7 +168,7 @@ def _finish(write: Writer, operator: Any, raw: str) -> None:
     if len(model.classes_) == 2:
         proba = write.node("Sigmoid", raw)
         proba = write.node("Concat", write.node("Sub", write.constant(1.0), proba), proba, axis=1)
-        # Both give the second class where they are in two minds only if the numbers themselves are compared.
+        # At a raw value of 0 scikit-learn's label is the second class; argmax of the probabilities would be the first.
         place = write.node("Cast", write.node("GreaterOrEqual", raw, write.constant(0.0)), to=write.int64)
         place = write.node("Reshape", place, write.constant(np.array([-1])))
     else:
@@ -183,7 +183,7 @@ def _rounded(write: Writer, operator: Any) -> str:
 
 
 def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
-    """Return the attributes of TreeEnsemble that adds up trees with one number a leaf, a column of the output each."""
+    """Return the attributes of a TreeEnsemble that adds trees of one number a leaf; a column of trees is an output."""
     trees = [(target, tree) for target, column in enumerate(columns) for tree in column]
     parts = [_placed(tree) for _, tree in trees]
     nodes = np.cumsum([0, *(len(part["feature"]) for part in parts)])
@@ -216,7 +216,7 @@ def _sum(columns: Sequence[Sequence[Tree]]) -> dict[str, Any]:
 
 
 def _placed(tree: Tree) -> dict[str, np.ndarray]:
-    """Return a tree's inner nodes and leaves, each counted by themselves; to a leaf alone a node leads."""
+    """Return a tree's inner nodes and leaves, counted separately; a tree of one leaf gets a node above it."""
     inner, leaf = np.flatnonzero(~tree.leaf), np.flatnonzero(tree.leaf)
     place = np.empty(len(tree.leaf), dtype=np.int64)
     place[inner], place[leaf] = np.arange(len(inner)), np.arange(len(leaf))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Final, Protocol, TypeAlias
 
 
 class Undecided:
@@ -50,19 +50,6 @@ class Until(Protocol):
         `arrived` maps a member's name to its value or its error, in the order of arrival; `waiting` are the members
         still out. A member in neither was cut off, since the node's `seconds` are over.
         """
-        ...
-
-
-@runtime_checkable
-class Plurality(Protocol):
-    """An `until` that returns the label with the largest sum of weights; of several, the one that sorts first.
-
-    `plurality` returns the weight of each of the members named, by which a graph that computes them all counts; or None
-    where the answer is found in another way.
-    """
-
-    def plurality(self, names: tuple[str, ...], /) -> Mapping[str, float] | None:
-        """Return each member's weight, or None."""
         ...
 
 

@@ -1,17 +1,17 @@
-"""Calls of Ray Serve's replicas, and the boundary where Ray's errors become ours."""
+"""One call of a replica, and the boundary where Ray's errors become ours."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from stretto.engine.context import Context
+from stretto.engine.results import Metadata
 from stretto.errors import ConnectionFailed, NotFound, Overloaded, StepError, StrettoError
-from stretto.serve.ray import cloudpickled, ray_errors, serve_errors
-
-Handle: TypeAlias = Any
-"""A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
+from stretto.serve.ray import Handle, cloudpickled, ray_errors, serve_errors
 
 TRIES = 3
 """How many replicas a call is given to before it counts as failed: predictions are idempotent."""
@@ -20,84 +20,103 @@ PAUSE = 0.5
 """Seconds after a replica died: Serve's router needs some to learn which are dead, and gives calls to those."""
 
 DIED = (ray_errors.RayActorError, ray_errors.ObjectLostError)
-"""What a call ends in whose replica died, or is out of reach."""
+"""What a call raises if its replica died, or is out of reach."""
 
 
-def by_value(handle: Handle, method: str) -> Handle:
-    """Return the handle's method, to be called with values.
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the replicas of an application know of it.
 
-    By default Serve 2.60 puts a call's arguments and its answer into Ray's object store, by way of actor tasks. By
-    value it uses the gRPC server that every replica has, which takes half the time.
+    `lanes` is how many calls of many rows one process should have under way, for all replicas together; it is 0 where
+    rows that travel together are not computed together: then each should travel in a call of its own. `direct_url` is
+    where the replicas answer HTTP themselves, or empty, and `advice` what could be faster.
     """
-    return handle.options(method_name=method, _by_reference=False)
+
+    lanes: int
+    direct_url: str
+    advice: tuple[str, ...]
+    metadata: Metadata
 
 
 async def call(method: Handle, *args: Any, deadline: float | None, tries: int = TRIES) -> Any:
-    """Return what a replica answers; where one dies under the call, ask another.
+    """Return what a replica answers; where one dies under the call, call another.
 
-    The replica is told the seconds that are left, as the last argument: Serve itself carries no deadline. Cancelling
-    this cancels the replica's work.
+    The last argument that the replica gets are the seconds left: Serve itself carries no deadline. Cancelling this
+    cancels the replica's work.
     """
-    for left in range(tries - 1, -1, -1):
+    for tries_left in range(tries - 1, -1, -1):
         response = method.remote(*args, Context(deadline).budget)
         try:
             return await response
         except (asyncio.CancelledError, serve_errors.RequestCancelledError) as error:
             # Serve 2.60 lets the replica go on when only the await is cancelled (DeploymentResponse.__await__), and
-            # says so by one or the other exception, as it happens to be far with the call.
+            # raises one or the other exception, depending on how far the call was.
             response.cancel()
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 # The one that came in goes out: AnyIO knows its own cancellation by that object.
                 inner = error.__context__
                 raise (inner if isinstance(inner, asyncio.CancelledError) else error) from None
-            # Nobody cancelled this task: a replica that is shutting down has cancelled the call.
-            if not left:
+            # This task was not cancelled: a replica that is shutting down has cancelled the call.
+            if not tries_left:
                 raise ray_errors.RayActorError from None
         except DIED:
-            if not left or Context(deadline).expired:
-                raise
             await asyncio.sleep(PAUSE)
+            if not tries_left or Context(deadline).expired:
+                raise
     raise AssertionError("the last try returns or raises")
 
 
 def is_unsent(error: Exception) -> bool:
-    """Return whether a call ended because rows or answers can't be pickled; a row's own error comes as its outcome."""
+    """Return whether a call failed since rows or answers can't be pickled: what rows fail with is in their outcomes."""
     known = (StrettoError, ray_errors.RayError, serve_errors.RayServeException, ConnectionError)
     return isinstance(error, ray_errors.RayTaskError) or not isinstance(error, known)
 
 
-def unsendable(values: Iterable[Any]) -> dict[int, Exception]:
-    """Return the positions of the values that can't be pickled, and why."""
-    found: dict[int, Exception] = {}
+def unpicklable(values: Iterable[Any]) -> dict[int, Exception]:
+    """Return the positions of the values that can't be pickled, with the reasons."""
+    errors: dict[int, Exception] = {}
     for i, value in enumerate(values):
         try:
             cloudpickled(value)
         except Exception as error:
-            found[i] = error
-    return found
+            errors[i] = error
+    return errors
 
 
-def translated(error: Exception, where: str) -> StrettoError:
-    """Return the error of ours that says what Ray's did; `where` names the deployment."""
-    failure = _translation(error, where)
+@contextmanager
+def translating(deployment: str) -> Generator[None]:
+    """Raise Stretto's errors in place of Ray's."""
+    try:
+        yield
+    except StrettoError:
+        raise
+    except Exception as error:
+        raise translated(error, deployment) from error
+
+
+def translated(error: Exception, deployment: str) -> StrettoError:
+    """Return the Stretto error that stands for an error of Ray's."""
+    failure = _translation(error, deployment)
     failure.__cause__ = error
     return failure
 
 
-def _translation(error: Exception, where: str) -> StrettoError:
+def _translation(error: Exception, deployment: str) -> StrettoError:
     match error:
         case serve_errors.BackPressureError():
-            return Overloaded(f"the queue in front of {where!r} is full; try again later", error.retry_after_s or 1.0)
+            return Overloaded(
+                f"the queue in front of {deployment!r} is full; try again later", error.retry_after_s or 1.0
+            )
         case ray_errors.RayTaskError(cause=StrettoError() as cause):
-            return type(cause)(*cause.args)
+            return cause.copy()
         case ray_errors.RayTaskError(cause=Exception() as cause):
-            return StepError(where, type(cause).__name__, str(cause))
+            return StepError.of(deployment, cause)
         case serve_errors.DeploymentUnavailableError():
-            return NotFound(f"deployment {where!r} is not there: it failed to come up, or was deleted")
+            return NotFound(f"deployment {deployment!r} is not there: it failed to come up, or was deleted")
         case _ if isinstance(error, DIED):
-            return StepError(where, "ReplicaDied", "the replicas that were asked died or were out of reach")
+            return StepError(deployment, "ReplicaDied", "the replicas that were called died or were out of reach")
         case ray_errors.RayError() | serve_errors.RayServeException() | ConnectionError():
-            return ConnectionFailed(f"Ray Serve can't be asked for {where!r}: {error}")
+            return ConnectionFailed(f"could not call {deployment!r} on Ray Serve: {error}")
         case _:
-            return StepError(where, type(error).__name__, str(error))
+            return StepError.of(deployment, error)

@@ -13,20 +13,15 @@ is stands in the arguments:
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from stretto.compiler import Placement
 from stretto.errors import PipelineError
-from stretto.pipeline import Pipeline, as_pipeline
 from stretto.serve.application import application
-from stretto.serve.deploy import _checked_name, _checked_route, _default_route
-from stretto.serve.ray import deployment_schemas, serve, serve_schema
-
-__all__ = ["app", "config", "find"]
+from stretto.serve.names import checked_name, checked_route, imported_pipeline
+from stretto.serve.ray import check_config, deployment_schemas, serve
 
 IMPORT_PATH = "stretto.serving:app"
 """What config files name: the module that stays, wherever this one is."""
@@ -35,40 +30,23 @@ ARGUMENTS = ("target", "placement", "token_variable")
 
 
 def app(args: dict[str, Any]) -> serve.Application:
-    """Return the application that a config file asks for; Serve calls it with the file's ``args``.
+    """Return the application of a config file; Serve calls this with the file's ``args``.
 
     `target` is ``MODULE:ATTRIBUTE`` of a pipeline, and `placement` is as in `deploy`. `token_variable` names the
-    environment variable that holds the bearer token of which HTTP requests need.
+    environment variable that holds the bearer token that HTTP requests need.
 
     Raises:
         PipelineError: the pipeline is not there or built wrong, or an argument is unknown or missing.
     """
     unknown = sorted(args.keys() - set(ARGUMENTS))
     if unknown or "target" not in args:
-        said = f"unknown: {', '.join(unknown)}" if unknown else "target is missing"
-        raise PipelineError(f"the args of stretto.serving:app are {', '.join(ARGUMENTS)}; {said}")
+        problem = f"unknown: {', '.join(unknown)}" if unknown else "target is missing"
+        raise PipelineError(f"the args of {IMPORT_PATH} are {', '.join(ARGUMENTS)}; {problem}")
     variable = args.get("token_variable")
     if variable and not os.environ.get(variable):
         raise PipelineError(f"the environment variable {variable}, which should hold the bearer token, is not set here")
     tokens = [os.environ[variable]] if variable else []
-    return application(find(args["target"]), placement=args.get("placement", "auto"), tokens=tokens)
-
-
-def find(target: str) -> Pipeline[Any, Any]:
-    """Return the pipeline at ``MODULE:ATTRIBUTE``.
-
-    Raises:
-        PipelineError: there is no such module or attribute, or it is not a pipeline.
-    """
-    module, _, attribute = target.partition(":")
-    if not module or not attribute:
-        raise PipelineError(f"{target!r}: expected MODULE:ATTRIBUTE of a pipeline, such as app:ensemble")
-    try:
-        return as_pipeline(getattr(import_module(module), attribute))
-    except ModuleNotFoundError as error:
-        raise PipelineError(f"{target!r}: there is no module {error.name!r} on {sys.path}") from error
-    except (AttributeError, PipelineError) as error:
-        raise PipelineError(f"{target!r}: {error}") from error
+    return application(imported_pipeline(args["target"]), placement=args.get("placement", "auto"), tokens=tokens)
 
 
 def config(
@@ -82,7 +60,7 @@ def config(
     folder: str | os.PathLike[str] | None = None,
     token_variable: str | None = None,
 ) -> Mapping[str, Any]:
-    """Return the config of a pipeline, for ``serve deploy`` and ``serve run``: what goes into the YAML file.
+    """Return the content of a pipeline's config file, for ``serve deploy`` and ``serve run``.
 
     It has an entry for each deployment, with what can be changed there. `folder` is where the module is on the nodes of
     the cluster; without it the nodes must have the module installed.
@@ -90,23 +68,22 @@ def config(
     Raises:
         PipelineError: the pipeline is not there or built wrong.
     """
-    pipeline = find(target)
-    called = _checked_name(name or pipeline.label)
-    args = {"target": target, "placement": placement}
-    made = application(pipeline, placement=placement)
-    whole = {
+    pipeline = imported_pipeline(target)
+    name = checked_name(name or pipeline.label)
+    content = {
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port},
         "applications": [
             {
-                "name": called,
-                "route_prefix": _checked_route(_default_route(called) if route is None else route),
+                "name": name,
+                "route_prefix": checked_route(route, name),
                 "import_path": IMPORT_PATH,
-                "args": args | ({"token_variable": token_variable} if token_variable else {}),
+                "args": {"target": target, "placement": placement}
+                | ({"token_variable": token_variable} if token_variable else {}),
                 "runtime_env": {"env_vars": {"PYTHONPATH": str(Path(folder).absolute())}} if folder else {},
-                "deployments": deployment_schemas(made, called),
+                "deployments": deployment_schemas(application(pipeline, placement=placement), name),
             }
         ],
     }
-    serve_schema.ServeDeploySchema.model_validate(whole)
-    return whole
+    check_config(content)
+    return content

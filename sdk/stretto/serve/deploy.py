@@ -3,173 +3,92 @@
 from __future__ import annotations
 
 import logging
-import re
-import statistics
 import threading
-import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from stretto.client import Client
-from stretto.compiler import Placement, Profile, compile_plan
-from stretto.errors import PipelineError, StrettoError
+from stretto.compiler import compile_plan
+from stretto.errors import DeployError, StrettoError
 from stretto.pipeline import Part, Pipeline, as_pipeline
-from stretto.plan.plan import Plan
-from stretto.serve.application import application, build
-from stretto.serve.calls import by_value, call
+from stretto.serve.application import build
+from stretto.serve.calls import Description
+from stretto.serve.cluster import LocalRay, connect, in_thread, reserved, start_serve
 from stretto.serve.direct_ingress import Address
-from stretto.serve.ray import DeploymentHandle, LocalRay, connect, in_thread, reserved, start_serve
-from stretto.serve.status import applications, delete, submit, until_routed, until_running
-from stretto.serve.transport import HandleTransport, find
+from stretto.serve.names import checked_name, checked_route, reachable_url
+from stretto.serve.options import DeployOptions, Settings
+from stretto.serve.ray import Handle, delete, details, ray_errors, root_url, run, serve_errors
+from stretto.serve.status import until_deleted, until_routed, until_running
+from stretto.serve.transport import HandleTransport, application_handle
 
-__all__ = ["Deployed", "Deployment", "application", "bring_up", "deploy", "measure_hop", "take_down"]
-
-DIRECT = 8100
+DIRECT_PORT = 8100
 """The first port that is tried for the replicas' own HTTP."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-HOPS = 50
+
+_log = logging.getLogger("stretto")
 
 
 # To a type checker a pipeline is also a function between nodes: only as an overload of its own does it come first.
 @overload
-def deploy(
-    pipeline: Pipeline[In, Out],
-    *,
-    name: str | None = None,
-    route: str | None = None,
-    placement: Placement = "auto",
-    profile: Profile | None = None,
-    tokens: Sequence[str] = (),
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    direct: bool | int = True,
-    patience: float = 10.0,
-    timeout: float = 300.0,
-    logs: bool = False,
-    **options: Any,
-) -> Deployment[In, Out]: ...
+def deploy(pipeline: Pipeline[In, Out], **options: Unpack[DeployOptions]) -> PendingApplication[In, Out]: ...
 @overload
-def deploy(
-    pipeline: Part[In, Out],
-    *,
-    name: str | None = None,
-    route: str | None = None,
-    placement: Placement = "auto",
-    profile: Profile | None = None,
-    tokens: Sequence[str] = (),
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    direct: bool | int = True,
-    patience: float = 10.0,
-    timeout: float = 300.0,
-    logs: bool = False,
-    **options: Any,
-) -> Deployment[In, Out]: ...
-def deploy(
-    pipeline: Any,
-    *,
-    name: str | None = None,
-    route: str | None = None,
-    placement: Placement = "auto",
-    profile: Profile | None = None,
-    tokens: Sequence[str] = (),
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    direct: bool | int = True,
-    patience: float = 10.0,
-    timeout: float = 300.0,
-    logs: bool = False,
-    **options: Any,
-) -> Deployment[Any, Any]:
-    """Run a pipeline on Ray Serve, and give a client of it.
+def deploy(pipeline: Part[In, Out], **options: Unpack[DeployOptions]) -> PendingApplication[In, Out]: ...
+def deploy(pipeline: Any, **options: Any) -> PendingApplication[Any, Any]:
+    """Run a pipeline on Ray Serve, and return a client of it.
 
     ``async with deploy(...) as client`` takes it down at the end; ``client = await deploy(...)`` leaves it up. Where
-    this process has no Ray, the one of ``RAY_ADDRESS`` or of ``ray start`` is used, and else one is started on this
-    machine that ends with the block, or with the process. An application of the same `name` is replaced.
+    this process has no Ray, it connects to the one of ``RAY_ADDRESS`` or of ``ray start``; without these it starts one
+    on this machine that ends with the block, or with the process. An application of the same `name` is replaced.
 
-    `name` is by default that of the pipeline's last part, and `route` is ``/NAME``. `placement` is ``"fused"``, all in
-    one deployment but for what asks for resources; ``"split"``, a deployment a model; or ``"auto"``, a deployment for
-    what by the `profile` costs more than a call. `tokens` are the bearer tokens of which HTTP requests need one.
-    `host` and `port` are for a Serve that is not running yet; the port is by default 8000, or the next that is free.
-    With `direct`, which may be a port, the replicas also answer HTTP themselves, at ``client.direct_url``: that is many
-    times faster than through Serve's proxy, which by its side goes on answering at ``client.url``.
-    `patience` is how many seconds a replica may wait for resources that others hold, and `timeout` how many all of it
-    may take. With `logs`, what replicas print is shown, where this connects to Ray. `options` are Serve's for the
-    deployment that takes the requests, such as ``num_replicas=2``. The logger ``stretto`` says at level INFO what on
-    this cluster could be faster.
+    Args:
+        pipeline: a pipeline, or a part of one.
+        **options: any of these, and Ray Serve's own for the deployment that takes the requests (``num_replicas=2``):
+
+            * `name`: the application's name; by default that of the pipeline's last part.
+            * `route`: where it answers HTTP; by default ``/NAME``.
+            * `placement`: ``"fused"`` puts all in one deployment but for what asks for resources, ``"split"`` each
+              model in one of its own, and ``"auto"``, the default, those that by the `profile` cost more than a call.
+            * `profile`: what the steps cost, as `stretto.profile` measures it.
+            * `tokens`: bearer tokens, of which HTTP requests need one.
+            * `host`, `port`: where a Serve listens that is not running yet; 127.0.0.1, and 8000 or the next free port.
+            * `direct`: whether the replicas also answer HTTP themselves, at ``client.direct_url``, many times faster
+              than through Serve's proxy at ``client.url``. True by default; it may be a port.
+            * `patience`: seconds a replica may wait for resources that others hold; 10 by default.
+            * `timeout`: seconds until all of it must be up; 300 by default.
+            * `logs`: whether what replicas print is shown, where this connects to Ray. False by default.
+
+    The logger ``stretto`` says at level INFO what on this cluster could be faster.
 
     Raises:
         PipelineError: the pipeline, the name or the route is wrong.
         DeployError: Serve could not bring it up; the message says what is missing or what failed.
         ConnectionFailed: the Ray of ``RAY_ADDRESS`` is not there.
     """
-    whole = as_pipeline(pipeline)
-    called = name or whole.label
-    return Deployment(
-        Order(
-            plan=compile_plan(whole.plan(), placement, profile),
-            name=_checked_name(called),
-            route=_checked_route(_default_route(called) if route is None else route),
-            text=whole.text,
-            tokens=tuple(tokens),
-            host=host,
-            port=port,
-            direct=direct,
-            patience=patience,
-            timeout=timeout,
-            logs=logs,
-            options=options,
-        )
-    )
+    return PendingApplication(as_pipeline(pipeline), Settings.of(options))
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to be brought up, and how; see `deploy`."""
-
-    plan: Plan
-    name: str
-    route: str
-    text: str
-    tokens: tuple[str, ...] = ()
-    host: str = "127.0.0.1"
-    port: int | None = None
-    direct: bool | int = False
-    patience: float = 10.0
-    timeout: float = 300.0
-    logs: bool = False
-    options: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """An application that is up. `url` is empty where Serve has no HTTP; `started` is the Ray it was started with."""
-
-    name: str
-    url: str
-    handle: DeploymentHandle[Any]
-    direct_url: str = ""
-    started: LocalRay | None = None
-
-
-class Deployment(Generic[In, Out]):
+class PendingApplication(Generic[In, Out]):
     """A pipeline on its way to Ray Serve: await it to leave it up, or enter it to have it taken down at the end."""
 
-    def __init__(self, order: Order) -> None:
-        self._order = order
-        self._deployed: Deployed | None = None
+    def __init__(self, pipeline: Pipeline[In, Out], settings: Settings) -> None:
+        self._plan = compile_plan(pipeline.plan(), settings.placement, settings.profile)
+        self._text = pipeline.text
+        self._name = checked_name(settings.name or pipeline.label)
+        self._route = checked_route(settings.route, self._name)
+        self._settings = settings
+        self._running: RunningApplication | None = None
         self._client: Client[In, Out] | None = None
 
     def __await__(self) -> Generator[Any, None, Client[In, Out]]:
-        return self._up().__await__()
+        return self._start().__await__()
 
     async def __aenter__(self) -> Client[In, Out]:
-        return await self._up()
+        return await self._start()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -178,138 +97,88 @@ class Deployment(Generic[In, Out]):
             if self._client is not None:
                 await self._client.aclose()
         finally:
-            if self._deployed is not None:
-                await take_down(self._deployed)
+            if self._running is not None:
+                running = self._running
+                await in_thread(lambda _: running.take_down())
 
-    async def _up(self) -> Client[In, Out]:
-        self._deployed = await bring_up(self._order)
-        transport = HandleTransport(self._deployed.handle, url=self._deployed.url, direct_url=self._deployed.direct_url)
+    def __repr__(self) -> str:
+        return f"<deployment of {self._text} as {self._name!r}: await it, or use async with>"
+
+    async def _start(self) -> Client[In, Out]:
+        running = self._running = await in_thread(self._bring_up, undo=RunningApplication.take_down)
+        transport = HandleTransport(running.handle, url=running.url, description=running.description)
         self._client = cast("Client[In, Out]", Client(transport))
         return self._client
 
-    def __repr__(self) -> str:
-        return f"<deployment of {self._order.text} as {self._order.name!r}: await it, or use async with>"
+    def _bring_up(self, cancelled: threading.Event) -> RunningApplication:
+        """Block until the application answers. What this starts and can't finish, it takes down."""
+        settings = self._settings
+        with self._direct_address() as address, ExitStack() as undo:
+            started = connect(logs=settings.logs)
+            if started is not None:
+                undo.callback(started.stop)
+            _check(cancelled)
+            # Once this process is connected: the nodes may have the models' files.
+            app = build(self._plan, self._name, self._text, settings, address)
+            start_serve(settings.host, settings.port)
+            _check(cancelled)
+            replaces = self._name in details()
+            self._submit(app)
+            if started is None and not replaces:
+                undo.callback(delete, self._name)
+            until_running(self._name, patience=settings.patience, timeout=settings.timeout, cancelled=cancelled)
+            _check(cancelled)
+            url = reachable_url(root_url())
+            if url:
+                until_routed(url, self._route)
+            handle = application_handle(self._name)
+            description: Description = handle.options(method_name="describe").remote(None).result()
+            for advice in description.advice:
+                _log.info("application %r: %s", self._name, advice)
+            undo.pop_all()
+            return RunningApplication(self._name, url and url + self._route, handle, description, started)
+
+    def _submit(self, app: Any) -> None:
+        try:
+            run(app, self._name, self._route)
+        except (ray_errors.RayError, serve_errors.RayServeException, TypeError, ValueError) as error:
+            cause = error.cause if isinstance(error, ray_errors.RayTaskError) else error
+            raise DeployError(f"Ray Serve rejects application {self._name!r} at {self._route}: {cause}") from error
+
+    @contextmanager
+    def _direct_address(self) -> Generator[Address | None]:
+        """Keep a port for the replicas' own HTTP until they listen on it."""
+        host, direct = self._settings.host, self._settings.direct
+        if direct is False:
+            yield None
+            return
+        with reserved(host, None if direct is True else direct, first=DIRECT_PORT) as port:
+            yield Address(host, port, self._route)
 
 
-async def bring_up(order: Order) -> Deployed:
-    """Have an application up and answering. What this starts and can't finish, also when cancelled, it takes down.
+@dataclass(frozen=True, slots=True)
+class RunningApplication:
+    """An application that is up. `url` is empty where Serve has no HTTP; `started` is the Ray it was started with."""
 
-    Raises:
-        DeployError: Serve could not bring it up.
-        ConnectionFailed: the Ray of ``RAY_ADDRESS`` is not there.
-    """
-    return await in_thread(lambda gone: _bring_up(order, gone), undo=_take_down)
+    name: str
+    url: str
+    handle: Handle
+    description: Description
+    started: LocalRay | None
 
-
-async def take_down(deployed: Deployed) -> None:
-    """Take an application down, with the Ray that was started for it, unless others are still served by that."""
-    await in_thread(lambda _: _take_down(deployed))
-
-
-async def measure_hop() -> float:
-    """Measure what a handle call costs on the Ray that this process is connected to, in seconds: the median of some.
-
-    It brings up an application of its own for that, which takes a few seconds.
-    """
-    name = "stretto-hop"
-    order = Order(compile_plan(as_pipeline(_same).plan(), "fused"), name, _default_route(name), name)
-    deployed = await bring_up(order)
-    try:
-        method, seconds = by_value(deployed.handle, "lanes"), list[float]()
-        for _ in range(HOPS):
-            start = time.perf_counter()
-            await call(method, deadline=None)
-            seconds.append(time.perf_counter() - start)
-    finally:
-        await take_down(deployed)
-    return statistics.median(seconds)
+    def take_down(self) -> None:
+        """Delete the application, and stop the Ray that was started for it unless that serves others. This blocks."""
+        delete(self.name)
+        # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
+        others = until_deleted(self.name, seconds=10.0 if self.started is None else 2.0)
+        if self.started is not None and not others:
+            self.started.stop()
 
 
-def _same(x: Any) -> Any:
-    return x
-
-
-_log = logging.getLogger("stretto")
-
-
-class _AbandonedError(StrettoError):
+class _CancelledError(StrettoError):
     """Nobody waits for the application any more."""
 
 
-def _bring_up(order: Order, gone: threading.Event) -> Deployed:
-    with _address(order) as address:
-        return _brought_up(order, address, gone)
-
-
-@contextmanager
-def _address(order: Order) -> Generator[Address | None]:
-    """Keep a port for the replicas' own HTTP until they listen on it."""
-    if order.direct is False:
-        yield None
-        return
-    with reserved(order.host, None if order.direct is True else order.direct, first=DIRECT) as port:
-        yield Address(order.host, port, order.route)
-
-
-def _brought_up(order: Order, address: Address | None, gone: threading.Event) -> Deployed:
-    started = connect(logs=order.logs)
-    replaces, submitted = True, False
-    try:
-        _unless(gone)
-        # Once it is known which nodes there are, for these may have the models' files.
-        app = build(order.plan, order.name, order.text, order.tokens, order.options or {}, address)
-        client = start_serve(order.host, order.port)
-        replaces = order.name in applications()
-        _unless(gone)
-        submit(app, order.name, order.route)
-        submitted = True
-        until_running(order.name, patience=order.patience, timeout=order.timeout, gone=gone)
-        _unless(gone)
-        root = _reachable(client.root_url)
-        if root:
-            until_routed(root, order.route)
-        handle = find(order.name)
-        direct = handle.options(method_name="direct").remote(None).result() if address is not None else ""
-        for advice in handle.options(method_name="advice").remote(None).result():
-            _log.info("application %r: %s", order.name, advice)
-        return Deployed(order.name, root and root + order.route, handle, _reachable(direct), started)
-    except BaseException:
-        if started is not None:
-            started.stop()
-        elif submitted and not replaces:
-            delete(order.name, seconds=0)
-        raise
-
-
-def _take_down(deployed: Deployed) -> None:
-    # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
-    others = delete(deployed.name) if deployed.started is None else delete(deployed.name, seconds=2.0)
-    if deployed.started is not None and not others:
-        deployed.started.stop()
-
-
-def _unless(gone: threading.Event) -> None:
-    if gone.is_set():
-        raise _AbandonedError("the deployment was cancelled")
-
-
-def _reachable(root: str) -> str:
-    return re.sub(r"//(0\.0\.0\.0|\[?::\]?)(?=[:/]|$)", "//127.0.0.1", root).rstrip("/")
-
-
-def _checked_name(name: str) -> str:
-    if not name or "#" in name or "/" in name:
-        raise PipelineError(f"{name!r} can't be an application's name: it must not be empty, nor contain '#' or '/'")
-    return name
-
-
-def _default_route(name: str) -> str:
-    return "/" + re.sub(r"[^\w.:~-]+", "-", name)
-
-
-def _checked_route(route: str) -> str:
-    if not route.startswith("/") or (route != "/" and route.endswith("/")) or re.search(r"[{}?#\s]|^/-(/|$)", route):
-        raise PipelineError(
-            f"{route!r} can't be a route: it starts with a slash, does not end in one, and is not below Serve's own /-/"
-        )
-    return route
+def _check(cancelled: threading.Event) -> None:
+    if cancelled.is_set():
+        raise _CancelledError("the deployment was cancelled")

@@ -1,4 +1,4 @@
-"""The short way in: a replica answers HTTP itself, beside Serve's proxy."""
+"""Direct ingress: a replica answers HTTP itself, next to Serve's proxy."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ class Address:
 
     @property
     def url(self) -> str:
-        """The address in full."""
+        """The full address."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}{self.route}".rstrip("/")
 
 
-class Direct:
+class DirectServer:
     """An HTTP server of the replica's own, in the event loop in which its requests are evaluated.
 
-    All replicas of a deployment on a machine listen on one port, and the kernel spreads connections over them
-    (``SO_REUSEPORT``, socket(7)). Serve starts, health-checks and restarts the replicas as ever; only the requests
-    don't pass through its proxy.
+    All replicas of a deployment on a machine listen on one port, and the kernel distributes connections over them
+    (``SO_REUSEPORT``, socket(7)). Serve still starts, health-checks and restarts the replicas; only the requests do not
+    pass through its proxy.
     """
 
     def __init__(self, app: Any, address: Address) -> None:
-        self._socket = _listen(address.host, address.port)
+        self._socket = _bound(address.host, address.port)
         root = "" if address.route == "/" else address.route
         config = uvicorn.Config(
-            _below(app, root), lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG
+            _mounted(app, root), lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG
         )
-        self._server = _Quiet(config)
+        self._server = _Server(config)
         self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
 
     @property
@@ -55,30 +55,25 @@ class Direct:
         """Whether it still answers."""
         return not self._task.done()
 
-    async def aclose(self) -> None:
-        """Take no more connections, and end once those that are open are answered."""
-        self._server.should_exit = True
-        await asyncio.wait([self._task])
 
-
-def listening(app: Any, address: Address) -> Direct | None:
+def listen(app: Any, address: Address) -> DirectServer | None:
     """Return the server, or None where the port is another program's: Serve's proxy answers all the same."""
     try:
-        return Direct(app, address)
+        return DirectServer(app, address)
     except OSError as error:
-        logging.getLogger("stretto").warning("no direct way in at %s: %s", address.url, error)
+        logging.getLogger("stretto").warning("no direct ingress at %s: %s", address.url, error)
         return None
 
 
-class _Quiet(uvicorn.Server):
-    """Leaves the process's signals to Ray."""
+class _Server(uvicorn.Server):
+    """Leaves the signals of the process to Ray."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Asyncio turns Nagle's algorithm off only for sockets that name their protocol; with it an answer takes 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -93,8 +88,8 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _below(app: Any, root: str) -> Any:
-    """Return the application under a route, as Serve's proxy hands requests on: with the route as ``root_path``."""
+def _mounted(app: Any, root: str) -> Any:
+    """Return the application under a route, as Serve's proxy passes requests on, with the route as ``root_path``."""
     if not root:
         return app
 

@@ -1,4 +1,4 @@
-"""Plans on their way to other processes: models go as the paths of their files where those can be read there."""
+"""What is pickled for other processes: plans, with models as the paths of their files, and batches of rows."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import io
 import pickle
 import socket
 from collections.abc import Collection, Hashable, Mapping
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
+import numpy as np
+
+from stretto.batch.batch import Batch
 from stretto.models import File, SavedModel, Sent, digest, received
 from stretto.plan.plan import Plan
-from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, connected, ray, ray_errors
+from stretto.serve.cluster import connected
+from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, ray, ray_errors
 
 Reference: TypeAlias = tuple[Sent, Literal["model", "estimator"]]
 """What stands in a pickle in place of the model of a file, or of its estimator."""
 
-PATIENCE = 10.0
+NODES_TIMEOUT = 10.0
 """Seconds in which each node must have looked for the files."""
 
 
-def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
-    """Return a plan pickled. The models of files at the paths `there` go as those, others as bytes."""
+def pickle_plan(plan: Plan, paths: Collection[str] = ()) -> bytes:
+    """Return a plan pickled, with the models of files in `paths` as their paths, and others as bytes."""
     known: dict[int, Reference] = {}
     for file in _files(plan):
-        if file.path not in there or id(file.saved) in known:
+        if file.path not in paths or id(file.saved) in known:
             continue
         content = digest(file.path)
         if content is not None:
@@ -35,11 +38,11 @@ def packed(plan: Plan, there: Collection[str] = ()) -> bytes:
     return stream.getvalue()
 
 
-def unpacked(content: bytes) -> Any:
-    """Return a plan that was pickled, reading its models here where their paths were sent; each file once a process.
+def unpickle_plan(content: bytes) -> Any:
+    """Return the plan of `pickle_plan`, with the models of its paths read here, each file once a process.
 
     Raises:
-        ModelError: a file is not here any more, or is another one.
+        ModelError: a file is not here any more, or its content differs.
     """
     return _Unpickler(io.BytesIO(content)).load()
 
@@ -56,7 +59,7 @@ class _Pickler(Pickler):
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
-        # Held until all of the plan is there: what nobody holds the process would read again.
+        # Kept until all of the plan is there: a model without references would be read again.
         self._read: dict[Hashable, SavedModel] = {}
 
     def persistent_load(self, pid: Reference) -> Any:
@@ -70,9 +73,9 @@ class _Unpickler(pickle.Unpickler):
 def reachable(plan: Plan) -> frozenset[str]:
     """Return the paths of model files that every node of the connected Ray has, with the content that was read.
 
-    A file that was changed since, or that one node lacks, is not among them. Without Ray there are none. This blocks.
+    A file that has changed since, or that a node lacks, is not among them. Without Ray there are none. This blocks.
     """
-    files = {file.path: file for file in _files(plan) if _is_as_read(file)}
+    files = {file.path: file for file in _files(plan) if file.is_current}
     if not files or not connected():
         return frozenset()
     others = [
@@ -80,17 +83,17 @@ def reachable(plan: Plan) -> frozenset[str]:
     ]
     if not others:
         return frozenset(files)
-    wanted = {path: digest(path) for path in files}
+    expected = {path: digest(path) for path in files}
     look: Any = ray.remote(num_cpus=0)(_digests)
-    asked = [
+    tasks = [
         look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(list(files))
         for node in others
     ]
     try:
-        found: list[dict[str, str | None]] = ray.get(asked, timeout=PATIENCE)
+        digests: list[dict[str, str | None]] = ray.get(tasks, timeout=NODES_TIMEOUT)
     except ray_errors.RayError:
         return frozenset()
-    return frozenset(path for path in files if all(each[path] == wanted[path] for each in found))
+    return frozenset(path for path in files if all(each[path] == expected[path] for each in digests))
 
 
 def _files(plan: Plan) -> list[File]:
@@ -103,12 +106,41 @@ def _digests(paths: list[str]) -> dict[str, str | None]:
     return {path: digest(path) for path in paths}
 
 
-def _is_as_read(file: File) -> bool:
-    path = Path(file.path)
-    if path.is_dir():
-        return path.exists()
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    return (status.st_mtime_ns, status.st_size) == (file.modified, file.size)
+def stacked(batch: Batch) -> Batch:
+    """Return a batch with rows that are arrays of one shape and type in one array: Ray sends each array by itself."""
+    rows = batch.values
+    if not isinstance(rows, list) or not rows or batch.errors:
+        return batch
+    first = rows[0]
+    if not isinstance(first, np.ndarray) or not first.ndim or first.dtype.hasobject:
+        return batch
+    if not all(isinstance(row, np.ndarray) and row.shape == first.shape and row.dtype == first.dtype for row in rows):
+        return batch
+    return Batch(np.stack(rows), batch.size, request=batch.request)
+
+
+def writable(values: Any) -> Any:
+    """Return a batch, or values, with arrays that can be written to.
+
+    Ray makes the arrays of a task read-only, since they may lie in memory that others share; a function that works in
+    place in this process must do so on Serve too.
+    """
+    match values:
+        case np.ndarray():
+            return values if values.flags.writeable else values.copy()
+        case Batch(values=tuple() as parts):
+            own = tuple((rows, cast("Batch", writable(part))) for rows, part in parts)
+            return Batch(own, values.size, values.errors, request=values.request)
+        case Batch():
+            return Batch(writable(values.values), values.size, values.errors, request=values.request)
+        case dict():
+            return {key: writable(each) for key, each in cast("dict[Any, Any]", values).items()}
+        case list():
+            return [writable(each) for each in cast("list[Any]", values)] if _holds_arrays(values) else values
+        case _:
+            return values
+
+
+def _holds_arrays(values: list[Any]) -> bool:
+    # The usual row is a dict of numbers: looking into each would cost as much as the model.
+    return any(isinstance(each, np.ndarray) for each in values)

@@ -1,28 +1,103 @@
-"""Ray in this process: imported quietly, reached where there is one, started where there is none."""
+"""Ray as Stretto uses it: imported without its warnings, with a probe for every private name.
+
+Nothing else in Stretto imports Ray or uses a private name, attribute or environment variable of it. A new version of
+Ray is a change of the requirement in ``pyproject.toml`` and, where a probe fails, of this file.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import signal
-import socket
+import pkgutil
 import threading
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import requires
+from inspect import signature
+from typing import Any, TypeAlias, TypeVar
 
-import anyio
+from stretto.serve.child_processes import environment
 
-from stretto.errors import ConnectionFailed, DeployError
-from stretto.serve.child_processes import environment, guarded
+C = TypeVar("C", bound=type)
+
+PRIVATE: Mapping[str, str] = {
+    "ray._private.auto_init_hook:enable_auto_connect": "keep a late handle call from starting another Ray",
+    "ray._private.ray_constants:ENABLE_RAY_CLUSTER": "make a local Ray listen on 127.0.0.1 alone",
+    "ray._private.ray_constants:ENABLE_RAY_CLUSTERS_ENV_VAR": "make a local Ray listen on 127.0.0.1 alone",
+    "ray._private.utils:read_ray_address": "find the Ray that `ray start` started",
+    "ray.cloudpickle.cloudpickle:Pickler.dump": "send plans to replicas",
+    "ray.cloudpickle.cloudpickle:dumps": "find values that can't be pickled",
+    "ray.serve._private.build_app:build_app(app, name)": "write config files",
+    "ray.serve._private.client:ServeControllerClient.delete_apps(names, blocking)": "delete applications",
+    "ray.serve._private.client:ServeControllerClient.get_serve_details": "watch applications come up",
+    "ray.serve._private.client:ServeControllerClient.root_url": "return the URL of Serve's proxy",
+    "ray.serve._private.constants:RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "advise on slow settings",
+    "ray.serve._private.handle_options:InitHandleOptions(_run_router_in_separate_loop)": "outlive an event loop",
+    "ray.serve._private.replica:SERVE_BUILD_ASGI_APP_METHOD": "answer HTTP in replicas",
+    "ray.serve.context:_get_global_client(raise_if_no_controller_running)": "find the Serve that is running",
+    "ray.serve.context:_set_global_client": "forget the Serve of a Ray that was stopped",
+    "ray.serve.deployment:deployment_to_schema": "write config files",
+    "ray.serve.handle:DeploymentHandle(deployment_name, app_name)": "call replicas by handle",
+    "ray.serve.handle:DeploymentHandle._init": "outlive an event loop",
+    "ray.serve.handle:DeploymentHandle.is_initialized": "outlive an event loop",
+    "ray.serve.handle:DeploymentHandle.options(method_name, _by_reference)": "call replicas by value",
+    "ray.serve.schema:ApplicationDetails(status, message, deployments, deployment_topology)": "watch applications",
+    "ray.serve.schema:DeploymentDetails(name, status, message, required_resources, replicas)": "watch deployments",
+    "ray.serve.schema:DeploymentTopology(ingress_deployment)": "find the deployment that takes the requests",
+    "ray.serve.schema:ReplicaDetails(node_id, state)": "watch replicas come up",
+    "ray.serve.schema:ServeDeploySchema.model_validate": "check config files",
+    "ray.serve:run_many(wait_for_ingress_deployment_creation, wait_for_applications_running)": "deploy",
+    "ray.serve:RunTarget(target, name, route_prefix)": "deploy",
+}
+"""What Ray does not promise to keep, as ``MODULE:NAME`` or ``MODULE:NAME(PARAMETERS)``, and why Stretto needs it."""
+
+ADDRESS = "RAY_ADDRESS"
+"""The environment variable with the address of the Ray to connect to."""
+
+WITH_TOKEN = "RAY_AUTH_MODE=token"
+"""The setting of a process that connects to a Ray with token authentication."""
+
+KEEP_ENVIRONMENT: Mapping[str, str] = {"SPT_NOENV": "1"}
+"""Stop Ray's processes from overwriting their environment with setproctitle: we find them by a variable in it."""
+
+SEPARATE_THREAD = (
+    "replicas run its code in a second thread, which a handle call pays for twice; if no step blocks the event loop "
+    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
+)
+"""What to say where `runs_code_in_thread`."""
+
+
+def probe(name: str, purpose: str) -> None:
+    """Check that the installed Ray has a name of `PRIVATE`.
+
+    Raises:
+        ImportError: it has not; the message says what the name is for, and which versions of Ray have it.
+    """
+    path, _, parameters = name.rstrip(")").partition("(")
+    try:
+        found: Any = pkgutil.resolve_name(path)
+        missing = [each for each in parameters.split(", ") if each and each not in signature(found).parameters]
+    except (ImportError, AttributeError):
+        missing = [""]
+    if missing:
+        lacks = path.replace(":", ".") + (f"({', '.join(missing)})" if missing != [""] else "")
+        raise ImportError(
+            f"ray {ray.__version__} has no {lacks}: stretto needs it to {purpose}; install {_supported()}"
+        )
+
+
+def _supported() -> str:
+    serve_extra = (each.partition(";")[0].strip() for each in requires("stretto") or [])
+    return next(each for each in serve_extra if each.startswith("ray"))
+
 
 with warnings.catch_warnings():
     # ray.serve 2.60 passes arguments to pydantic's Field that pydantic warns about.
     warnings.simplefilter("ignore")
     import ray
+
+    for _name, _purpose in PRIVATE.items():
+        probe(_name, _purpose)
     from ray import exceptions as ray_errors
     from ray import serve
     from ray._private import auto_init_hook, ray_constants
@@ -30,207 +105,60 @@ with warnings.catch_warnings():
     from ray.cloudpickle.cloudpickle import Pickler
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
-    from ray.serve import schema as serve_schema
-    from ray.serve._private import constants
     from ray.serve._private.build_app import build_app
+    from ray.serve._private.constants import RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
+    from ray.serve._private.replica import SERVE_BUILD_ASGI_APP_METHOD
     from ray.serve.context import _get_global_client, _set_global_client
     from ray.serve.deployment import deployment_to_schema
     from ray.serve.handle import DeploymentHandle
+    from ray.serve.schema import ServeDeploySchema
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 __all__ = [
-    "DeploymentHandle",
-    "LocalRay",
     "NodeAffinitySchedulingStrategy",
     "Pickler",
     "cloudpickled",
-    "connect",
-    "connected",
-    "controller",
-    "declaring",
-    "deployment_schemas",
-    "in_thread",
-    "local_ray",
-    "quietly",
     "ray",
     "ray_errors",
-    "separate_thread",
+    "read_ray_address",
     "serve",
-    "serve_errors",
-    "serve_schema",
-    "start_serve",
 ]
+__all__ += ["serve_errors"]
 
-T = TypeVar("T")
-ADDRESS = "RAY_ADDRESS"
+Handle: TypeAlias = Any
+"""A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
 
-_connecting = threading.Lock()
+Details: TypeAlias = Mapping[str, Any]
+"""What Serve reports of an application: ``ApplicationDetails`` of ``ray/serve/schema.py``, as a dict."""
 
 declaring = threading.Lock()
-"""To be held where a deployment is declared: Serve has its module pickled by value for that moment, in all threads."""
+"""Hold it while a deployment is declared: Serve pickles its module by value for that moment, in all threads."""
 
 
-def separate_thread() -> bool:
-    """Return whether this process, if it is a replica, runs what was deployed in a thread beside Serve's own."""
-    return bool(constants.RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
+def forget_previous_ray() -> None:
+    """Forget the Ray this process was connected to, before it connects to another."""
+    # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own that is
+    # always 1.
+    _set_global_client(None)
+    # Once this Ray is stopped, a late call of a handle's router would start another Ray, which nobody stops.
+    auto_init_hook.enable_auto_connect = False
 
 
-class LocalRay:
-    """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
-
-    Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
-    ``services.py``), so that thread stays for as long as Ray does. What that misses, a guard ends.
-    """
-
-    def __init__(self, *, logs: bool) -> None:
-        self._done = threading.Event()
-        self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._keep, args=(logs,), name="stretto-ray", daemon=True)
-
-    @classmethod
-    def start(cls, *, logs: bool = False) -> LocalRay:
-        """Start Ray and connect this process to it, which blocks for a few seconds.
-
-        With `logs`, what replicas print is shown.
-        """
-        self = cls(logs=logs)
-        self._thread.start()
-        self._started.result()
-        return self
-
-    def stop(self) -> None:
-        """Stop Ray and all its processes; this blocks for a second or two."""
-        ray.shutdown(wait_for_processes=True)
-        self._done.set()
-        self._thread.join()
-
-    def _keep(self, logs: bool) -> None:
-        with guarded() as (mark, ended_in_order):
-            try:
-                with _loopback(), environment(mark):
-                    _init(address="local", include_dashboard=False, log_to_driver=logs)
-            except BaseException as error:
-                self._started.set_exception(error)
-                return
-            self._started.set_result(None)
-            self._done.wait()
-            ended_in_order()
-
-
-@asynccontextmanager
-async def local_ray(*, logs: bool = False) -> AsyncGenerator[None]:
-    """Have one Ray for all that is deployed inside the block: the one that is there, or one that ends with the block.
-
-    Without it each `deploy` that finds no Ray starts one and stops it again. With `logs`, what replicas print is shown.
-    """
-    local = await in_thread(lambda gone: _unless_gone(connect(logs=logs), gone), undo=_stop)
+@contextmanager
+def loopback_only() -> Generator[None]:
+    """Make what Ray starts in the block listen on 127.0.0.1, as on macOS and Windows, not on all interfaces."""
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
     try:
-        yield
+        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
     finally:
-        await in_thread(lambda _: _stop(local))
-
-
-def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
-    """Connect this process to Ray: as it is already, to the one that is configured or running, or to one it starts.
-
-    The configured one is ``RAY_ADDRESS``; the running one is that of ``ray start``. It gives the Ray it has started, if
-    it has. Without `start` it takes any Ray on this machine, and does not start one. This blocks.
-
-    Raises:
-        ConnectionFailed: Ray is not where it should be.
-    """
-    with _connecting:
-        if connected():
-            return None
-        named = os.environ.get(ADDRESS)
-        if start and named in (None, "", "local") and (named == "local" or not _is_started_by_hand()):
-            return LocalRay.start(logs=logs)
-        try:
-            if named:
-                _knock(named)
-            # Ray looks for the address itself where none is named, and then also finds the token that it asks for.
-            _init(address=named or (None if start else "auto"), log_to_driver=logs)
-        except (OSError, RuntimeError, ValueError) as error:
-            where = f"at {named}, which {ADDRESS} names" if named else "on this machine"
-            raise ConnectionFailed(
-                f"there is no Ray {where}, or it lets nobody in ({error}): start one with `ray start --head` or "
-                f"stretto.deploy(), set {ADDRESS}, and RAY_AUTH_MODE=token where it asks for a token"
-            ) from error
-        return None
-
-
-def connected() -> bool:
-    """Return whether this process is connected to Ray."""
-    return ray.is_initialized()
-
-
-def controller(*, required: bool = True) -> Any:
-    """Return Serve's controller client on the connected Ray, or None where Serve is not started. This blocks.
-
-    Raises:
-        ConnectionFailed: it is required, and Serve is not started.
-    """
-    client = _get_global_client(raise_if_no_controller_running=False)
-    if client is None and required:
-        where = ray.get_runtime_context().gcs_address
-        raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
-    return client
-
-
-def start_serve(host: str, port: int | None) -> Any:
-    """Start Serve on the connected Ray unless it is, and give its controller client. This blocks.
-
-    `port` None is 8000, or the next that is free. A Serve that is running keeps its own host and port.
-
-    Raises:
-        DeployError: the port asked for is taken.
-    """
-    with _connecting:
-        client = controller(required=False)
-        if client is None:
-            with quietly(), reserved(host, port) as free:
-                serve.start(http_options={"host": host, "port": free})
-            client = controller()
-        return client
-
-
-def deployment_schemas(app: Any, name: str) -> list[dict[str, Any]]:
-    """Return what a config file says of each deployment of an application."""
-    made = build_app(app, name=name).deployments
-    return [deployment_to_schema(each).model_dump(mode="json", exclude_unset=True) for each in made]
-
-
-async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], object] | None = None) -> T:
-    """Run blocking `work` in a thread, and leave nothing of it behind.
-
-    When the caller is cancelled, the event that `work` was given is set, and the cancellation goes on once `work` has
-    returned; what it returned nevertheless is given to `undo`.
-    """
-    gone = threading.Event()
-    loop = asyncio.get_running_loop()
-    running = loop.run_in_executor(None, work, gone)
-    try:
-        result = await asyncio.shield(running)
-        _own_sigterm()
-        return result
-    except asyncio.CancelledError:
-        gone.set()
-        with anyio.CancelScope(shield=True):
-            await asyncio.wait([running])
-            if running.exception() is None and undo is not None:
-                await loop.run_in_executor(None, undo, running.result())
-        raise
-
-
-def _own_sigterm() -> None:
-    """Have SIGTERM do again what the process says: Ray's core, when it connects, has it print a stack and abort."""
-    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
-        signal.signal(signal.SIGTERM, handler)
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager
 def quietly() -> Generator[None]:
-    """Keep Ray's and Serve's loggers to errors for the length of the block."""
+    """Keep the loggers of Ray and Serve to errors during the block."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.serve")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -242,79 +170,89 @@ def quietly() -> Generator[None]:
             logger.setLevel(level)
 
 
-def _init(**options: Any) -> None:
-    # Ray and Serve tell the terminal much that is for their developers; errors still come through.
-    logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    # Serve keeps the controller it knew for as long as the job's id is the same, and in a Ray of one's own that is
-    # always 1.
-    _set_global_client(None)
-    # Once this Ray is stopped, a late call of a handle's router would have Ray start another, which nobody stops.
-    auto_init_hook.enable_auto_connect = False
+def serve_runs() -> bool:
+    """Return whether Serve runs on the connected Ray. This blocks."""
+    return _client() is not None
+
+
+def root_url() -> str:
+    """Return the URL of Serve's proxy, empty where Serve has no HTTP. This blocks."""
+    return _client().root_url
+
+
+def details() -> Mapping[str, Details]:
+    """Return what Serve reports of each application, by name; nothing where Serve does not run. This blocks."""
+    client = _client()
+    return {} if client is None else client.get_serve_details()["applications"]
+
+
+def run(app: serve.Application, name: str, route: str) -> None:
+    """Hand an application to Serve, in place of the one of that name, without waiting for it. This blocks."""
+    with quietly(), declaring:
+        target = serve.RunTarget(app, name=name, route_prefix=route)
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+def delete(name: str) -> None:
+    """Tell Serve to delete an application, without waiting for it. This blocks."""
     with quietly():
-        ray.init(logging_level=logging.ERROR, **options)
+        _client().delete_apps([name], blocking=False)
 
 
-def _stop(local: LocalRay | None) -> None:
-    if local is not None:
-        local.stop()
+def ingress_handle(app: Details, name: str) -> Handle | None:
+    """Return a handle to the deployment that takes an application's requests, if there is one yet."""
+    ingress = (app.get("deployment_topology") or {}).get("ingress_deployment")
+    return DeploymentHandle(ingress, name) if ingress else None
 
 
-def _unless_gone(local: LocalRay | None, gone: threading.Event) -> LocalRay | None:
-    if gone.is_set():
-        _stop(local)
-        return None
-    return local
+def routed(handle: Handle) -> Handle:
+    """Return the handle with its router started. This blocks."""
+    if not handle.is_initialized:
+        # With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 the router would live in the caller's event loop and end with it, and
+        # a second asyncio.run would find every handle of the process dead.
+        with quietly():
+            handle._init(_run_router_in_separate_loop=True)
+    return handle
 
 
-def _is_started_by_hand() -> bool:
-    """Return whether a Ray that ``ray start`` started on this machine is there."""
-    address = read_ray_address()
-    if not address:
-        return False
-    try:
-        _knock(address)
-    except OSError:
-        return False
-    return True
+def by_value(handle: Handle, method: str) -> Handle:
+    """Return the handle's method, to be called with values.
 
-
-def _knock(address: str) -> None:
-    """Return if somebody listens at a ``HOST:PORT``, and raise an OSError if not: Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if port.isdigit() and "//" not in host:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-
-
-@contextmanager
-def _loopback() -> Generator[None]:
-    """Have what Ray starts in the block listen on 127.0.0.1 alone, as on macOS and Windows, not on all interfaces."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
-            yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-
-
-@contextmanager
-def reserved(host: str, port: int | None, first: int = 8000) -> Generator[int]:
-    """Give a port for HTTP that nobody listens on, and keep others that ask here away from it during the block.
-
-    It is `port`, or of the hundred from `first` on the first that is free.
-
-    Serve's proxy sets ``SO_REUSEPORT``: on a port that another Serve has, it would take every other request of it.
+    By default Serve 2.60 puts the arguments and the answer of a call into Ray's object store, by way of actor tasks. By
+    value it uses the gRPC server of the replica, which takes half the time.
     """
-    for candidate in range(port or first, (port or first) + (1 if port else 100)):
-        with socket.socket(type=socket.SOCK_DGRAM) as lock, socket.socket() as probe:
-            # A TCP socket held here would be in the proxy's way: the UDP port of the same number is the lock.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                lock.bind((host, candidate))
-                probe.bind((host, candidate))
-            except OSError:
-                continue
-            probe.close()
-            yield candidate
-            return
-    raise DeployError(f"port {port} on {host} is taken: give another port=, or none to take the next free one")
+    return handle.options(method_name=method, _by_reference=False)
+
+
+def asgi_ingress(deployment: C) -> C:
+    """Make a class with a method `asgi` a deployment that takes HTTP requests: Serve calls it after the constructor."""
+    setattr(deployment, SERVE_BUILD_ASGI_APP_METHOD, deployment.asgi)
+    return serve.ingress()(deployment)
+
+
+def runs_code_in_thread() -> bool:
+    """Return whether this process, if it is a replica, runs what was deployed in a thread next to Serve's own."""
+    return bool(RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
+
+
+def replica_context() -> Any:
+    """Return Serve's context of the replica that this runs in; None in local testing mode."""
+    try:
+        return serve.get_replica_context()
+    except serve_errors.RayServeException:
+        return None
+
+
+def deployment_schemas(app: serve.Application, name: str) -> list[dict[str, Any]]:
+    """Return the entry of each deployment of an application in a config file."""
+    deployments = build_app(app, name=name).deployments
+    return [deployment_to_schema(each).model_dump(mode="json", exclude_unset=True) for each in deployments]
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Raise pydantic's ValidationError if Serve would not take a config file."""
+    ServeDeploySchema.model_validate(config)
+
+
+def _client() -> Any:
+    return _get_global_client(raise_if_no_controller_running=False)

@@ -1,4 +1,4 @@
-"""msgpack, as Stretto's own client sends and gets it: a value comes back as it was, or is refused."""
+"""msgpack, as Stretto's own client sends and receives it: a value arrives with the type it had, or is rejected."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import datetime as dt
 import math
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from enum import IntEnum, auto
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -23,13 +23,13 @@ MSGPACK = "application/vnd.stretto+msgpack"
 
 
 def encode_msgpack(answer: Any) -> bytes:
-    """Return an answer as msgpack, exact in every type it knows; a subclass of a builtin travels as that.
+    """Return an answer as msgpack, exact in every type it knows; a subclass of a builtin travels as the builtin.
 
     Raises:
-        StepError: it holds a value of another type, which is the error's `kind`.
+        StepError: the answer has a value of another type, which is the error's `kind`.
     """
     try:
-        return packed(answer)
+        return _packed(answer)
     except UnsendableError as error:
         raise error.as_answer() from None
 
@@ -38,17 +38,17 @@ def encode_row(row: Any) -> bytes:
     """Return a row, or an array of rows, as msgpack.
 
     Raises:
-        InputError: it holds a value of a type that does not travel.
+        InputError: the row has a value of a type that can't be sent.
     """
     try:
-        return packed(row)
+        return _packed(row)
     except UnsendableError as error:
         message = f"a row with a value of type {error} cannot be sent over HTTP"
-        raise InputError(message, "", "numbers, strings, dicts, lists or arrays") from None
+        raise InputError(message, expected="numbers, strings, dicts, lists or arrays") from None
 
 
 def encode_rows(rows: Sequence[bytes]) -> bytes:
-    """Return the list of the rows that `encode_row` gave one by one."""
+    """Return the list of rows that `encode_row` encoded one by one."""
     count = len(rows)
     header = bytes([0x90 | count]) if count < 16 else struct.pack(">BI", 0xDD, count)
     return b"".join((header, *rows))
@@ -58,22 +58,21 @@ def decode_msgpack(body: bytes) -> Any:
     """Return the value in a msgpack body.
 
     Raises:
-        InputError: the body is empty, or is not what `encode_msgpack` gives.
+        InputError: the body is empty, or is not what `encode_msgpack` returns.
         TooLarge: it is nested deeper than `MAX_DEPTH`.
     """
     try:
         value = _DECODER.decode(body)
     except RecursionError:
         raise too_deep() from None
-    # The extension types hand foreign bytes to numpy, decimal and others, which raise what they like.
+    # The extension types pass foreign bytes to numpy, decimal and others, which raise exceptions of any kind.
     except Exception as error:
-        raise InputError(f"the body is not Stretto's msgpack: {error}", "", MSGPACK) from error
+        raise InputError(f"the body is not Stretto's msgpack: {error}", expected=MSGPACK) from error
     check_depth(value)
     return value
 
 
-def packed(value: Any) -> bytes:
-    """Return a value as msgpack, or raise `UnsendableError`."""
+def _packed(value: Any) -> bytes:
     try:
         try:
             return _ENCODER.encode(_lower(value, PLAIN))
@@ -85,29 +84,8 @@ def packed(value: Any) -> bytes:
         raise UnsendableError(f"{type(value).__name__}, nested too deeply,") from None
 
 
-class _Ext(IntEnum):
-    TUPLE = auto()
-    SET = auto()
-    FROZENSET = auto()
-    DICT = auto()
-    INT = auto()
-    COMPLEX = auto()
-    DECIMAL = auto()
-    UUID = auto()
-    DATETIME = auto()
-    DATE = auto()
-    TIME = auto()
-    TIMEDELTA = auto()
-    ARRAY = auto()
-    OBJECTS = auto()
-    SCALAR = auto()
-    NUMPY_STR = auto()
-    NUMPY_BYTES = auto()
-    ERROR = auto()
-
-
 def _lower(value: Any, plain: frozenset[type]) -> Any:
-    """Return the value in terms that msgpack has, where it has the types `plain` already."""
+    """Return the value in terms that msgpack has; values of the types `plain` are such terms already."""
     kind = type(value)
     if kind in plain:
         return value
@@ -117,87 +95,82 @@ def _lower(value: Any, plain: frozenset[type]) -> Any:
         if plain.issuperset(map(type, value.values())):
             return value
         return {key: _lower(each, plain) for key, each in value.items()}
-    if kind is int:
-        return value if -(2**63) <= value < 2**64 else _ext(_Ext.INT, _integer(value))
-    return _special(value, plain)
-
-
-def _special(value: Any, plain: frozenset[type]) -> Any:
-    # NumPy's scalars come first, since some are subclasses of a builtin too, and bool before int for the same reason.
-    match value:
-        case np.generic() | np.ndarray():
-            return _numpy(cast("np.ndarray", value))
-        case StrettoError():
-            return _ext(_Ext.ERROR, packed(problem(value)))
-        case tuple():
-            return _ext(_Ext.TUPLE, packed(list(cast("tuple[Any, ...]", value))))
-        case set():
-            return _ext(_Ext.SET, packed(list(cast("set[Any]", value))))
-        case frozenset():
-            return _ext(_Ext.FROZENSET, packed(list(cast("frozenset[Any]", value))))
-        case dict() if type(cast("object", value)) is dict:
-            flat = [each for pair in cast("dict[Any, Any]", value).items() for each in pair]
-            return _ext(_Ext.DICT, packed(flat))
-        case _:
-            return _scalar(value) if (base := _builtin(value)) is None else _lower(base, plain)
+    if kind is int and -(2**63) <= value < 2**64:
+        return value
+    if kind in _EXTENSIONS:
+        return _numpy(value) if kind is np.ndarray else _extension(kind, value)
+    if isinstance(value, StrettoError):
+        return _extension(StrettoError, value)
+    return _numpy(value) if isinstance(value, np.generic | np.ndarray) else _lower(_builtin(value), plain)
 
 
 def _builtin(value: Any) -> Any:
-    match value:
-        case str():
-            return str.__str__(value)
-        case bytes() | bytearray():
-            return bytes(value)
-        case int():
-            return int(value)
-        case float():
-            return float(value)
-        case dict():
-            return dict(cast("dict[Any, Any]", value))
-        case list():
-            return list(cast("list[Any]", value))
-        case _:
-            return None
+    """Return a value of a subclass as one of the class itself.
+
+    Only of these classes: a pandas ``Timestamp`` is a datetime too, with nanoseconds that would be lost.
+    """
+    for base, convert in _BASES:
+        if isinstance(value, base):
+            return convert(value)
+    raise UnsendableError(type(value).__name__)
 
 
-def _scalar(value: Any) -> msgspec.msgpack.Ext:
-    # Exact types only: a pandas Timestamp is a datetime too, with nanoseconds that would be lost.
-    write = _SCALARS.get(type(value))
-    if write is None:
-        raise UnsendableError(type(value).__name__)
-    code, write = write
-    return _ext(code, write(value))
-
-
-def _numpy(value: np.ndarray | np.generic) -> msgspec.msgpack.Ext:
-    # An array would drop the NULs that a string of NumPy's may end in.
-    if isinstance(value, np.str_):
-        return _ext(_Ext.NUMPY_STR, str.__str__(value).encode())
-    if isinstance(value, np.bytes_):
-        return _ext(_Ext.NUMPY_BYTES, bytes(value))
+def _numpy(value: Any) -> msgspec.msgpack.Ext:
     array = np.asarray(value)
     if isinstance(value, np.ndarray) and array.dtype == object:
-        return _ext(_Ext.OBJECTS, packed([list(array.shape), array.ravel().tolist()]))
+        return _extension(_Objects, array)
     if array.dtype.hasobject or isinstance(value, np.ma.MaskedArray):
         raise UnsendableError(f"{type(value).__name__} of dtype {array.dtype}")
-    header = packed([npy.dtype_to_descr(array.dtype), list(array.shape)])
-    data = b"".join((struct.pack("<I", len(header)), header, array.tobytes()))
-    return _ext(_Ext.ARRAY if isinstance(value, np.ndarray) else _Ext.SCALAR, data)
+    return _extension(np.ndarray if isinstance(value, np.ndarray) else np.generic, array)
 
 
-def _ext(code: _Ext, data: bytes) -> msgspec.msgpack.Ext:
-    return msgspec.msgpack.Ext(code.value, data)
-
-
-def _integer(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True)
+def _extension(kind: type, value: Any) -> msgspec.msgpack.Ext:
+    extension = _EXTENSIONS[kind]
+    return msgspec.msgpack.Ext(extension.code, extension.write(value))
 
 
 def _read(code: int, data: memoryview) -> Any:
-    return _READERS[_Ext(code)](data)
+    return _READERS[code](data)
 
 
-def _array(data: memoryview) -> np.ndarray:
+def _items(value: Any) -> bytes:
+    return _packed(list(value))
+
+
+def _from_items(build: Callable[[Any], Any]) -> Callable[[memoryview], Any]:
+    return lambda data: build(_DECODER.decode(data))
+
+
+def _text(value: Any) -> bytes:
+    return str(value).encode()
+
+
+def _from_text(build: Callable[[str], Any]) -> Callable[[memoryview], Any]:
+    return lambda data: build(str(data, "utf-8"))
+
+
+def _pairs(value: dict[Any, Any]) -> bytes:
+    return _packed([each for pair in value.items() for each in pair])
+
+
+def _from_pairs(flat: list[Any]) -> dict[Any, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _time(value: dt.datetime | dt.time) -> bytes:
+    return f"{value.fold}{value.isoformat()}".encode()
+
+
+def _from_time(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: read(text[1:]).replace(fold=int(text[0]))
+
+
+def _array(array: np.ndarray) -> bytes:
+    header = _packed([npy.dtype_to_descr(array.dtype), list(array.shape)])
+    return b"".join((struct.pack("<I", len(header)), header, array.tobytes()))
+
+
+def _from_array(data: memoryview) -> np.ndarray:
     start = 4 + struct.unpack_from("<I", data)[0]
     descr, shape = _DECODER.decode(data[4:start])
     dtype = npy.descr_to_dtype(descr)
@@ -207,8 +180,8 @@ def _array(data: memoryview) -> np.ndarray:
     return np.ndarray(shape, dtype, data[start:]).copy()
 
 
-def _objects(data: memoryview) -> np.ndarray:
-    shape, values = _DECODER.decode(data)
+def _from_objects(message: list[Any]) -> np.ndarray:
+    shape, values = message
     if math.prod(shape) != len(values):
         raise ValueError(f"an array of shape {shape} does not have {len(values)} values")
     array = np.empty(len(values), dtype=object)
@@ -217,48 +190,59 @@ def _objects(data: memoryview) -> np.ndarray:
     return array.reshape(shape)
 
 
-def _pairs(flat: list[Any]) -> dict[Any, Any]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+class _Objects:
+    """Stands for arrays of dtype object."""
 
 
-def _text(read: Callable[[str], Any]) -> Callable[[memoryview], Any]:
-    return lambda data: read(str(data, "utf-8"))
+@dataclass(frozen=True, slots=True)
+class _Extension:
+    """An extension type of msgpack: its code, and the functions from a value to its bytes and back."""
 
-
-def _items(read: Callable[[Any], Any]) -> Callable[[memoryview], Any]:
-    return lambda data: read(_DECODER.decode(data))
+    code: int
+    write: Callable[[Any], bytes]
+    read: Callable[[memoryview], Any]
 
 
 _STR = frozenset({str})
 _PLAIN_BUT_INT = PLAIN - {int}
-_SCALARS: dict[type, tuple[_Ext, Callable[[Any], bytes]]] = {
-    complex: (_Ext.COMPLEX, lambda value: struct.pack("<dd", value.real, value.imag)),
-    Decimal: (_Ext.DECIMAL, lambda value: str(value).encode()),
-    UUID: (_Ext.UUID, lambda value: str(value).encode()),
-    dt.datetime: (_Ext.DATETIME, lambda value: f"{value.fold}{value.isoformat()}".encode()),
-    dt.date: (_Ext.DATE, lambda value: value.isoformat().encode()),
-    dt.time: (_Ext.TIME, lambda value: f"{value.fold}{value.isoformat()}".encode()),
-    dt.timedelta: (_Ext.TIMEDELTA, lambda value: packed([value.days, value.seconds, value.microseconds])),
+_EXTENSIONS: dict[Any, _Extension] = {
+    tuple: _Extension(1, _items, _from_items(tuple)),
+    set: _Extension(2, _items, _from_items(set)),
+    frozenset: _Extension(3, _items, _from_items(frozenset)),
+    dict: _Extension(4, _pairs, _from_items(_from_pairs)),
+    int: _Extension(
+        5,
+        lambda value: value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True),
+        lambda data: int.from_bytes(data, "big", signed=True),
+    ),
+    complex: _Extension(
+        6, lambda value: struct.pack("<dd", value.real, value.imag), lambda data: complex(*struct.unpack("<dd", data))
+    ),
+    Decimal: _Extension(7, _text, _from_text(Decimal)),
+    UUID: _Extension(8, _text, _from_text(UUID)),
+    dt.datetime: _Extension(9, _time, _from_text(_from_time(dt.datetime.fromisoformat))),
+    dt.date: _Extension(10, _text, _from_text(dt.date.fromisoformat)),
+    dt.time: _Extension(11, _time, _from_text(_from_time(dt.time.fromisoformat))),
+    dt.timedelta: _Extension(
+        12,
+        lambda value: _packed([value.days, value.seconds, value.microseconds]),
+        _from_items(lambda parts: dt.timedelta(*parts)),
+    ),
+    np.ndarray: _Extension(13, _array, _from_array),
+    _Objects: _Extension(
+        14, lambda array: _packed([list(array.shape), array.ravel().tolist()]), _from_items(_from_objects)
+    ),
+    np.generic: _Extension(15, _array, lambda data: _from_array(data)[()]),
+    # An array would drop the NULs that a string of numpy's may end in.
+    np.str_: _Extension(16, lambda value: str.__str__(value).encode(), _from_text(np.str_)),
+    np.bytes_: _Extension(17, bytes, lambda data: np.bytes_(bytes(data))),
+    StrettoError: _Extension(18, lambda error: _packed(problem(error)), _from_items(from_problem)),
 }
-_READERS: dict[_Ext, Callable[[memoryview], Any]] = {
-    _Ext.TUPLE: _items(tuple),
-    _Ext.SET: _items(set),
-    _Ext.FROZENSET: _items(frozenset),
-    _Ext.DICT: _items(_pairs),
-    _Ext.INT: lambda data: int.from_bytes(data, "big", signed=True),
-    _Ext.COMPLEX: lambda data: complex(*struct.unpack("<dd", data)),
-    _Ext.DECIMAL: _text(Decimal),
-    _Ext.UUID: _text(UUID),
-    _Ext.DATETIME: _text(lambda text: dt.datetime.fromisoformat(text[1:]).replace(fold=int(text[0]))),
-    _Ext.DATE: _text(dt.date.fromisoformat),
-    _Ext.TIME: _text(lambda text: dt.time.fromisoformat(text[1:]).replace(fold=int(text[0]))),
-    _Ext.TIMEDELTA: _items(lambda parts: dt.timedelta(*parts)),
-    _Ext.ARRAY: _array,
-    _Ext.OBJECTS: _objects,
-    _Ext.SCALAR: lambda data: _array(data)[()],
-    _Ext.NUMPY_STR: _text(np.str_),
-    _Ext.NUMPY_BYTES: lambda data: np.bytes_(bytes(data)),
-    _Ext.ERROR: _items(from_problem),
-}
+_READERS = {extension.code: extension.read for extension in _EXTENSIONS.values()}
+_BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    *((kind, kind) for kind in (tuple, set, frozenset, int, float, dict, list, bytes)),
+    (bytearray, bytes),
+    (str, str.__str__),
+)
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(ext_hook=_read)

@@ -26,7 +26,7 @@ from stretto.errors import ModelError
 from stretto.models import model_step
 from stretto.models.files import cache
 from stretto.models.files.formats import load_model, save_model
-from stretto.serve.pickling import packed, reachable, unpacked
+from stretto.serve.pickling import pickle_plan, reachable, unpickle_plan
 
 iris = load_iris()
 X, y, NAMES, LABELS = iris.data, iris.target, iris.feature_names, iris.target_names
@@ -325,26 +325,26 @@ def test_what_is_sent_of_a_file_is_its_path_and_the_file_is_read_once_there(tmp_
     trusted = skops.io.get_untrusted_types(file=path)
     both = parallel(model(path, name="a", trusted=trusted), model(path, name="b", labels=LABELS, trusted=trusted))
     plan = compile_plan(both.plan())
-    sent = packed(plan, {str(path)})
-    assert len(sent) < 10_000 < len(packed(plan))
+    sent = pickle_plan(plan, {str(path)})
+    assert len(sent) < 10_000 < len(pickle_plan(plan))
     del both, plan
     gc.collect()
     read = []
     monkeypatch.setattr(cache, "load_model", lambda *args, **how: read.append(args) or load_model(*args, **how))
-    copies = [unpacked(sent), unpacked(sent)]
+    copies = [unpickle_plan(sent), unpickle_plan(sent)]
     assert len({id(step.fn.estimator) for copy in copies for step in copy.steps()}) == 1
     assert len(read) == 1
 
 
 def test_a_file_that_changed_or_went_is_not_read_elsewhere(tmp_path):
     path = save_model(logistic, tmp_path / "iris.skops")
-    sent = packed(compile_plan(model(path).plan()), {str(path)})
+    sent = pickle_plan(compile_plan(model(path).plan()), {str(path)})
     save_model(LogisticRegression(C=0.1).fit(X, y), path)
     with pytest.raises(ModelError, match=f"the model file {path} is another one now.*deploy it again"):
-        unpacked(sent)
+        unpickle_plan(sent)
     path.unlink()
     with pytest.raises(ModelError, match=f"the model file {path} is not there any more.*deploy it again"):
-        unpacked(sent)
+        unpickle_plan(sent)
 
 
 def test_without_a_ray_models_go_as_bytes(tmp_path, monkeypatch):

@@ -42,6 +42,11 @@ class File:
     saved: SavedModel = field(compare=False)
     reading: Reading = field(compare=False)
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the file, or every file of the folder, is still there as it was read."""
+        return _stamp(Path(self.path)) == (self.modified, self.size)
+
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -59,8 +64,7 @@ def opened(target: str | os.PathLike[str], reading: Reading) -> File:
         ModelError: it can't be read as a model; see `load_model`.
     """
     path = Path(target).expanduser().resolve()
-    found = [each.stat() for each in _contents(path)]
-    modified, size = sum(each.st_mtime_ns for each in found), sum(each.st_size for each in found)
+    modified, size = _stamp(path)
     # The message of an error says the path as it was given.
     saved = _read.get(
         (str(path), modified, size, *reading.key),
@@ -92,6 +96,12 @@ def received(sent: Sent) -> SavedModel:
         what = "is not there any more" if found is None else "is another one now"
         raise ModelError(f"the model file {sent.path} {what}, since the pipeline was sent here: deploy it again")
     return opened(sent.path, sent.reading).saved
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return when a file was modified and its size, and for a folder the sums over its files; zeros if it is gone."""
+    found = [each.stat() for each in _contents(path)]
+    return sum(each.st_mtime_ns for each in found), sum(each.st_size for each in found)
 
 
 def _contents(path: Path) -> Iterator[Path]:

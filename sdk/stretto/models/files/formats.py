@@ -20,11 +20,11 @@ from uuid import uuid4
 import msgspec
 
 from stretto.errors import ModelError
+from stretto.models.engines import find_engine
 from stretto.models.estimator import check_usable, feature_names
 from stretto.models.files.mlflow import Folder, PythonFunction, is_mlflow, read_folder
 from stretto.models.files.versions import of_this_version
 from stretto.models.labels import check_labels, check_there, read_labels
-from stretto.onnx.files import read_onnx
 
 Trust: TypeAlias = bool | Sequence[str]
 _SUFFIXES: Final = (".skops", ".joblib", ".pkl", ".pickle")
@@ -147,7 +147,7 @@ def _read(path: Path, suffix: str, trusted: Trust, *, mmap: bool) -> SavedModel:
     if suffix == ".skops":
         return _read_skops(path, trusted)
     if suffix == _ONNX:
-        estimator, features = read_onnx(path)
+        estimator, features = find_engine("onnx").read(path)
         return SavedModel(estimator, None, features)
     return _read_pickle(path, mmap=mmap)
 

@@ -191,6 +191,8 @@ def _only_numbers(estimator: Any) -> bool:
         return kind.__name__ != "FunctionTransformer"
     if not hasattr(estimator, "__sklearn_tags__"):
         return True
+    if hasattr(estimator, "get_cat_feature_indices"):  # of CatBoost, whose tags say that it could take categories
+        return not estimator.get_cat_feature_indices()
     from sklearn.utils import get_tags
 
     tags = get_tags(estimator).input_tags

@@ -1,0 +1,236 @@
+"""The Ray of this process: connected to where there is one, started on this machine where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import anyio
+
+from stretto.errors import ConnectionFailed, DeployError
+from stretto.serve.child_processes import environment, guarded
+from stretto.serve.ray import (
+    ADDRESS,
+    KEEP_ENVIRONMENT,
+    WITH_TOKEN,
+    forget_previous_ray,
+    loopback_only,
+    quietly,
+    ray,
+    read_ray_address,
+    serve,
+    serve_runs,
+)
+
+T = TypeVar("T")
+
+_connecting = threading.Lock()
+
+
+class LocalRay:
+    """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
+
+    Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
+    ``services.py``), so that thread stays for as long as Ray does. The reaper kills what is left.
+    """
+
+    def __init__(self, *, logs: bool) -> None:
+        self._stopped = threading.Event()
+        self._started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._keep, args=(logs,), name="stretto-ray", daemon=True)
+
+    @classmethod
+    def start(cls, *, logs: bool = False) -> LocalRay:
+        """Start Ray and connect this process to it, which blocks for a few seconds.
+
+        With `logs`, what replicas print is shown.
+        """
+        local = cls(logs=logs)
+        local._thread.start()
+        local._started.result()
+        return local
+
+    def stop(self) -> None:
+        """Stop Ray and all its processes; this blocks for a second or two."""
+        ray.shutdown(wait_for_processes=True)
+        self._stopped.set()
+        self._thread.join()
+
+    def _keep(self, logs: bool) -> None:
+        with guarded() as (mark, ended_in_order):
+            try:
+                with loopback_only(), environment({**mark, **KEEP_ENVIRONMENT}):
+                    _initialize("local", logs=logs, include_dashboard=False)
+            except BaseException as error:
+                self._started.set_exception(error)
+                return
+            self._started.set_result(None)
+            self._stopped.wait()
+            ended_in_order()
+
+
+@asynccontextmanager
+async def local_ray(*, logs: bool = False) -> AsyncGenerator[None]:
+    """Keep one Ray for all deployments inside the block: the one that is there, or one that ends with the block.
+
+    Without it each `deploy` that finds no Ray starts one and stops it again. With `logs`, what replicas print is shown.
+    """
+
+    def start(cancelled: threading.Event) -> LocalRay | None:
+        local = connect(logs=logs)
+        return _stop(local) if cancelled.is_set() else local
+
+    local = await in_thread(start, undo=_stop)
+    try:
+        yield
+    finally:
+        await in_thread(lambda _: _stop(local))
+
+
+def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
+    """Connect this process to Ray, and return the Ray that this started, if it started one. This blocks.
+
+    A process that is connected stays so. Else it connects to the Ray of ``RAY_ADDRESS``, or to that of ``ray start``;
+    where there is neither, it starts one. Without `start` it takes any Ray on this machine, and does not start one.
+
+    Raises:
+        ConnectionFailed: Ray is not where it should be.
+    """
+    with _connecting:
+        if connected():
+            return None
+        address = os.environ.get(ADDRESS)
+        if start and address in (None, "", "local") and (address == "local" or not _started_by_hand()):
+            return LocalRay.start(logs=logs)
+        try:
+            if address:
+                _knock(address)
+            # Ray looks for the address itself where none is named, and then also finds the token that it asks for.
+            _initialize(address or (None if start else "auto"), logs=logs)
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f"at {address}, the address in {ADDRESS}" if address else "on this machine"
+            raise ConnectionFailed(
+                f"could not connect to Ray {where} ({error}): is it running, and is the token right? Start one with "
+                f"`ray start --head` or stretto.deploy(), or set {ADDRESS}; set {WITH_TOKEN} if it needs one"
+            ) from error
+        return None
+
+
+def connected() -> bool:
+    """Return whether this process is connected to Ray."""
+    return ray.is_initialized()
+
+
+def require_serve() -> None:
+    """Raise a ConnectionFailed if Serve does not run on the connected Ray. This blocks."""
+    if not serve_runs():
+        where = ray.get_runtime_context().gcs_address
+        raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
+
+
+def start_serve(host: str, port: int | None) -> None:
+    """Start Serve on the connected Ray unless it runs; then it keeps its own host and port. This blocks.
+
+    If `port` is None it is 8000, or the next that is free.
+
+    Raises:
+        DeployError: the port is taken.
+    """
+    with _connecting:
+        if not serve_runs():
+            with quietly(), reserved(host, port) as free:
+                serve.start(http_options={"host": host, "port": free})
+
+
+async def in_thread(work: Callable[[threading.Event], T], undo: Callable[[T], object] | None = None) -> T:
+    """Run blocking `work` in a thread, and leave nothing of it behind.
+
+    When the caller is cancelled, the event that `work` is called with is set, and the cancellation goes on once `work`
+    has returned; its result is then passed to `undo`.
+    """
+    cancelled = threading.Event()
+    loop = asyncio.get_running_loop()
+    running = loop.run_in_executor(None, work, cancelled)
+    try:
+        result = await asyncio.shield(running)
+        _restore_sigterm()
+        return result
+    except asyncio.CancelledError:
+        cancelled.set()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([running])
+            if running.exception() is None and undo is not None:
+                await loop.run_in_executor(None, undo, running.result())
+        raise
+
+
+@contextmanager
+def reserved(host: str, port: int | None, first: int = 8000) -> Generator[int]:
+    """Yield a free port for HTTP, and keep it from other callers of this function during the block.
+
+    It is `port`, or the first free one of the hundred from `first` on.
+
+    Serve's proxy sets ``SO_REUSEPORT``: on a port that another Serve has, it would take every other request of it.
+
+    Raises:
+        DeployError: it is taken.
+    """
+    for candidate in range(port or first, (port or first) + (1 if port else 100)):
+        with socket.socket(type=socket.SOCK_DGRAM) as lock, socket.socket() as listener:
+            # A TCP socket held here would be in the proxy's way: the UDP port of the same number is the lock.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                lock.bind((host, candidate))
+                listener.bind((host, candidate))
+            except OSError:
+                continue
+            listener.close()
+            yield candidate
+            return
+    raise DeployError(f"port {port} on {host} is taken: pass another port=, or none to take the next free one")
+
+
+def _initialize(address: str | None, *, logs: bool, include_dashboard: bool | None = None) -> None:
+    # Ray and Serve log much that is for their developers; errors still come through.
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    forget_previous_ray()
+    with quietly():
+        ray.init(address, logging_level=logging.ERROR, log_to_driver=logs, include_dashboard=include_dashboard)
+
+
+def _restore_sigterm() -> None:
+    """Install Python's handler of SIGTERM again: when it connects, Ray's core replaces it by one that aborts."""
+    if threading.current_thread() is threading.main_thread() and (handler := signal.getsignal(signal.SIGTERM)):
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _stop(local: LocalRay | None) -> None:
+    if local is not None:
+        local.stop()
+
+
+def _started_by_hand() -> bool:
+    """Return whether a Ray that ``ray start`` started on this machine is there."""
+    address = read_ray_address()
+    if not address:
+        return False
+    try:
+        _knock(address)
+    except OSError:
+        return False
+    return True
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError if nothing listens at a ``HOST:PORT``: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "//" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()

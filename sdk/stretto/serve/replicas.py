@@ -1,0 +1,145 @@
+"""Rows to the replicas of a deployment: shared between requests, isolated where they fail, and called."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, TypeAlias
+
+import anyio
+
+from stretto.batch.batch import Batch, scatter
+from stretto.batch.isolate import isolate
+from stretto.engine.batching import Coalescer
+from stretto.engine.context import Context, latest
+from stretto.engine.per_loop import PerLoop
+from stretto.errors import InputError, StepError, StrettoError
+from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
+from stretto.serve.pickling import stacked, writable
+from stretto.serve.ray import Handle, by_value
+
+LANES = 2
+"""The calls of one replica under way at once: while one is answered the next is on its way; more would be smaller."""
+
+MAX_BATCH = 512
+"""The rows that one call takes from concurrent requests; a request with more rows makes a call of its own."""
+
+PARTS = 16
+"""How many parts rows are split into, again and again, to find those that kill their replica."""
+
+Request: TypeAlias = tuple[Batch, float | None]
+"""The rows of one request, with their deadline."""
+
+
+class Replicas:
+    """The replicas of a deployment, as one that answers rows.
+
+    `name` is the deployment's, or the application's, for errors, and `where` for messages. At most `lanes` calls are
+    under way at once, and rows of concurrent requests share them; without lanes each request makes a call of its own.
+    """
+
+    def __init__(self, handle: Handle, name: str, where: str, lanes: int | None) -> None:
+        self._handle = handle
+        self._run = by_value(handle, "run")
+        self._name = name
+        self._where = where
+        # A lock belongs to the event loop that first waits for it.
+        self._alone = PerLoop(asyncio.Lock)
+        self._queue: Coalescer[Request, Batch] | None = None
+        if lanes:
+            self._queue = Coalescer(self._share, workers=lanes, max_batch=MAX_BATCH, name=where)
+
+    async def outcomes(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
+        """Return the outcomes of the rows by the deadline, from one step alone if it is named.
+
+        Raises:
+            StrettoError: the call failed as a whole.
+        """
+        with anyio.move_on_after(context.budget):
+            # A traced request travels alone, so that the spans are its own.
+            if self._queue is None or step is not None or context.spans is not None or batch.size > MAX_BATCH:
+                return await self._isolate(batch, context, step)
+            return await self._queue.ask((batch, context.deadline), batch.size)
+        return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))
+
+    async def ask(self, method: str) -> Any:
+        """Return what one replica answers to a method without arguments.
+
+        Raises:
+            StrettoError: none answers.
+        """
+        with translating(self._name):
+            return await call(by_value(self._handle, method), deadline=None)
+
+    async def aclose(self) -> None:
+        """Withdraw what waits, and cancel the calls under way."""
+        if self._queue is not None:
+            await self._queue.aclose()
+
+    async def _share(self, requests: list[Request]) -> Sequence[Batch | StrettoError]:
+        """Return the outcomes of each of several requests, in one call."""
+        batches = [batch for batch, _ in requests]
+        context = Context(latest(deadline for _, deadline in requests))
+        try:
+            return split(await self._isolate(Batch.concat(batches), context), [batch.size for batch in batches])
+        except StrettoError as error:
+            return [error.copy() for _ in requests]
+
+    async def _isolate(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
+        """Return the outcomes of the rows; if their replica dies, only those that kill it fail.
+
+        A row that crashes its replica also fails the calls next to it. All of these are made again, one after the
+        other, and split until the crashing rows are isolated.
+        """
+
+        async def ask(rows: Sequence[int]) -> Batch:
+            # A single row has had one try before, with others.
+            return await self._send(batch.take(rows), context, step, tries=TRIES - 1 if len(rows) == 1 else 1)
+
+        with translating(self._name):
+            try:
+                return await self._send(batch, context, step)
+            except DIED:
+                async with self._alone.here():
+                    answers = await isolate(batch.size, ask, DIED, parts=PARTS)
+        return Batch.concat(
+            [
+                Batch.failed([translated(answer, self._name)] * len(rows)) if isinstance(answer, Exception) else answer
+                for rows, answer in answers
+            ]
+        )
+
+    async def _send(self, batch: Batch, context: Context, step: str | None, tries: int = 1) -> Batch:
+        """Return the outcomes of the rows; those that can't be pickled fail, and the others are sent without them."""
+        try:
+            return await self._call(batch, context, step, False, tries)
+        except Exception as error:
+            if not is_unsent(error):
+                raise
+        errors: dict[int, StrettoError] = {}
+        for i, why in unpicklable(batch.rows()).items():
+            mine = batch.from_request(i)
+            errors[i] = InputError(f"the row can't be sent: {why}") if mine else StepError.of(self._name, why)
+        rest = [i for i in range(batch.size) if i not in errors]
+        if not rest:
+            return Batch.failed(errors.values())
+        answer = await self._call(batch.take(rest), context, step, True, tries)
+        return scatter(batch.size, [(rest, answer)], errors)
+
+    async def _call(self, batch: Batch, context: Context, step: str | None, careful: bool, tries: int) -> Batch:
+        """Return the outcomes of one call. A `careful` one fails the rows whose answers can't be pickled."""
+        traced = context.spans is not None
+        reply = await call(self._run, stacked(batch), step, traced, careful, deadline=context.deadline, tries=tries)
+        if isinstance(reply, StrettoError):
+            raise reply
+        answer, spans = reply
+        if context.spans is not None:
+            context.spans.extend(spans)
+        return writable(answer)
+
+
+def split(batch: Batch, sizes: Iterable[int]) -> list[Batch]:
+    """Return the rows of a batch in parts of these sizes."""
+    ends = list(accumulate(sizes))
+    return [batch.slice(start, end) for start, end in pairwise([0, *ends])]
