@@ -53,7 +53,7 @@ class StageReplica:
         return answer, [replace(span, place=span.place or _place()) for span in context.spans or ()]
 
     async def ping(self, budget: float | None) -> None:
-        """Return, and so show that the replica answers."""
+        """Do nothing: that it returns shows that the replica answers."""
 
 
 @asgi_ingress
