@@ -12,7 +12,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
-from stretto.engine.evaluate import evaluate_stage
+from stretto.engine.evaluate import Program
 from stretto.models import ModelFunction
 from stretto.models.compiled import Compiled
 from stretto.models.engines import Plurality
@@ -132,7 +132,7 @@ def _answer(node: Node, inputs: tuple[Answer | None, ...], plans: Sequence[Any])
 
 def _agrees(compute: Merged, plan: Plan, table: np.ndarray) -> bool:
     """Return whether the graph's answers to the rows of a table are those of the plan."""
-    expected = evaluate_stage(Stage(plan), (Batch(table, len(table)),), Context())
+    expected = Program(plan)((Batch(table, len(table)),), Context())
     answers = compute(Batch(table, len(table)))
     return answers is not None and not expected.errors and _same(table, expected.data(), answers.data())
 
