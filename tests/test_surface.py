@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from importlib.metadata import entry_points
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,8 +16,11 @@ import stretto
 import stretto_composers
 from stretto import errors, nodes
 
+ROOT = Path(__file__).parent.parent
+
 # What stands in the catalogue beside composers: what they take, what is made of them.
 BESIDE = {"Calibration", "Circuit", "Example", "Report", "agreement", "calibrate", "confidence"}
+FORMER = {"guard": stretto_composers.circuit_breaker}
 COMPOSERS = sorted(set(stretto_composers.__all__) - BESIDE)
 
 
@@ -93,10 +98,12 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
 
 
 def test_the_composers_register_by_entry_point() -> None:
-    found = {
-        each.name: each.load() for each in entry_points(group="stretto.composers") if each.value.startswith("stretto_")
-    }
-    assert found == {name: getattr(stretto_composers, name) for name in COMPOSERS}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["stretto.composers"]
+    found = {name: EntryPoint(name, value, "stretto.composers").load() for name, value in declared.items()}
+    assert found == {name: getattr(stretto_composers, name) for name in COMPOSERS} | FORMER
+    installed = [each for each in entry_points(group="stretto.composers") if each.value.startswith("stretto_composers")]
+    assert installed
+    assert all(found[each.name] is each.load() for each in installed)
 
 
 def test_every_composer_has_a_page_with_an_example() -> None:

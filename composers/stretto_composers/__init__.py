@@ -3,13 +3,14 @@
 from stretto_composers._average import average
 from stretto_composers._cache import cache
 from stretto_composers._calibrate import calibrate
-from stretto_composers._calibration import Calibration
 from stretto_composers._cascade import cascade
+from stretto_composers._cascades.calibration import Calibration
+from stretto_composers._cascades.tests import agreement, confidence
+from stretto_composers._circuit_breaker import Circuit, circuit_breaker
 from stretto_composers._default import default
 from stretto_composers._each import each
 from stretto_composers._fallback import fallback
 from stretto_composers._flatten import flatten
-from stretto_composers._guard import Circuit, guard
 from stretto_composers._hedge import hedge
 from stretto_composers._limit import limit
 from stretto_composers._loop import loop
@@ -22,12 +23,14 @@ from stretto_composers._select import select
 from stretto_composers._shadow import Example, Report, shadow
 from stretto_composers._split import split
 from stretto_composers._stack import stack
-from stretto_composers._sure import agreement, confidence
 from stretto_composers._switch import switch
 from stretto_composers._tap import tap
 from stretto_composers._timeout import timeout
 from stretto_composers._vote import vote
 from stretto_composers._weighted import weighted
+
+guard = circuit_breaker
+"""The name that `circuit_breaker` had before."""
 
 __all__ = [
     "Calibration",
@@ -39,12 +42,12 @@ __all__ = [
     "cache",
     "calibrate",
     "cascade",
+    "circuit_breaker",
     "confidence",
     "default",
     "each",
     "fallback",
     "flatten",
-    "guard",
     "hedge",
     "limit",
     "loop",

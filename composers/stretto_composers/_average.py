@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from stretto import composer
 from stretto.nodes import Node, Part
-from stretto_composers._combined import combining
-from stretto_composers._members import fan_out
+from stretto_composers._members.combined import Mean, combining
+from stretto_composers._members.members import fan_out
 
 
 @composer
@@ -31,9 +29,4 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
     >>> asyncio.run(main())
     4.0
     """
-    return combining("average", fan_out(x, members), mean)
-
-
-def mean(names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-    """Return the mean of arrays stacked along the first axis."""
-    return np.average(numbers, axis=0)
+    return combining("average", fan_out(x, members), Mean())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from anyio.lowlevel import RunVar
 from stretto import composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._keys import key_of
-from stretto_composers._settings import Forgetful, positive, whole
+from stretto_composers._policies.keys import key_of
+from stretto_composers._policies.numbers import seconds, whole
+from stretto_composers._policies.policy import Forgetful
 
 MISSING: Final = object()
 
@@ -56,27 +58,19 @@ def cache(
     """
     if key is not None and not callable(key):
         raise PipelineError(f"key={key!r}: it takes a function that gives something hashable for a row")
-    policy = Remember(None if ttl is None else positive("ttl", ttl), whole("size", size, 1), key)
+    policy = Remember(None if ttl is None else seconds("ttl", ttl), whole("size", size, 1), key)
     return Around((x,), body=plan_of(part), policy=policy)
-
-
-class _Flight:
-    """The work on a key that is under way."""
-
-    def __init__(self) -> None:
-        self.ended = anyio.Event()
-        self.outcome: Any = MISSING
 
 
 @dataclass(eq=False, repr=False)
 class Remember(Forgetful):
-    """Runs the rows that it knows no answer to, each once."""
+    """Runs the rows whose answers are not known, each once."""
 
     ttl: float | None
     size: int
     key: Callable[[Any], Hashable] | None = None
     answers: MutableMapping[Hashable, Any] = field(init=False, repr=False)
-    flights: RunVar[dict[Hashable, _Flight]] = field(init=False, repr=False)
+    flights: RunVar[dict[Hashable, asyncio.Future[Any]]] = field(init=False, repr=False)
 
     attempts = (0, 1)
 
@@ -89,84 +83,69 @@ class Remember(Forgetful):
         self.flights = RunVar("flights")
 
     async def __call__(self, body: Body) -> Sequence[Any]:
-        """Return what is known, and ask or wait for the rest."""
-        rows = body.rows
-        outcomes: list[Any] = [None] * len(rows)
-        left = self._keys(rows, outcomes)
-        flights = self._under_way()
+        """Return the known answers, and run or wait for the others."""
+        outcomes: list[Any] = [None] * len(body.rows)
+        left = self._places(body.rows, outcomes)
+        flights = self.flights.get(None)
+        if flights is None:
+            self.flights.set(flights := {})
         while left:
-            found: dict[Hashable, Any] = {}
-            mine: dict[Hashable, _Flight] = {}
-            others: dict[Hashable, _Flight] = {}
-            for key in left:
-                answer = self.answers.get(key, MISSING)
-                if answer is not MISSING:
-                    found[key] = answer
-                elif key in flights:
-                    others[key] = flights[key]
-                else:
-                    mine[key] = flights[key] = _Flight()
-            if mine:
-                found |= await self._ask(body, {key: left[key][0] for key in mine}, mine)
+            found = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
+            others = {key: flights[key] for key in left if key not in found and key in flights}
+            mine = {key: places[0] for key, places in left.items() if key not in found and key not in others}
+            found |= await self._run(body, mine, flights)
             for key, flight in others.items():
-                found[key] = await _arrival(flight, body)
+                found[key] = await _landed(flight, body)
             for key, outcome in found.items():
-                # Where whoever asked has gone, this row is still to be asked: by this request, or by the next to see.
+                # MISSING: the request that ran the row has gone, so this one runs it, or the next to come.
                 if outcome is not MISSING:
                     for i in left.pop(key):
                         outcomes[i] = _copied(outcome)
         return outcomes
 
-    def _keys(self, rows: Sequence[Any], outcomes: list[Any]) -> dict[Hashable, list[int]]:
+    def _places(self, rows: Sequence[Any], outcomes: list[Any]) -> dict[Hashable, list[int]]:
+        """Return the positions of rows by their keys; a row without one has failed."""
         places: dict[Hashable, list[int]] = {}
         for i, row in enumerate(rows):
             try:
                 places.setdefault((self.key or key_of)(row), []).append(i)
             except Exception as error:
-                says = f"{error}; give cache(key=...) a function that makes something hashable of a row"
-                outcomes[i] = StepError("cache", type(error).__name__, says)
+                hint = "give cache(key=...) a function that makes something hashable of a row"
+                outcomes[i] = StepError("cache", type(error).__name__, f"{error}; {hint}")
         return places
 
-    def _under_way(self) -> dict[Hashable, _Flight]:
-        flights = self.flights.get(None)
-        if flights is None:
-            self.flights.set(flights := {})
-        return flights
-
-    async def _ask(
-        self, body: Body, rows: dict[Hashable, int], flights: dict[Hashable, _Flight]
+    async def _run(
+        self, body: Body, rows: dict[Hashable, int], flights: dict[Hashable, asyncio.Future[Any]]
     ) -> dict[Hashable, Any]:
-        """Run the body for the rows, and tell who waits for them."""
-        under_way = self._under_way()
+        """Run the body for the rows, while other requests wait for their outcomes."""
+        mine = {key: asyncio.get_running_loop().create_future() for key in rows}
+        flights.update(mine)
+        found: dict[Hashable, Any] = {}
         try:
-            found = dict(zip(rows, await body.run(list(rows.values())), strict=True))
-            for key, outcome in found.items():
-                if not isinstance(outcome, StrettoError):
-                    self.answers[key] = outcome
-                # That this request's time is up says nothing of the others'.
-                if not isinstance(outcome, DeadlineExceeded) or body.budget != 0:
-                    flights[key].outcome = outcome
+            if rows:
+                found.update(zip(rows, await body.run(list(rows.values())), strict=True))
+            self.answers.update((key, each) for key, each in found.items() if not isinstance(each, StrettoError))
             return found
         finally:
-            for key, flight in flights.items():
-                del under_way[key]
-                flight.ended.set()
+            for key, flight in mine.items():
+                del flights[key]
+                outcome = found.get(key, MISSING)
+                # That this request's deadline has passed says nothing of the others'.
+                late = isinstance(outcome, DeadlineExceeded) and body.budget == 0
+                flight.set_result(MISSING if late else outcome)
 
 
-async def _arrival(flight: _Flight, body: Body) -> Any:
-    """Return what comes of another request's work in this one's time."""
+async def _landed(flight: asyncio.Future[Any], body: Body) -> Any:
+    """Return the outcome of another request's work, if it is there before this one's deadline."""
     with anyio.move_on_after(body.budget):
-        await flight.ended.wait()
-        return flight.outcome
-    return DeadlineExceeded("the cache, while an equal row was asked")
+        return await asyncio.shield(flight)
+    return DeadlineExceeded("cache, while another request ran an equal row")
 
 
 def _copied(outcome: Any) -> Any:
     match outcome:
         case StrettoError():
-            twin = type(outcome)(*outcome.args)
-            twin.__cause__ = outcome.__cause__
-            return twin
+            return outcome.copy()
         case list() | dict() | set() | tuple() | np.ndarray():
             return copy.deepcopy(outcome)
         case _:

@@ -9,13 +9,14 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from stretto import Client, Pipeline, step
-from stretto.errors import PipelineError
-from stretto.nodes import Call, Choose, Step, Sub, plan_of
-from stretto_composers._calibration import Calibration
-from stretto_composers._cascade import Judge, Last, cascade
-from stretto_composers._numbers import number
-from stretto_composers._thresholds import Asked, curve_of
+from stretto import Client, Pipeline
+from stretto.errors import PipelineError, StepError
+from stretto.nodes import as_pipeline
+from stretto_composers._cascade import cascade
+from stretto_composers._cascades.calibration import Calibration
+from stretto_composers._cascades.thresholds import Asked, curve_of
+from stretto_composers._cascades.tiers import Tier, tiers_of
+from stretto_composers._policies.numbers import fraction, number
 
 Cost = Literal["rows", "seconds"]
 
@@ -50,51 +51,31 @@ async def calibrate(
     >>> found.accuracy, round(found.cost, 2)
     (1.0, 1.33)
     """
-    tiers, judges = _opened(pipeline)
+    call = as_pipeline(pipeline).call
+    if call is None or call.composer != "cascade":
+        raise PipelineError(
+            f"calibrate() takes a cascade, and got {pipeline!r}: calibrate it before it becomes part of more"
+        )
+    parts, readers = call.arguments["tiers"], tiers_of(call.arguments["tiers"], call.arguments["until"])
     truth = _labels(X, y)
-    given = _costs(cost, len(tiers))
-    if target is not None:
-        _check_target(target)
-    asked = [await _ask(tier, judge, X, truth) for tier, judge in zip(tiers, judges, strict=True)]
-    costs = [each.seconds for each in asked] if given is None else given
-    curve = curve_of(asked, costs)
-    wanted = float(asked[-1].right.mean()) if target is None else target
+    given = _costs(cost, len(parts))
+    wanted = None if target is None else fraction("calibrate(target)", target)
+    asked = [await _ask(part, reader, X, truth) for part, reader in zip(parts, readers, strict=True)]
+    curve = curve_of(asked, [each.seconds for each in asked] if given is None else given)
+    wanted = float(asked[-1].right.mean()) if wanted is None else wanted
     chosen = next((point for point in curve if point.accuracy >= wanted - 1e-12), None)
     if chosen is None:
         raise PipelineError(
             f"calibrate(): no thresholds reach an accuracy of {wanted:.4g} on these {len(truth)} rows; the most is "
             f"{curve[-1].accuracy:.4g}, at a cost of {curve[-1].cost:.4g}"
         )
+    tests = [
+        replace(cast("Any", each.test), least=least) for each, least in zip(readers, chosen.thresholds, strict=False)
+    ]
+    answer = {} if call.arguments["answer"] == "label" else {"answer": call.arguments["answer"]}
+    calibrated = cascade(*parts, until=tests[0] if len(tests) == 1 else tests, **answer)
     names = tuple(each.name for each in asked)
-    made = _with(tiers, judges, chosen.thresholds)
-    return Calibration(made, chosen, curve, names, wanted, len(truth), cost if isinstance(cost, str) else "given")
-
-
-def _with(tiers: list[Any], judges: list[Judge], thresholds: Sequence[float]) -> Pipeline[Any, Any]:
-    tests = [replace(cast("Any", judge.test), least=least) for judge, least in zip(judges, thresholds, strict=False)]
-    until = tests[0] if len(tests) == 1 else tests
-    answer: dict[str, Any] = {} if judges[0].answer == "label" else {"answer": judges[0].answer}
-    return cascade(*tiers, until=until, **answer)
-
-
-def _opened(pipeline: Any) -> tuple[list[Any], list[Judge]]:
-    """Return the plans of a cascade's tiers, and what reads them."""
-    plan = plan_of(pipeline)
-    choices = [node for node in plan.order if isinstance(node, Choose | Sub)]
-    judges = [node.step.fn for node in plan.order if isinstance(node, Call) and isinstance(node.step, Step)]
-    judges = [fn for fn in judges if isinstance(fn, Judge)]
-    tiers = [cast("Any", each.plans[-1]) for each in choices]
-    whole = (
-        len(tiers) > 1
-        and [type(fn) for fn in judges] == [Judge] * (len(tiers) - 1) + [Last]
-        and all(each.name == "cascade" and each.inputs[0] in plan.inputs for each in choices)
-        and len(plan.order) == 4 * len(tiers)
-    )
-    if not whole:
-        raise PipelineError(
-            f"calibrate() takes a cascade, and got {pipeline!r}: calibrate it before it becomes part of more"
-        )
-    return tiers, judges
+    return Calibration(calibrated, chosen, curve, names, wanted, len(truth), cost if isinstance(cost, str) else "given")
 
 
 def _labels(X: Any, y: Any) -> list[Any]:  # noqa: N803
@@ -104,12 +85,6 @@ def _labels(X: Any, y: Any) -> list[Any]:  # noqa: N803
             f"calibrate(): there are {len(X)} rows in X and {len(labels)} labels in y: give one for each"
         )
     return labels
-
-
-def _check_target(target: object) -> None:
-    accuracy = number(target)
-    if accuracy is None or not 0 < accuracy <= 1:
-        raise PipelineError(f"calibrate(target={target!r}): an accuracy is a number above 0, and at most 1")
 
 
 def _costs(cost: Any, tiers: int) -> list[float] | None:
@@ -129,32 +104,22 @@ def _costs(cost: Any, tiers: int) -> list[float] | None:
     return numbers
 
 
-async def _ask(tier: Any, judge: Judge, X: Any, truth: list[Any]) -> Asked:  # noqa: N803
-    """Ask one tier about all rows, and note how sure it is, which labels are right, and the seconds a row."""
-    name = tier.label
-    async with Client(Pipeline(tier) >> step(Read(judge), name="calibrate", vectorized=True)) as client:
+async def _ask(part: Pipeline[Any, Any], tier: Tier, X: Any, truth: list[Any]) -> Asked:  # noqa: N803
+    """Run one tier on all rows; return how sure it is of each, which labels are right, and the seconds a row."""
+    name = part.label
+    async with Client(part) as client:
         start = time.perf_counter()
-        read = await client.predict_many(X)
+        answers = await client.predict_many(X)
         seconds = (time.perf_counter() - start) / len(truth)
-    said = [each["label"] for each in read]
-    right = np.array([one == other for one, other in zip(said, truth, strict=True)])
-    if not right.any() and not set(said) & set(truth):
+    try:
+        read = [tier.one(answer) for answer in answers]
+    except Exception as error:
+        raise StepError.of("calibrate", error) from error
+    labels = [label for _, label in read]
+    right = np.array([one == other for one, other in zip(labels, truth, strict=True)])
+    if not right.any() and not set(labels) & set(truth):
         raise PipelineError(
-            f"calibrate(): y and tier {name!r} have no label in common: y has {truth[0]!r}, the tier says {said[0]!r}"
+            f"calibrate(): y and tier {name!r} have no label in common: y has {truth[0]!r}, the tier says {labels[0]!r}"
         )
-    sure = None if isinstance(judge, Last) else np.array([each["sure"] for each in read])
+    sure = None if tier.last else np.array([each for each, _ in read])
     return Asked(name, sure, right, seconds)
-
-
-class Read:
-    """Reads what one tier said: its labels, and how sure it is."""
-
-    def __init__(self, judge: Judge) -> None:
-        self.judge = judge
-
-    def __call__(self, said: Any) -> dict[str, Any]:
-        """Return the columns of both; the last tier has labels alone."""
-        if isinstance(self.judge, Last):
-            return {"label": self.judge.labels(said)}
-        sure, labels = self.judge.test.read(said, self.judge.classes)
-        return {"label": labels, "sure": sure}

@@ -6,8 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from stretto import composer, step
-from stretto.nodes import Node, Part, Recover, plan_of
+from stretto import composer
+from stretto.nodes import Call, Input, Node, Part, Plan, Recover, Step, plan_of
 
 
 @composer
@@ -25,15 +25,17 @@ def default(x: Node, part: Part[Any, Any], value: Any) -> Node:
     >>> asyncio.run(main())
     [0.25, None]
     """
-    return Recover((x,), body=plan_of(part), handler=step(Constant(value)).plan())
+    start = Input()
+    constant = Call((start,), step=Step(fn=Constant(value), name="default", named=False, internal=True))
+    return Recover((x,), body=plan_of(part), handler=Plan((start,), constant))
 
 
 @dataclass(frozen=True)
 class Constant:
-    """Gives one value, whatever it is asked."""
+    """Returns one value, whatever its argument is."""
 
     value: Any
 
     def __call__(self, _: Any) -> Any:
-        """Return the value."""
+        """Return a copy of the value."""
         return copy.deepcopy(self.value)

@@ -9,9 +9,10 @@ from typing import Any, cast
 import numpy as np
 
 from stretto import composer
-from stretto.errors import BadRows, PipelineError
-from stretto.nodes import Call, Node, Step
-from stretto_composers._columns import all_at_fault, rows_of
+from stretto.errors import PipelineError
+from stretto.nodes import Node
+from stretto_composers._members.dicts import OfDict
+from stretto_composers._members.members import call
 
 
 @composer
@@ -36,40 +37,35 @@ def flatten(x: Node, separator: str = ".") -> Node:
     if not isinstance(cast("object", separator), str):
         raise PipelineError(f"flatten() takes the separator between names, such as '.', not {separator!r}")
     fn = Flat(separator)
-    return Call((x,), step=Step(fn=fn, name="flatten", vectorized=True, pure=True, key=fn, named=False))
+    return call(x, fn, "flatten", pure=True, key=fn)
 
 
 @dataclass(frozen=True)
-class Flat:
-    """Gives one dict of nested ones."""
+class Flat(OfDict):
+    """Returns one dict of nested ones."""
 
     separator: str
 
     def __call__(self, column: Any) -> Any:
-        """Return a dict of columns where no row of them holds a dict, else a list of dicts."""
-        if isinstance(column, dict):
-            leaves = list(self.leaves(cast("dict[str, Any]", column)))
-            if not any(_holds_dicts(each) for _, each in leaves):
-                try:
-                    return _joined(leaves)
-                except ValueError as error:
-                    raise all_at_fault(column, error) from None
-        rows: list[Any] = []
-        errors: dict[int, Exception] = {}
-        for i, row in enumerate(rows_of(column)):
-            try:
-                rows.append(_joined(list(self.leaves(row))))
-            except (TypeError, ValueError) as error:
-                errors[i] = error
-        if errors:
-            raise BadRows(errors)
-        return rows
+        """Return the columns of nested fan-outs in one dict; None where some rows hold dicts of their own."""
+        columns = super().__call__(column)
+        return None if columns is None or any(map(_holds_dicts, columns.values())) else columns
 
-    def leaves(self, row: Any) -> Iterator[tuple[Any, Any]]:
-        """Return what is no dict, or an empty one, with its joined name, in the order written."""
+    def one(self, row: Any) -> Any:
+        """Return the members, at any depth, under their joined names."""
         if not isinstance(row, Mapping):
             raise TypeError(f"flatten() takes a dict, such as a fan-out's answers, not {type(row).__name__}")
-        left = list(cast("Mapping[Any, Any]", row).items())[::-1]
+        members = list(self._leaves(cast("Mapping[Any, Any]", row)))
+        flat = dict(members)
+        if len(flat) < len(members):
+            names = [name for name, _ in members]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ValueError(f"two members would have the name {twice!r}: choose another separator, or rename() one")
+        return flat
+
+    def _leaves(self, row: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
+        """Yield each value that is no dict, or an empty one, with its joined name, in the order written."""
+        left = list(row.items())[::-1]
         while left:
             name, value = left.pop()
             if isinstance(value, Mapping) and value:
@@ -77,15 +73,6 @@ class Flat:
                 left += [(f"{name}{self.separator}{key}", each) for key, each in list(inner.items())[::-1]]
             else:
                 yield name, value
-
-
-def _joined(leaves: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    flat = dict(leaves)
-    if len(flat) < len(leaves):
-        names = [name for name, _ in leaves]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"two members would have the name {twice!r}: choose another separator, or rename() one")
-    return flat
 
 
 def _holds_dicts(column: Any) -> bool:

@@ -12,8 +12,9 @@ import anyio
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._latencies import Latencies
-from stretto_composers._settings import Forgetful, seconds, share, whole
+from stretto_composers._policies.latencies import Latencies
+from stretto_composers._policies.numbers import fraction, seconds, whole
+from stretto_composers._policies.policy import Forgetful
 
 BURST = 10.0
 """The rows that may be asked again in a row after a quiet time."""
@@ -49,13 +50,13 @@ def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: 
     >>> asyncio.run(main()), asked
     (42, [21, 21])
     """
-    policy = Hedge(_checked(after), share("budget", budget), whole("times", times, 2))
+    policy = Hedge(_checked(after), fraction("budget", budget), whole("times", times, 2))
     return Around((x,), body=plan_of(part), policy=policy)
 
 
 def _checked(after: Any) -> float | str:
     if not isinstance(after, str):
-        return seconds("after", after)
+        return seconds("after", after, zero=True)
     if not re.fullmatch(r"p\d+(\.\d+)?", after) or not 0 < float(after[1:]) < 100:
         raise PipelineError(f"after={after!r}: it takes seconds, or a percentile between p0 and p100 such as 'p95'")
     return after

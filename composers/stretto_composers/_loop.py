@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from stretto import Pipeline, composer
+from stretto import composer
 from stretto.errors import PipelineError
-from stretto.nodes import Call, Choose, Input, Node, Pack, Part, Plan, Step, as_pipeline
-from stretto_composers._inside import inside, unchanged
-from stretto_composers._select import picked
+from stretto.nodes import Call, Choose, Input, Node, Part, Plan, Step, Sub, as_pipeline, plan_of
+from stretto_composers._members.text import short
 
 MOST = 100
-"""The largest limit: each turn is a node of the plan, which rows that have finished pass through."""
+"""The largest limit: each turn has nodes of its own in the plan, which rows that have finished pass through."""
 
 DONE, AGAIN = "done", "again"
 
@@ -41,25 +41,17 @@ def loop(
         raise PipelineError(
             f"loop(limit={limit!r}): give a whole number from 1 to {MOST}, the most turns a row may take"
         )
-    start, state = Input(), Input()
-    first = Plan((start,), _turn(start, as_pipeline(body), as_pipeline(until)))
-    again = Plan((state,), _turn(picked(state, "value"), as_pipeline(body), as_pipeline(until)))
-    same = unchanged()
-    node = inside(x, first, "loop")
+    turn, value, known = plan_of(body), Input(), Input()
+    finished = Call((as_pipeline(until)(value),), step=Step(fn=what_next, name="until", named=False, internal=True))
+    same, still, test = Plan((value,), value), Plan((value, known), known), Plan((value, known), finished)
+    x = Sub((x,), body=turn, name="loop")
+    done: Node = Sub((x,), body=Plan((value,), finished), name="loop")
     for _ in range(limit - 1):
-        node = Choose((node, picked(node, "next")), cases=((DONE, same), (AGAIN, again)), name="loop")
-    last = Input()
-    value = picked(last, "value")
-    stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False))
-    over = stop if on_limit is None else as_pipeline(on_limit)(value)
-    return Choose((node, picked(node, "next")), cases=((DONE, Plan((last,), value)), (AGAIN, Plan((last,), over))))
-
-
-def _turn(value: Node, body: Pipeline[Any, Any], until: Pipeline[Any, Any]) -> Node:
-    """Return what is known after a turn: the value, and what comes next."""
-    made = body(value)
-    known = Call((until(made),), step=Step(fn=what_next, name="until", named=False))
-    return Pack((made, known), names=("value", "next"))
+        x = Choose((x, done), cases=((DONE, same), (AGAIN, turn)), name="loop")
+        done = Choose((x, done, done), cases=((DONE, still), (AGAIN, test)), name="loop")
+    stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False, internal=True))
+    over = Plan((value,), stop) if on_limit is None else plan_of(on_limit)
+    return Choose((x, done), cases=((DONE, same), (AGAIN, over)))
 
 
 def what_next(finished: Any) -> str:
@@ -67,18 +59,17 @@ def what_next(finished: Any) -> str:
     return DONE if finished else AGAIN
 
 
+@dataclass(frozen=True)
 class Stop:
     """Fails what has not finished."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    limit: int
 
     def __call__(self, last: Any) -> NoReturn:
-        """Raise what says the limit and the last value."""
-        shown = repr(last)
-        shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
+        """Raise an error with the limit and the last value."""
         raise LimitReached(
-            f"not finished after {self.limit} turns, the last value is {shown}; raise limit=, or give on_limit= a part"
+            f"not finished after {self.limit} turns, the last value is {short(last, 200)}; raise limit=, or give "
+            "on_limit= a part"
         )
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from stretto import composer
 from stretto.nodes import Node, Part
-from stretto_composers._combined import combining
-from stretto_composers._members import fan_out
+from stretto_composers._members.combined import combining
+from stretto_composers._members.members import fan_out
 
 
 @composer

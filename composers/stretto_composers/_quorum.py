@@ -7,15 +7,13 @@ from typing import Any, Literal, get_args
 
 from stretto import composer
 from stretto.errors import PipelineError
-from stretto.nodes import Call, Input, Join, Node, Pack, Part, Plan, Step
-from stretto_composers._agree import agreed
-from stretto_composers._agreement import Agreement, OfRows, Timer
-from stretto_composers._members import fan_out, known, own_name, source_of
-from stretto_composers._numbers import number
-from stretto_composers._settings import positive
-from stretto_composers._ties import Rule, checked_tie
-from stretto_composers._vote import check_label
-from stretto_composers._weights import Weights, checked
+from stretto.nodes import Input, Join, Node, Pack, Part
+from stretto_composers._members.agreeing import Agreeing
+from stretto_composers._members.classes import agreed, check_labels
+from stretto_composers._members.members import call, fan_out
+from stretto_composers._members.ties import Rule, checked_tie
+from stretto_composers._members.weights import Weights, checked
+from stretto_composers._policies.numbers import number, seconds
 
 Answer = Literal["label", "report"]
 
@@ -59,42 +57,24 @@ def quorum(
     """
     if answer not in get_args(Answer):
         raise PipelineError(f"quorum(answer={answer!r}): it is 'label' or 'report'")
-    seconds = None if by is None else positive("by", by)
-    given, x = x, fan_out(x, members)
+    within, report = None if by is None else seconds("by", by), answer == "report"
+    x = fan_out(x, members)
+    names = x.names if isinstance(x, Pack) else None
+    weighing = checked("quorum", weights, names)
     if not isinstance(x, Pack):
-        weighing = checked("quorum", weights, None)
         rule = checked_tie("quorum", tie, None, None)
-        if seconds is not None and not isinstance(x, Input):
+        if within is not None and not isinstance(x, Input):
             raise PipelineError(
                 "quorum(by=...) needs its members: quorum(2, a, b, c), or parallel(a, b, c) right before it"
             )
-        fn = OfRows(Agreement(_needed(k, weighing), weighing, rule, report=answer == "report"))
-        return Call((x,), step=Step(fn=fn, name="quorum", vectorized=True, named=False))
-    for name, answers in known(x).items():
-        check_label("quorum", name, answers)
+        return call(x, Agreeing(weighing, rule, k=_needed(k, weighing), report=report), "quorum")
+    check_labels("quorum", x)
     classes = agreed("quorum", x)
-    weighing = checked("quorum", weights, x.names)
     needed = _needed(k, weighing)
     _check_reachable(k, needed, weighing, x.names)
     rule = checked_tie("quorum", tie, x.names, classes)
-    until = Agreement(needed, weighing, rule, x.names, x.on_error, report=answer == "report")
-    if seconds is None:
-        return Join.over(x, until)
-    return _timed(x, until, seconds, given if members else source_of(x))
-
-
-def _timed(x: Pack, until: Agreement, seconds: float, source: Node | None) -> Node:
-    """Return the node that decides from the branches as they arrive, one of which is a timer."""
-    timer = own_name(f"by {seconds:g} s", x.names)
-    start, same = Input(), Input()
-    ring = Call((start,), step=Step(fn=Timer(seconds), name=timer, vectorized=True, named=False))
-    return Join(
-        (*x.inputs, source or _first(x)),
-        members=(*(Plan((same,), same),) * len(x.names), Plan((start,), ring)),
-        names=(*x.names, timer),
-        until=until.by(timer, seconds),
-        own_inputs=True,
-    )
+    until = Agreeing(weighing, rule, x.names, on_error=x.on_error, k=needed, report=report, by=within)
+    return Join.over(x, until, seconds=within)
 
 
 def _needed(k: Any, weights: Weights) -> float:
@@ -110,10 +90,3 @@ def _check_reachable(k: float, needed: float, weights: Weights, names: tuple[str
     if needed > votes:
         what = f"{len(names)} members" if weights.even else f"{votes:g} votes"
         raise PipelineError(f"quorum({k!r}): there are {what}, {list(names)}, so it could never be reached")
-
-
-def _first(x: Node) -> Node:
-    """Return the value that the plan begins with."""
-    while x.inputs:
-        x = x.inputs[0]
-    return x

@@ -7,8 +7,8 @@ from typing import Any
 
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
-from stretto.nodes import UNDECIDED, Join, Node, Part, as_pipeline
-from stretto_composers._members import labels_of
+from stretto.nodes import UNDECIDED, Join, Node, Part, plan_of
+from stretto_composers._members.members import labels_of
 
 
 @composer
@@ -34,9 +34,8 @@ def race(x: Node, *members: Part[Any, Any]) -> Node:
     """
     if len(members) < 2:
         raise PipelineError(f"race() needs at least two members, got {len(members)}")
-    parts = [as_pipeline(member) for member in members]
-    names = labels_of(parts)
-    return Join((x,), members=tuple(part.plan() for part in parts), names=names, until=First(names))
+    names = labels_of(members)
+    return Join((x,), members=tuple(map(plan_of, members)), names=names, until=First(names))
 
 
 class First:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from stretto import composer
-from stretto.errors import BadRows, PipelineError
-from stretto.nodes import Call, Node, Pack, Step
-from stretto_composers._columns import all_at_fault
-from stretto_composers._select import check_names, members
+from stretto.errors import PipelineError
+from stretto.nodes import Node, Pack
+from stretto_composers._members.dicts import OfDict, check_names, require
+from stretto_composers._members.members import call
 
 
 @composer
@@ -34,45 +34,35 @@ def rename(x: Node, names: Mapping[str, str] | None = None, /, **others: str) ->
     """
     if names is not None and not isinstance(cast("object", names), Mapping):
         raise PipelineError(f"rename() takes a dict from old names to new ones, not {names!r}")
-    given = {**(names or {}), **others}
-    check_names("rename", tuple(given), x)
-    odd = [new for new in given.values() if not isinstance(cast("object", new), str)]
+    by_name = {**(names or {}), **others}
+    check_names("rename", tuple(by_name), x)
+    odd = [new for new in by_name.values() if not isinstance(cast("object", new), str)]
     if odd:
         raise PipelineError(f"rename() takes new names, not {odd[0]!r}")
-    fn = Renamed(tuple(given.items()))
-    known = x.names if isinstance(x, Pack) else tuple(given)
-    twice = fn.twice(known)
+    fn = Renamed(tuple(by_name.items()))
+    twice = fn.twice(x.names if isinstance(x, Pack) else tuple(by_name))
     if twice is not None:
         raise PipelineError(f"rename() would give two members the name {twice!r}")
-    return Call((x,), step=Step(fn=fn, name="rename", vectorized=True, pure=True, key=fn, named=False))
+    return call(x, fn, "rename", pure=True, key=fn)
 
 
 @dataclass(frozen=True)
-class Renamed:
-    """Gives a dict under other names."""
+class Renamed(OfDict):
+    """Returns a dict under other names."""
 
     names: tuple[tuple[str, str], ...]
 
-    def __call__(self, column: Any) -> Any:
-        """Return the columns of a fan-out under their new names, else a list of dicts."""
-        given = dict(self.names)
-        columns = members(column, tuple(given))
-        if isinstance(columns, dict):
-            twice = self.twice(tuple(columns))
-            if twice is not None:
-                raise all_at_fault(columns, _clash(twice))
-            return {given.get(name, name): each for name, each in columns.items()}
-        errors = {i: _clash(twice) for i, row in enumerate(columns) if (twice := self.twice(tuple(row))) is not None}
-        if errors:
-            raise BadRows({**errors})
-        return [{given.get(name, name): each for name, each in row.items()} for row in columns]
+    def one(self, row: Any) -> Any:
+        """Return the members under their new names."""
+        new = dict(self.names)
+        members = require(row, tuple(new))
+        twice = self.twice(tuple(members))
+        if twice is not None:
+            raise ValueError(f"two members would have the name {twice!r}")
+        return {new.get(name, name): each for name, each in members.items()}
 
     def twice(self, names: tuple[str, ...]) -> str | None:
         """Return the name that two of these members would have, if any."""
-        given = dict(self.names)
-        news = [given.get(name, name) for name in names]
+        new = dict(self.names)
+        news = [new.get(name, name) for name in names]
         return next((name for name in news if news.count(name) > 1), None) if len(set(news)) < len(news) else None
-
-
-def _clash(name: str) -> Exception:
-    return ValueError(f"two members would have the name {name!r}")

@@ -12,8 +12,9 @@ import anyio
 from stretto import composer
 from stretto.errors import Overloaded
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._failures import Failures, checked, concerns
-from stretto_composers._settings import Forgetful, seconds, whole
+from stretto_composers._policies.failures import Failures, checked, concerns
+from stretto_composers._policies.numbers import seconds, whole
+from stretto_composers._policies.policy import Forgetful
 
 LONGEST = 30.0
 """The longest pause that backing off comes to, in seconds."""
@@ -48,7 +49,7 @@ def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1
     >>> asyncio.run(main()), asked
     (42, [21, 21, 21])
     """
-    policy = Again(whole("times", times, 1), seconds("backoff", backoff), checked(on))
+    policy = Again(whole("times", times, 1), seconds("backoff", backoff, zero=True), checked(on))
     return Around((x,), body=plan_of(part), policy=policy)
 
 

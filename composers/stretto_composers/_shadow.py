@@ -7,15 +7,15 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
-from stretto.nodes import Around, Aside, Body, Call, Input, Node, Pack, Part, Plan, Step, Within, as_pipeline
-from stretto_composers._settings import Forgetful, positive, share
+from stretto.nodes import Around, Aside, Body, Input, Node, Part, Plan, Within, as_pipeline, plan_of
+from stretto_composers._policies.numbers import fraction, seconds
+from stretto_composers._policies.policy import Forgetful
 
 LOG = logging.getLogger("stretto.shadow")
 
@@ -24,9 +24,6 @@ AT_ONCE = 16
 
 KEPT = 20
 """How many of the latest disagreements are kept as examples."""
-
-ROW = Step(fn=itemgetter("row"), name="request", vectorized=True, pure=True, named=False)
-"""What the candidate is given: the row, of the row and the answer to it, in the form it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,17 +101,19 @@ def shadow(
     """
     if compare is not None and not callable(compare):
         raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")
-    other = as_pipeline(candidate)
-    both = Input()
-    row = Call((both,), step=ROW)
-    asked = Within((row,), body=other.plan(), seconds=positive("timeout", timeout), name="timeout")
-    policy = Watch(other.label, share("sample", sample, none=True), compare, Report() if report is None else report)
-    answer = as_pipeline(part)(x)
-    start = Input()
-    beside = Around((start,), body=Plan((both,), asked), policy=policy, name="shadow")
-    return Aside(
-        (answer, Pack((x, answer), names=("row", "answer"))), body=Plan((start,), beside), dropped=policy.refused
+    policy = Watch(
+        as_pipeline(candidate).label,
+        fraction("sample", sample, zero=True),
+        compare,
+        Report() if report is None else report,
     )
+    within = seconds("timeout", timeout)
+    answer = as_pipeline(part)(x)
+    row, given = Input(), Input()
+    asked = Plan((row, given), Within((row,), body=plan_of(candidate), seconds=within, name="timeout"))
+    row, given = Input(), Input()
+    watched = Plan((row, given), Around((row, given), body=asked, policy=policy, name="shadow"))
+    return Aside((answer, x, answer), body=watched, dropped=policy.refused)
 
 
 @dataclass(eq=False, repr=False)
@@ -142,7 +141,8 @@ class Watch(Forgetful):
             finally:
                 self.under_way -= 1
             for i, outcome in zip(chosen, said, strict=True):
-                self._note(rows[i]["row"], rows[i]["answer"], outcome)
+                row, answer = rows[i]
+                self._note(row, answer, outcome)
         return [None] * len(rows)
 
     def refused(self, rows: int) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from stretto import Pipeline, composer
 from stretto.errors import PipelineError
-from stretto.nodes import Answers, Call, Input, Node, Pack, Part, Step, answering, answers_of, as_pipeline, rows_read
-from stretto_composers._features import Features, as_table
-from stretto_composers._members import each_branch, fan_out, known, own_name, source_of, up_to
-
-Method = Literal["auto", "predict_proba", "decision_function", "predict"]
-OUTPUTS: dict[str, Any] = {"predict_proba": "proba", "decision_function": "decision", "predict": "predict"}
-"""The methods of estimators, the first that a member has going first, and the outputs that give what they do."""
+from stretto.nodes import Input, Node, Pack, Part, answers_of, as_pipeline
+from stretto_composers._members.members import call, each_branch, fan_out, known
+from stretto_composers._members.stacking import Method, Stacked, answering_by, is_binary, width_of, with_rows
 
 
 @composer
@@ -31,8 +27,7 @@ def stack(
 
     Raises:
         PipelineError: a member can't answer by `method`, `meta` was fitted on another number of features, or the
-        members
-            are a fan-out that leaves out those that fail.
+            members are a fan-out that leaves out those that fail.
 
     >>> import asyncio
     >>> from sklearn.linear_model import LinearRegression
@@ -46,95 +41,34 @@ def stack(
     """
     if method not in get_args(Method):
         raise PipelineError(f"stack(method={method!r}): it is {', '.join(map(repr, get_args(Method)))}")
-    final = as_pipeline(meta)
-    given, x = x, fan_out(x, members)
+    final, above, x = as_pipeline(meta), x if members else None, fan_out(x, members)
     if not isinstance(x, Pack):
         if passthrough and not isinstance(x, Input):
             raise PipelineError(
                 "stack(passthrough=True) needs its members: stack(meta, a, b, passthrough=True), or parallel(a, b) "
                 "right before it"
             )
-        return final(Call((x,), step=Step(fn=Features(), name="stack", vectorized=True, named=False)))
+        return final(call(x, Stacked(), "stack"))
     if x.on_error == "omit":
         raise PipelineError(
             "stack() needs every member's answer, and on_error='omit' leaves some out: give a value there"
         )
-    asked = each_branch(x, lambda name, node: _asked(name, node, method))
-    seconds = tuple(name for name, answers in known(asked).items() if _is_binary(answers))
-    widths = [_width(answers) - (name in seconds) for name, answers in known(asked).items()]
+    x = each_branch(x, lambda name, node: answering_by(method, name, node))
+    seconds = tuple(name for name, answers in known(x).items() if is_binary(answers))
+    widths = [width_of(answers) - is_binary(answers) for answers in known(x).values()]
     if passthrough:
-        start = given if members else source_of(x)
-        if start is None:
-            raise PipelineError(
-                "stack(passthrough=True) can't tell what its one member was given: stack(meta, member, ...)"
-            )
-        rows, width = _rows(start, asked)
-        asked = Pack((*asked.inputs, rows), names=(*asked.names, own_name("rows", asked.names)), on_error=x.on_error)
+        x, width = with_rows(x, above)
         widths.append(width)
-    _check_width(final, asked.names, widths)
-    return final(Call((asked,), step=Step(fn=Features(seconds), name="stack", vectorized=True, named=False)))
+    _check_widths(final, x.names, widths)
+    return final(call(x, Stacked(seconds), "stack"))
 
 
-UNKNOWN = -1000
-"""Stands for a width that nobody knows: however many are added, the sum stays below zero."""
-
-
-def _asked(name: str, node: Node, method: Method) -> Node:
-    answers = answers_of(node)
-    if not answers.output or (method == "auto" and answers.output in ("proba", "decision", "transform")):
-        return node
-    if method == "auto":
-        wanted = (
-            "proba" if answers.output == "label_proba" else next(x for x in OUTPUTS.values() if x in answers.outputs)
-        )
-    else:
-        wanted = OUTPUTS[method]
-    asked = answering(node, wanted, named=False)
-    if asked is None:
-        raise PipelineError(
-            f"stack(method={method!r}): {name!r} has no {method}; it has {', '.join(_methods(answers))}: "
-            "leave method= out to take what each has"
-        )
-    return asked
-
-
-def _methods(answers: Answers) -> list[str]:
-    return [method for method, output in OUTPUTS.items() if output in answers.outputs]
-
-
-def _is_binary(answers: Answers) -> bool:
-    return answers.output == "proba" and answers.classes is not None and len(answers.classes) == 2
-
-
-def _width(answers: Answers) -> int:
-    """Return how many numbers a member's answer has."""
-    match answers:
-        case Answers(output="proba", classes=tuple() as classes):
-            return len(classes)
-        case Answers(output="predict", kind="classifier", classes=tuple()):
-            return 1
-        case Answers(output="decision", classes=(_, _)):
-            return 1
-        case _:
-            return UNKNOWN
-
-
-def _rows(start: Node, x: Pack) -> tuple[Node, int]:
-    """Return the node of the rows as the first model that is given them reads them, and how many numbers one has."""
-    for branch in x.inputs:
-        for node in up_to(branch):
-            rows = rows_read(node) if node.inputs[:1] == (start,) else None
-            if rows is not None:
-                return rows, answers_of(node).features or UNKNOWN
-    return Call((start,), step=Step(fn=as_table, name="rows", vectorized=True, named=False)), UNKNOWN
-
-
-def _check_width(final: Pipeline[Any, Any], names: tuple[str, ...], widths: list[int]) -> None:
-    plan = final.plan()
+def _check_widths(final: Pipeline[Any, Any], names: tuple[str, ...], widths: list[float]) -> None:
+    plan, total = final.plan(), sum(widths)
     takes = answers_of(plan.output).features if len(plan.order) == 1 else None
-    if takes is not None and 0 <= sum(widths) != takes:
-        parts = ", ".join(f"{name!r} {width}" for name, width in zip(names, widths, strict=True))
+    if takes is not None and total == total != takes:
+        parts = ", ".join(f"{name!r} {width:g}" for name, width in zip(names, widths, strict=True))
         raise PipelineError(
-            f"stack(): {final.label!r} was fitted on {takes} features, and the members give {sum(widths)}: {parts}; "
+            f"stack(): {final.label!r} was fitted on {takes} features, and the members give {total:g}: {parts}; "
             "fit it on their answers, in this order, or see passthrough= and method="
         )

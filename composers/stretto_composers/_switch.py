@@ -8,8 +8,8 @@ from typing import Any, cast
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Choose, Node, Part, as_pipeline, plan_of
-from stretto_composers._known import classifier
-from stretto_composers._select import picked
+from stretto_composers._members.dicts import picked
+from stretto_composers._members.members import classifier
 
 
 @composer
@@ -47,7 +47,7 @@ def switch(
 
 def keyed(x: Node, key: Part[Any, Any] | str) -> Node:
     """Return the node of a key: what a part answers, or a field."""
-    return picked(x, key) if isinstance(key, str) else as_pipeline(key)(x)
+    return picked(x, key, internal=True) if isinstance(key, str) else as_pipeline(key)(x)
 
 
 def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:

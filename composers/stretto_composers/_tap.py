@@ -24,6 +24,6 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     >>> asyncio.run(main()), seen
     (2.0, [2])
     """
-    # The value goes on as it came, the request's own as such, so that a model behind can still refuse it as bad input.
+    # The value goes on as it came, the request's own as such: so a model behind can still reject it as bad input.
     value, seen = Input(), Input()
     return Sub((x, Sub((x,), body=plan_of(part), name="tap")), body=Plan((value, seen), value))

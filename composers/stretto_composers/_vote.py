@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from stretto import composer
 from stretto.errors import PipelineError
-from stretto.nodes import Answers, Call, Join, Node, Pack, Part, Step, answering, answers_of
-from stretto_composers import _majority, _soft
-from stretto_composers._agree import agreed, orders
-from stretto_composers._members import each_branch, fan_out, known
-from stretto_composers._ties import Rule, checked_tie
-from stretto_composers._weights import checked
+from stretto.nodes import Join, Node, Pack, Part
+from stretto_composers._members.classes import agreed, check_labels, orders
+from stretto_composers._members.election import Election
+from stretto_composers._members.members import call, each_branch, fan_out
+from stretto_composers._members.probabilities import Probabilities, probabilities_of
+from stretto_composers._members.ties import Rule, checked_tie
+from stretto_composers._members.votes import Labels
+from stretto_composers._members.weights import checked
 
 Voting = Literal["hard", "soft"]
 
@@ -56,69 +57,17 @@ def vote(
     if voting not in get_args(Voting):
         raise PipelineError(f"vote(voting={voting!r}): it is 'hard' or 'soft'")
     x = fan_out(x, members)
+    kind: type[Election] = Labels if voting == "hard" else Probabilities
     if not isinstance(x, Pack):
-        weighing, rule = checked("vote", weights, None), checked_tie("vote", tie, None, None)
-        fn = (_majority.OfColumns if voting == "hard" else _soft.OfColumns)(weighing, rule)
-        return Call((x,), step=Step(fn=fn, name="vote", vectorized=True, named=False))
+        return call(x, kind(checked("vote", weights, None), checked_tie("vote", tie, None, None)), "vote")
     if voting == "soft":
-        x = each_branch(x, _probabilities)
+        x = each_branch(x, probabilities_of)
     else:
-        for name, answers in known(x).items():
-            check_label("vote", name, answers)
-    classes = agreed("vote", x)
+        check_labels("vote", x)
+    classes, columns = agreed("vote", x), orders(x)
+    known: dict[str, Any] = {"classes": classes, "columns": columns}
+    if voting == "hard":  # a function may answer any label
+        known = {"classes": classes if len(columns) == len(x.names) else None}
     rule = checked_tie("vote", tie, x.names, classes)
     weighing = checked("vote", weights, x.names)
-    if voting == "soft":
-        until: Any = _soft.Likeliest(
-            weighing,
-            rule,
-            names=x.names,
-            classes=classes,
-            columns=orders(x),
-            on_error=x.on_error,
-            early_stop=early_stop,
-        )
-    else:
-        # What a function may say nobody knows.
-        every = classes if len(orders(x)) == len(x.names) else None
-        until = _majority.Majority(
-            weighing, rule, names=x.names, classes=every, on_error=x.on_error, early_stop=early_stop
-        )
-    return Join.over(replace(x, on_error="raise"), until)
-
-
-def check_label(composer: str, name: str, answers: Answers) -> None:
-    """Refuse a member whose answers surely are no labels.
-
-    Raises:
-        PipelineError: it is a regressor, or a model that answers otherwise.
-    """
-    if answers.kind == "regressor":
-        raise PipelineError(
-            f"{composer}(): {name!r} is a regressor, whose numbers are no labels: use average() or median()"
-        )
-    if answers.output not in ("", "predict"):
-        raise PipelineError(
-            f"{composer}(): {name!r} answers with output={answers.output!r}, and votes are counted by labels: leave "
-            "output= out, or write vote(..., voting='soft')"
-        )
-
-
-def _probabilities(name: str, node: Node) -> Node:
-    answers = answers_of(node)
-    if answers.kind == "regressor":
-        raise PipelineError(f"vote(voting='soft'): {name!r} is a regressor, which has no probabilities: use average()")
-    if not answers.output or answers.output == "proba":
-        return node
-    asked = answering(node, "proba")
-    if asked is None and answers.output == "label_proba":
-        return node
-    if answers.output not in ("predict", "label_proba") or asked is None or answers.classes is None:
-        if not answers.outputs:
-            raise PipelineError(f"vote(voting='soft'): give {name!r} output='label_proba': it can't be asked otherwise")
-        what = f"answers with output={answers.output!r}" if "proba" in answers.outputs else "has no predict_proba"
-        raise PipelineError(
-            f"vote(voting='soft'): {name!r} {what}: leave it out, write voting='hard', or fit it so that it gives "
-            "probabilities, as with CalibratedClassifierCV"
-        )
-    return asked
+    return Join.over(x, kind(weighing, rule, x.names, on_error=x.on_error, early_stop=early_stop, **known))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
-
-import numpy as np
 
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Node, Pack, Part
-from stretto_composers._combined import combining
-from stretto_composers._members import fan_out
-from stretto_composers._weights import Weights, checked
+from stretto_composers._members.combined import Mean, combining
+from stretto_composers._members.members import fan_out
+from stretto_composers._members.weights import checked
 
 
 @composer
@@ -27,8 +24,7 @@ def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | S
 
     Raises:
         PipelineError: a weight is negative, not finite or belongs to no member, there are not as many as members, or
-        all
-            are zero; or members are models that answer with labels, or with probabilities of different classes.
+            all are zero; or members are models that answer with labels, or with probabilities of different classes.
 
     >>> import asyncio
     >>> from stretto import Client
@@ -42,15 +38,4 @@ def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | S
         raise PipelineError("weighted(weights=None): give each member's weight, or use average()")
     x = fan_out(x, members)
     names = x.names if isinstance(x, Pack) else None
-    return combining("weighted", x, WeightedMean(checked("weighted", weights, names)))
-
-
-@dataclass(frozen=True)
-class WeightedMean:
-    """The weighted mean of arrays stacked along the first axis."""
-
-    weights: Weights
-
-    def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-        """Return the mean; only the weights of the members that are there count."""
-        return np.average(numbers, axis=0, weights=self.weights.of(names))
+    return combining("weighted", x, Mean(checked("weighted", weights, names)))

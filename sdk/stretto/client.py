@@ -152,7 +152,7 @@ class Client(Generic[In, Out]):
         of their answers; with ``"skip"`` they are left out. With `step`, that named step alone answers.
 
         Raises:
-            StrettoError: as in `predict`, for the first failing row, unless `on_error` says otherwise.
+            StrettoError: as in `predict`, for the first failing row, with ``on_error="raise"``.
         """
         answers = list(await self._open().outcomes(_listed(rows), Context.starting(timeout), step))
         for i, answer in enumerate(answers):
@@ -247,7 +247,7 @@ class Client(Generic[In, Out]):
         return await self._open().trace(as_row(x), Context.starting(timeout))
 
     async def metadata(self) -> Metadata:
-        """Return what is known of the pipeline: its text, its steps, the features a row must have."""
+        """Return the pipeline's metadata: its text, its steps, the features a row must have."""
         return await self._open().metadata()
 
     async def ready(self) -> bool:

@@ -108,7 +108,7 @@ class InputError(StrettoError, ValueError):
     """
 
     status = 422
-    title = "Input refused"
+    title = "Invalid input"
     fields = ("message", "field", "expected")
 
     def __init__(self, message: str, field: str = "", expected: str = "") -> None:

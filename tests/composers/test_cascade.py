@@ -24,7 +24,7 @@ from stretto import Client, Pipeline, model, parallel, step
 from stretto.errors import InputError, PipelineError, StepError
 from stretto.testing.check import check_composer
 from stretto_composers import agreement, average, calibrate, cascade, confidence, fallback
-from stretto_composers._thresholds import Asked, curve_of, measured
+from stretto_composers._cascades.thresholds import Asked, curve_of, measured
 from tests.cases import FEATURES, SETOSA, add_one, chances, invert, iris_model, later_chances
 
 
@@ -77,7 +77,7 @@ def test_it_prints_as_written(pipeline: Pipeline[Any, Any], written: str) -> Non
 @pytest.mark.parametrize("least", [-0.1, 1.1, "0.9", None, float("nan"), float("inf"), True])
 @pytest.mark.parametrize("test", [confidence, agreement])
 def test_a_threshold_is_from_0_to_1(test: Any, least: Any) -> None:
-    with pytest.raises(PipelineError, match="the threshold is a number from 0 to 1"):
+    with pytest.raises(PipelineError, match=r"\(least\)=.*: it takes a fraction, from 0 to 1"):
         test(least)
 
 
@@ -205,11 +205,9 @@ class TestCascade:
 
     async def test_the_trace_tells_how_far_a_row_went(self) -> None:
         async with Client(cascade(chances, chances, invert, until=[confidence(0.9), confidence(0.7)])) as client:
-            for row, cases in [(0.95, "sure sure"), (0.8, "unsure sure"), (0.5, "unsure unsure")]:
+            for row, tiers in [(0.95, "chances"), (0.8, "chances chances"), (0.5, "chances chances invert")]:
                 spans = (await client.trace(row)).spans
-                assert [span.name for span in spans if span.kind == "case"] == [
-                    f"cascade/{case}" for case in cases.split()
-                ]
+                assert [span.name for span in spans if span.kind == "step"] == tiers.split()
 
     def test_handle_calls_are_counted(self) -> None:
         """The first tier always, the others where it is not sure."""
@@ -365,9 +363,9 @@ class TestCalibrate:
             ({"y": ["low"]}, "3 rows in X and 1 labels in y"),
             ({"X": [], "y": []}, "0 rows in X"),
             ({"y": [0, 1, 2]}, "y and tier 'chances' have no label in common: y has 0, the tier says 'low'"),
-            ({"target": 0}, "an accuracy is a number above 0, and at most 1"),
-            ({"target": 1.5}, "an accuracy is a number above 0"),
-            ({"target": "0.9"}, "an accuracy is a number above 0"),
+            ({"target": 0}, r"calibrate\(target\)=0: it takes a fraction, above 0 and up to 1"),
+            ({"target": 1.5}, "it takes a fraction, above 0 and up to 1"),
+            ({"target": "0.9"}, "it takes a fraction, above 0 and up to 1"),
             ({"target": 1.0}, "no thresholds reach an accuracy of 1 on these 3 rows; the most is 0.6667"),
             ({"cost": "money"}, "it is 'rows', 'seconds', or a list of 2 numbers"),
             ({"cost": [1]}, "a list of 2 numbers"),

@@ -179,7 +179,8 @@ async def test_where_no_member_is_left_its_failure_is_the_rows() -> None:
 def test_it_prints_as_written() -> None:
     assert repr(parallel(half, on_error="omit")) == "parallel(half, on_error='omit')"
     assert repr(parallel(half, b=half, on_error=None)) == "parallel(half, b=half, on_error=None)"
-    assert "dict of  (half, b; on error None)" in repr(parallel(half, b=half, on_error=None).plan())
+    printed = repr(parallel(half, b=half, on_error=None).plan())
+    assert "parallel  (on error None)\n        ├── half\n        └── b: half" in printed
 
 
 @pytest.mark.parametrize("part", [half, parallel(half), step(half, name="h")], ids=["function", "fan-out", "step"])

@@ -22,8 +22,8 @@ from stretto import Client, Pipeline, parallel, step
 from stretto.errors import DeadlineExceeded, InputError, Overloaded, PipelineError, StepError, StrettoError
 from stretto.testing import virtual_clock
 from stretto.testing.check import check_composer
-from stretto_composers import Circuit, Report, cache, guard, limit, retry, shadow, timeout
-from stretto_composers._keys import key_of
+from stretto_composers import Circuit, Report, cache, circuit_breaker, limit, retry, shadow, timeout
+from stretto_composers._policies.keys import key_of
 from tests.composers.test_timing import Part, invert, invert_later, refuse, virtually
 
 BUILDS: dict[str, Callable[[], Pipeline[Any, Any]]] = {
@@ -34,12 +34,12 @@ BUILDS: dict[str, Callable[[], Pipeline[Any, Any]]] = {
     "limit": lambda: limit(invert, 2),
     "limit of what waits": lambda: limit(invert_later, 1) >> invert,
     "limit without a queue": lambda: limit(refuse, 10, queue=0),
-    "guard": lambda: guard(invert, errors=1000),
-    "guard of what waits": lambda: guard(Pipeline(invert_later) >> refuse, errors=1000),
+    "circuit_breaker": lambda: circuit_breaker(invert, errors=1000),
+    "circuit_breaker of what waits": lambda: circuit_breaker(Pipeline(invert_later) >> refuse, errors=1000),
     "shadow": lambda: shadow(invert, lambda x: 1 / x),
     "shadow that disagrees": lambda: shadow(invert_later, refuse) >> invert,
     "shadow that nobody sees": lambda: shadow(invert, invert_later, sample=0.0),
-    "all of them": lambda: shadow(cache(limit(guard(invert_later, errors=1000), 2)), invert) >> invert,
+    "all of them": lambda: shadow(cache(limit(circuit_breaker(invert_later, errors=1000), 2)), invert) >> invert,
 }
 
 
@@ -167,7 +167,7 @@ class TestCache:
             async with Client(cache(Part(10.0))) as client:
                 first = client.submit("x")
                 await anyio.lowlevel.checkpoint()
-                with pytest.raises(DeadlineExceeded, match="while an equal row was asked"):
+                with pytest.raises(DeadlineExceeded, match="in cache, while another request ran an equal row: allow"):
                     await client.predict("x", timeout=2)
                 assert anyio.current_time() == 2.0
                 return await first
@@ -382,7 +382,7 @@ class TestGuard:
     def test_it_opens_tries_and_closes(self, caplog: pytest.LogCaptureFixture) -> None:
         """So many failures open it; while it is open nothing is asked; one trial decides what is next."""
         part, circuit = Part(0.1, fail=5), Circuit()
-        pipeline = guard(part, errors=3, window=10, cooldown=5, circuit=circuit)
+        pipeline = circuit_breaker(part, errors=3, window=10, cooldown=5, circuit=circuit)
 
         async def main() -> None:
             async with Client(pipeline) as client:
@@ -392,7 +392,9 @@ class TestGuard:
                         await client.predict("x")
                 assert circuit.state == "open"
                 await anyio.sleep(2)
-                with pytest.raises(Overloaded, match="guard of 'part': the circuit is open; try again in 3 s") as open_:
+                with pytest.raises(
+                    Overloaded, match="circuit_breaker of 'part': the circuit is open; try again in 3 s"
+                ) as open_:
                     await client.predict("x")
                 assert open_.value.retry_after == pytest.approx(3.0)
                 for _ in range(2):
@@ -409,21 +411,21 @@ class TestGuard:
                 assert await client.predict("x") == ("x", 5)
                 assert circuit.state == "closed"
 
-        with caplog.at_level(logging.WARNING, "stretto.guard"):
+        with caplog.at_level(logging.WARNING, "stretto.circuit_breaker"):
             virtually(main)
         assert len(part.began) == 6
         assert [record.getMessage() for record in caplog.records] == [
-            "guard of 'part': 3 of 3 rows failed; the circuit is open for 5 s",
-            "guard of 'part': 1 of 1 rows failed; the circuit is open for 5 s",
-            "guard of 'part': 1 of 1 rows failed; the circuit is open for 5 s",
-            "guard of 'part': the circuit is closed again",
+            "circuit_breaker of 'part': 3 of 3 rows failed; the circuit is open for 5 s",
+            "circuit_breaker of 'part': 1 of 1 rows failed; the circuit is open for 5 s",
+            "circuit_breaker of 'part': 1 of 1 rows failed; the circuit is open for 5 s",
+            "circuit_breaker of 'part': the circuit is closed again",
         ]
 
     def test_failures_that_are_long_ago_do_not_count(self) -> None:
         part, circuit = Part(fail=1000), Circuit()
 
         async def main() -> None:
-            async with Client(guard(part, errors=3, window=10, circuit=circuit)) as client:
+            async with Client(circuit_breaker(part, errors=3, window=10, circuit=circuit)) as client:
                 for _ in range(20):
                     await client.predict_many(["x"], on_error="skip")
                     await anyio.sleep(5.1)
@@ -435,12 +437,14 @@ class TestGuard:
     def test_many_failures_among_many_more_successes_are_normal(self, failing: int, state: str) -> None:
         circuit = Circuit()
         rows = [0] * failing + [1] * 5
-        virtually(lambda: Client(guard(invert, errors=3, circuit=circuit)).predict_many(rows, on_error="return"))
+        virtually(
+            lambda: Client(circuit_breaker(invert, errors=3, circuit=circuit)).predict_many(rows, on_error="return")
+        )
         assert circuit.state == state
 
     def test_bad_input_is_no_failure(self) -> None:
         circuit = Circuit()
-        pipeline = guard(refuse, errors=1, circuit=circuit)
+        pipeline = circuit_breaker(refuse, errors=1, circuit=circuit)
         answers = virtually(lambda: Client(pipeline).predict_many([-1] * 9, on_error="return"))
         assert {type(each) for each in answers} == {InputError}
         assert circuit.state == "closed"
@@ -449,7 +453,7 @@ class TestGuard:
         part, circuit = Part(1.0, fail=1), Circuit()
 
         async def main() -> Any:
-            async with Client(guard(part, errors=1, cooldown=5, circuit=circuit)) as client:
+            async with Client(circuit_breaker(part, errors=1, cooldown=5, circuit=circuit)) as client:
                 await client.predict_many(["x"], on_error="skip")
                 await anyio.sleep(6)
                 trial = client.submit("x")
@@ -464,7 +468,7 @@ class TestGuard:
 
     def test_guards_may_share_a_circuit_also_when_pickled(self) -> None:
         circuit = Circuit()
-        pipeline = guard(invert, errors=1, circuit=circuit) >> guard(refuse, circuit=circuit)
+        pipeline = circuit_breaker(invert, errors=1, circuit=circuit) >> circuit_breaker(refuse, circuit=circuit)
         copy = pickle.loads(cloudpickle.dumps(pipeline))
         first, second = (node.policy.circuit for node in copy.plan().order if hasattr(node, "policy"))
         assert first is second is not circuit
@@ -472,7 +476,7 @@ class TestGuard:
 
     def test_a_retry_waits_for_the_circuit(self) -> None:
         part = Part(fail=1)
-        pipeline = retry(guard(part, errors=1, cooldown=20), 3, backoff=0.0)
+        pipeline = retry(circuit_breaker(part, errors=1, cooldown=20), 3, backoff=0.0)
 
         async def main() -> Any:
             return await Client(pipeline).predict("x"), anyio.current_time()
@@ -632,12 +636,12 @@ class TestShadow:
         (lambda: limit(invert, 0), "n=0: it takes a whole number, at least 1"),
         (lambda: limit(invert, 1.5), "n=1.5"),
         (lambda: limit(invert, 1, queue=-1), "queue=-1"),
-        (lambda: guard(invert, errors=0), "errors=0"),
-        (lambda: guard(invert, window=0), "window=0"),
-        (lambda: guard(invert, cooldown=-1), "cooldown=-1"),
-        (lambda: guard(invert, ratio=0), "ratio=0"),
-        (lambda: guard(invert, ratio=2), "ratio=2"),
-        (lambda: shadow(invert, abs, sample=-0.1), "sample=-0.1: it takes a share, from 0 to 1"),
+        (lambda: circuit_breaker(invert, errors=0), "errors=0"),
+        (lambda: circuit_breaker(invert, window=0), "window=0"),
+        (lambda: circuit_breaker(invert, cooldown=-1), "cooldown=-1"),
+        (lambda: circuit_breaker(invert, ratio=0), "ratio=0"),
+        (lambda: circuit_breaker(invert, ratio=2), "ratio=2"),
+        (lambda: shadow(invert, abs, sample=-0.1), "sample=-0.1: it takes a fraction, from 0 to 1"),
         (lambda: shadow(invert, abs, sample=1.1), "sample=1.1"),
         (lambda: shadow(invert, abs, compare="=="), "compare='=='"),
         (lambda: shadow(invert, abs, timeout=0), "timeout=0"),
@@ -649,9 +653,11 @@ def test_what_makes_no_sense_is_refused_while_building(build: Callable[[], Any],
 
 
 def test_they_print_as_written_and_say_their_settings_in_the_plan() -> None:
-    pipeline = shadow(cache(limit(guard(invert, errors=2), 3), ttl=5, key=repr), abs, sample=0.5)
-    assert repr(pipeline) == "shadow(cache(limit(guard(invert, errors=2), 3), ttl=5, key=repr), abs, sample=0.5)"
-    plan = repr(pipeline.plan())
+    pipeline = shadow(cache(limit(circuit_breaker(invert, errors=2), 3), ttl=5, key=repr), abs, sample=0.5)
+    assert (
+        repr(pipeline) == "shadow(cache(limit(circuit_breaker(invert, errors=2), 3), ttl=5, key=repr), abs, sample=0.5)"
+    )
+    plan = pipeline.plan().text
     for policy in [
         "Remember(ttl=5.0, size=1024, key=repr)",
         "Bulkhead(n=3, queue=1000)",
@@ -664,7 +670,7 @@ def test_they_print_as_written_and_say_their_settings_in_the_plan() -> None:
 
 def test_the_plan_counts_their_handle_calls() -> None:
     hosted, other = step(invert, name="hosted", num_replicas=2), step(abs, name="other", num_replicas=2)
-    for build in (cache(hosted), limit(hosted, 1), guard(hosted)):
+    for build in (cache(hosted), limit(hosted, 1), circuit_breaker(hosted)):
         assert build.plan().explain().calls == (0, 1)
     assert shadow(hosted, other).plan().explain().calls == (1, 2)
 
@@ -672,7 +678,9 @@ def test_the_plan_counts_their_handle_calls() -> None:
 def test_on_a_jumping_clock_an_hour_of_all_of_it_is_nothing() -> None:
     """A retry of a guarded, limited, cached part under a deadline: the calls end, and nothing is left over."""
     part = Part(3.0, 0.5, 30.0, fail=3)
-    pipeline = timeout(retry(cache(limit(guard(part, errors=2, cooldown=30), 2), ttl=60), 6, backoff=1.0), 600)
+    pipeline = timeout(
+        retry(cache(limit(circuit_breaker(part, errors=2, cooldown=30), 2), ttl=60), 6, backoff=1.0), 600
+    )
 
     async def main() -> None:
         async with Client(pipeline) as client:

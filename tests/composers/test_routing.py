@@ -185,7 +185,7 @@ class TestSplit:
         st.recursive(st.integers() | st.text(), st.lists),
     )
     def test_keys_that_differ_are_spelled_otherwise(self, one: Any, other: Any) -> None:
-        from stretto_composers._canonical import canonical
+        from stretto_composers._policies.canonical import canonical
 
         assert (canonical(one) == canonical(other)) == (one == other)
         assert canonical([one, other]) != canonical([[one], other])
@@ -280,4 +280,4 @@ class TestSplit:
         fitted = LogisticRegression(max_iter=1000).fit(iris.data, iris.target)
         pipeline = split({fitted: 1, model(fitted, name="named", labels=iris.target_names): 1})
         assert set(map(type, await said(pipeline, iris.data))) == {int, str}
-        assert "where the key is 'named'" in str(pipeline.plan())
+        assert "'named': named" in str(pipeline.plan())

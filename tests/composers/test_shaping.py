@@ -315,4 +315,4 @@ class TestLoop:
         for body in (double, add_one):
             printed = str(loop(body, until=large, limit=100).plan())
             assert "99 times" in printed
-            assert printed.count("where the key is 'again'") == 2
+            assert printed.count("'again': ") == 2

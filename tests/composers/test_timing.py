@@ -18,7 +18,7 @@ from stretto.errors import BadRows, DeadlineExceeded, InputError, Overloaded, Pi
 from stretto.testing import virtual_clock
 from stretto.testing.check import check_composer
 from stretto_composers import default, fallback, hedge, limit, race, retry, timeout
-from stretto_composers._latencies import FEWEST, WINDOW, Latencies
+from stretto_composers._policies.latencies import FEWEST, WINDOW, Latencies
 
 
 def virtually(main: Callable[[], Awaitable[Any]]) -> Any:
@@ -440,7 +440,7 @@ def test_a_race_ends_when_the_first_succeeds() -> None:
         (lambda: hedge(invert, after="p200"), "after='p200': it takes seconds, or a percentile"),
         (lambda: hedge(invert, after="p0"), "after='p0'"),
         (lambda: hedge(invert, after="95"), "after='95'"),
-        (lambda: hedge(invert, budget=0), "budget=0: it takes a share, above 0 and up to 1"),
+        (lambda: hedge(invert, budget=0), "budget=0: it takes a fraction, above 0 and up to 1"),
         (lambda: hedge(invert, budget=1.1), "budget=1.1"),
         (lambda: hedge(invert, times=1), "times=1: it takes a whole number, at least 2"),
     ],

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from stretto import Client, Pipeline, deploy, step
 from stretto.errors import DeadlineExceeded, Overloaded, StepError
-from stretto_composers import Report, cache, guard, hedge, limit, race, retry, shadow, switch, timeout
+from stretto_composers import Report, cache, circuit_breaker, hedge, limit, race, retry, shadow, switch, timeout
 
 pytestmark = [
     pytest.mark.usefixtures("ray_cluster"),
@@ -95,7 +95,7 @@ def pipeline() -> Pipeline[Any, Any]:
         "hedge": hedge(work, after=0.2, budget=1.0),
         "cache": cache(work, ttl=60, key=lambda row: row["id"]),
         "limit": limit(work, 2),
-        "guard": guard(work, errors=2, cooldown=60),
+        "circuit_breaker": circuit_breaker(work, errors=2, cooldown=60),
         "shadow": shadow(work, lambda row: 1, report=report),
         "report": partial(tell, report),
         "elsewhere": hedge(step(sticky, **replicas), after=0.5, budget=1.0),
@@ -103,7 +103,7 @@ def pipeline() -> Pipeline[Any, Any]:
     return switch(lambda row: row["by"], cases)
 
 
-NAMES = ["retry", "timeout", "race", "hedge", "cache", "limit", "guard", "shadow"]
+NAMES = ["retry", "timeout", "race", "hedge", "cache", "limit", "circuit_breaker", "shadow"]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -165,7 +165,7 @@ async def test_a_limit_holds_and_all_get_through(client: Client[Any, Any]) -> No
 
 
 async def test_a_guard_opens(client: Client[Any, Any]) -> None:
-    row = {"by": "guard", "do": "fail", "id": "guarded"}
+    row = {"by": "circuit_breaker", "do": "fail", "id": "guarded"}
     kinds = [type(each) for each in await client.predict_many([row] * 2, on_error="return")]
     assert kinds == [StepError] * 2
     with pytest.raises(Overloaded, match="the circuit is open") as refused:

@@ -36,7 +36,7 @@ class Seen:
 
 @asynccontextmanager
 async def noted(**options: Any) -> AsyncIterator[tuple[str, Seen]]:
-    """Serve a pipeline on a socket; give its URL, and the headers it was sent."""
+    """Serve a pipeline on a socket, and yield its URL with the headers it receives."""
     seen = Seen(asgi(double, **options))
     async with served(seen) as url:
         yield url, seen
@@ -209,7 +209,7 @@ def _counting(sizes: list[int]) -> Any:
 
 
 async def _sizes(client: Callable[[str], Client[Any, Any]]) -> list[int]:
-    """Give the rows of the requests that 40 concurrent predictions make."""
+    """Return the numbers of rows of the requests that 40 concurrent predictions make."""
     sizes: list[int] = []
 
     class Counting(Transport):

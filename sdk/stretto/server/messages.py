@@ -16,7 +16,7 @@ _MSGPACK = MSGPACK.encode()
 
 
 class ClientDisconnectedError(Exception):
-    """The client closed the connection, so there is nobody to respond to."""
+    """The client closed the connection, so a response has no recipient."""
 
 
 class Response:
@@ -35,7 +35,7 @@ class Response:
 class Request:
     """A request with its body.
 
-    The body is msgpack if the content type says so, and otherwise JSON whatever it says: ``curl -d`` claims to send a
+    The body is msgpack if the content type is Stretto's, and JSON with any other: ``curl -d`` claims to send a
     form, and a browser's ``fetch`` plain text. The answer has the same format. `path` is relative to `root`, the path
     at which the application is mounted, and `context` has the deadline.
 

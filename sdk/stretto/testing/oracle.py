@@ -110,6 +110,8 @@ async def _outcome(node: Node, memo: dict[Node, Any], request: Any) -> Any:
 
 async def _call(step: Step, cell: Any, request: Any) -> Any:
     try:
+        if step.one is not None:
+            return _together_or_alone(step.fn, step.one, cell)
         answer = step.fn(cell if step.vectorized else _value(cell))
         if asyncio.iscoroutine(answer):
             if not step.asynchronous:
@@ -121,6 +123,19 @@ async def _call(step: Step, cell: Any, request: Any) -> Any:
         raise _failure(step, bad.errors.get(0, bad) if step.vectorized else bad, cell is request) from None
     except Exception as error:
         raise _failure(step, error, cell is request) from error
+
+
+def _together_or_alone(many: Callable[[Any], Any], one: Callable[[Any], Any], cell: Any) -> Any:
+    """Return the answer of a function over many rows; where it raises or returns None, that of its row form."""
+    try:
+        answer = many(cell)
+        if answer is not None:
+            return _cell(answer)
+    except BadRows:
+        raise
+    except Exception:
+        pass
+    return [one(_value(cell))]
 
 
 def _cell(answer: Any) -> Any:

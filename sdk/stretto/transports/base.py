@@ -48,7 +48,7 @@ class Transport(ABC):
 
     @abstractmethod
     async def metadata(self) -> Metadata:
-        """Return what is known of the plan."""
+        """Return the plan's name, text, steps and features."""
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error; concurrent calls may be batched."""

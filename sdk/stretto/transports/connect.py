@@ -23,7 +23,7 @@ SCHEMES = {
 def connect(target: Any, **options: Any) -> Transport:
     """Return the transport that reaches `target`: a pipeline or a part of one, an address, a Serve handle, or itself.
 
-    `options` are arguments of the transport; those that are None count as not given.
+    `options` are arguments of the transport; one that is None has its default.
 
     Raises:
         PipelineError: the target is none of these, the pipeline is built wrong, or the target can't use an option.

@@ -217,9 +217,10 @@ def _seconds(retry_after: str) -> float:
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
-        fine = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+        valid = valid and not (parts.query or parts.fragment or parts.username)
     except ValueError:
-        fine, parts = False, None
-    if not fine or parts is None or parts.query or parts.fragment or parts.username:
+        valid = False
+    if not valid:
         raise ConnectionFailed(f"{url!r} is not a server's URL: expected http://HOST:PORT/ROUTE, or https://")
     return url

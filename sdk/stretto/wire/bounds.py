@@ -1,4 +1,4 @@
-"""What a message may hold, whatever its form."""
+"""Limits on messages of every format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class UnsendableError(Exception):
     """A value that cannot be encoded, with its type as the message; it never leaves the codec."""
 
     def as_answer(self) -> StepError:
-        """Return the error of an answer that holds it."""
+        """Return the error of an answer that has such a value."""
         return StepError("answer", str(self), "cannot be sent over HTTP: give numbers, strings, dicts, lists or arrays")
 
 
@@ -24,7 +24,7 @@ def too_deep() -> TooLarge:
 
 
 def check_depth(value: Any) -> None:
-    """Raise `TooLarge` where the value is nested deeper than `MAX_DEPTH`."""
+    """Raise `TooLarge` if the value is nested deeper than `MAX_DEPTH`."""
     level = [value]
     for _ in range(MAX_DEPTH + 1):
         if PLAIN.issuperset(map(type, level)):

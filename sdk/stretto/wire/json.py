@@ -1,4 +1,4 @@
-"""JSON, as people, curl and `requests` send and get it."""
+"""JSON, as curl, `requests` and programs in other languages send and receive it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def encode_json(answer: Any) -> bytes:
     """Return an answer as JSON: numpy's values as plain ones, tuples and sets as arrays, NaN and infinities as null.
 
     Raises:
-        StepError: it holds a value that JSON has no form for; its `kind` is that value's type.
+        StepError: it has a value that JSON can't represent, whose type is the error's `kind`.
     """
     try:
         try:

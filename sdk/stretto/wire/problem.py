@@ -11,7 +11,7 @@ from stretto.errors import BadRows, StrettoError
 
 PROBLEM = "application/problem+json"
 
-# RFC 9457 says what "detail" is, and that is our message; so a StepError's detail goes by another name.
+# RFC 9457 defines "detail", which is our message, so a StepError's detail has another name.
 _MEMBERS = {"message": "detail", "detail": "reason"}
 _TYPES = {
     cls: "urn:stretto:error:" + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", name).lower()
@@ -22,7 +22,7 @@ _CLASSES = {urn: cls for cls, urn in _TYPES.items()}
 
 
 def problem(error: Exception) -> dict[str, Any]:
-    """Return an error as the members of a problem; of one that is not Stretto's, only that the server failed."""
+    """Return an error as the members of a problem. One that is not Stretto's is reduced to: the server failed."""
     if not isinstance(error, StrettoError):
         error = StrettoError("the server failed on this request; its log says why")
     cls = next(each for each in type(error).__mro__ if each in _TYPES)
@@ -36,7 +36,7 @@ def problem(error: Exception) -> dict[str, Any]:
 
 
 def from_problem(members: Mapping[str, Any]) -> StrettoError:
-    """Return the error that a problem was made from; a `StrettoError` where its type is not one of Stretto's."""
+    """Return the error that a problem represents; a `StrettoError` if its type is not one of Stretto's."""
     cls = _CLASSES.get(str(members.get("type")), StrettoError)
     try:
         error = cls(*(members[_member(name)] for name in cls.fields))
@@ -54,5 +54,5 @@ def _member(field: str) -> str:
 def _sendable(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
-    # A message may quote what is no text; that must not keep the error from being told.
+    # A message may quote a string with surrogates, and has to arrive all the same.
     return str(value).encode("utf-8", "backslashreplace").decode()

@@ -6,7 +6,7 @@ from typing import Any
 
 from stretto.errors import PipelineError
 from stretto.nodes import Pack
-from stretto_composers._members import known
+from stretto_composers._members.members import known
 
 
 def orders(x: Pack) -> dict[str, tuple[Any, ...]]:
@@ -44,3 +44,21 @@ def agreed(composer: str, x: Pack) -> tuple[Any, ...] | None:
 def _list(classes: tuple[Any, ...]) -> str:
     shown = ", ".join(map(repr, classes[:8]))
     return f"[{shown}{', ...' if len(classes) > 8 else ''}]"
+
+
+def check_labels(composer: str, x: Pack) -> None:
+    """Raise for a member whose answers surely are no labels.
+
+    Raises:
+        PipelineError: it is a regressor, or a model with another output.
+    """
+    for name, answers in known(x).items():
+        if answers.kind == "regressor":
+            raise PipelineError(
+                f"{composer}(): {name!r} is a regressor, whose numbers are no labels: use average() or median()"
+            )
+        if answers.output not in ("", "predict"):
+            raise PipelineError(
+                f"{composer}(): {name!r} answers with output={answers.output!r}, and votes are counted by labels: "
+                "leave output= out, or write vote(..., voting='soft')"
+            )

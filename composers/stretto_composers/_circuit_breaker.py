@@ -13,9 +13,10 @@ import anyio
 from stretto import composer
 from stretto.errors import InputError, Overloaded, StrettoError
 from stretto.nodes import Around, Body, Node, Part, as_pipeline
-from stretto_composers._settings import Forgetful, positive, share, whole
+from stretto_composers._policies.numbers import fraction, seconds, whole
+from stretto_composers._policies.policy import Forgetful
 
-LOG = logging.getLogger("stretto.guard")
+LOG = logging.getLogger("stretto.circuit_breaker")
 
 SLICES = 10
 """How many slices the window is kept in: what is older leaves it a slice at a time."""
@@ -24,10 +25,10 @@ State: TypeAlias = Literal["closed", "open", "half-open"]
 
 
 class Circuit:
-    """What a `guard` has seen: whether its part is asked (``"closed"``), left alone (``"open"``) or tried out.
+    """The state of a `circuit_breaker`: ``"closed"`` (its part runs), ``"open"`` (it does not) or ``"half-open"``.
 
-    It is made by whoever wants to look at it, and may be shared by guards of parts that fail together. It knows its
-    own process: a pickled one is a new one.
+    Make one to look at the state, or to share it among circuit breakers of parts that fail together. It is that of its
+    process: a pickled one is a new one.
 
     >>> Circuit()
     Circuit('closed')
@@ -63,7 +64,7 @@ class Circuit:
 
 
 @composer
-def guard(
+def circuit_breaker(
     x: Node,
     part: Part[Any, Any],
     *,
@@ -79,7 +80,7 @@ def guard(
     the circuit is open, rows are `Overloaded` at once, with the seconds left as `retry_after`: a circuit breaker
     (Nygard, "Release It!", 2007). Then it is half open: one request is let through, and by what comes of it the circuit
     closes or opens again. Bad input is no failure. `circuit`, if given, is where its state can be seen; each change is
-    logged, too, by the logger ``stretto.guard``.
+    logged, too, by the logger ``stretto.circuit_breaker``.
 
     Raises:
         PipelineError: `errors` is below 1, `window` or `cooldown` not above 0, or `ratio` not above 0 and up to 1.
@@ -88,12 +89,12 @@ def guard(
     >>> from stretto import Client
     >>> circuit = Circuit()
     >>> async def main():
-    ...     async with Client(guard(lambda x: 1 / x, errors=2, circuit=circuit)) as client:
+    ...     async with Client(circuit_breaker(lambda x: 1 / x, errors=2, circuit=circuit)) as client:
     ...         return await client.predict_many([0, 0], on_error="skip"), await client.predict(1)
     >>> asyncio.run(main())
     Traceback (most recent call last):
         ...
-    stretto.errors.Overloaded: guard of 'lambda': the circuit is open; try again in 5 s
+    stretto.errors.Overloaded: circuit_breaker of 'lambda': the circuit is open; try again in 5 s
     >>> circuit
     Circuit('open')
     """
@@ -101,9 +102,9 @@ def guard(
     policy = Breaker(
         main.label,
         whole("errors", errors, 1),
-        positive("window", window),
-        positive("cooldown", cooldown),
-        share("ratio", ratio),
+        seconds("window", window),
+        seconds("cooldown", cooldown),
+        fraction("ratio", ratio),
         Circuit() if circuit is None else circuit,
     )
     return Around((x,), body=main.plan(), policy=policy)
@@ -131,7 +132,7 @@ class Breaker(Forgetful):
             return outcomes
         if now < circuit.reopens or circuit.trying:
             wait = max(circuit.reopens - now, 0.0) or self.cooldown
-            says = f"guard of {self.part!r}: the circuit is {circuit.state}; try again in {wait:.3g} s"
+            says = f"circuit_breaker of {self.part!r}: the circuit is {circuit.state}; try again in {wait:.3g} s"
             return [Overloaded(says, wait) for _ in body.rows]
         circuit.turn("half-open")
         circuit.trying = True
@@ -158,11 +159,11 @@ class Breaker(Forgetful):
             self._open(sum(counted), len(counted))
         else:
             self.circuit.turn("closed")
-            LOG.warning("guard of %r: the circuit is closed again", self.part)
+            LOG.warning("circuit_breaker of %r: the circuit is closed again", self.part)
 
     def _open(self, failed: int, rows: int) -> None:
         self.circuit.turn("open", anyio.current_time() + self.cooldown)
-        says = "guard of %r: %d of %d rows failed; the circuit is open for %g s"
+        says = "circuit_breaker of %r: %d of %d rows failed; the circuit is open for %g s"
         LOG.warning(says, self.part, failed, rows, self.cooldown)
 
 

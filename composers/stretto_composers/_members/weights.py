@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
 from stretto.errors import PipelineError
-from stretto_composers._numbers import number
+from stretto_composers._policies.numbers import number
 
 Given: TypeAlias = Mapping[str, float] | Sequence[float] | None
 """Weights as users give them: by branch name, or in the order of members."""
@@ -41,6 +41,10 @@ class Weights:
             raise ValueError(f"the members {list(names)} all weigh nothing")
         return weights
 
+    def by(self, names: Sequence[str]) -> dict[str, float]:
+        """Return the weights of these members by name, as `of` does."""
+        return dict(zip(names, self.of(names), strict=True))
+
     def _of(self, names: Sequence[str]) -> list[float]:
         if self.by_name is None:
             numbers = self.in_order or ()
@@ -52,6 +56,11 @@ class Weights:
         if unknown:
             raise ValueError(f"weights for {sorted(unknown)}, and the members are {sorted(names)}")
         return [self.by_name.get(name, 1.0) for name in names]
+
+
+def exact(weights: Mapping[str, float]) -> bool:
+    """Return whether sums of the weights are exact."""
+    return all(weight.is_integer() and weight < 2**40 for weight in weights.values())
 
 
 def checked(composer: str, weights: Given, names: tuple[str, ...] | None) -> Weights:

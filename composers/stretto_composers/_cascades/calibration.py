@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from stretto import Pipeline
-from stretto_composers._thresholds import Point
+from stretto_composers._cascades.thresholds import Point
 
 SHOWN = 12
 """How many points a table has."""

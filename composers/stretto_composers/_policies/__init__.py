@@ -1,0 +1,1 @@
+"""What policies around a part share: their numbers, failures, latencies and keys."""
