@@ -59,8 +59,7 @@ def quorum(
         raise PipelineError(f"quorum(answer={answer!r}): it is 'label' or 'report'")
     within, report = None if by is None else seconds("by", by), answer == "report"
     x = fan_out(x, members)
-    names = x.names if isinstance(x, Pack) else None
-    weighing = checked("quorum", weights, names)
+    weighing = checked("quorum", weights, x.names if isinstance(x, Pack) else None)
     if not isinstance(x, Pack):
         rule = checked_tie("quorum", tie, None, None)
         if within is not None and not isinstance(x, Input):
@@ -69,10 +68,9 @@ def quorum(
             )
         return call(x, Agreeing(weighing, rule, k=_needed(k, weighing), report=report), "quorum")
     check_labels("quorum", x)
-    classes = agreed("quorum", x)
     needed = _needed(k, weighing)
     _check_reachable(k, needed, weighing, x.names)
-    rule = checked_tie("quorum", tie, x.names, classes)
+    rule = checked_tie("quorum", tie, x.names, agreed("quorum", x))
     until = Agreeing(weighing, rule, x.names, on_error=x.on_error, k=needed, report=report, by=within)
     return Join.over(x, until, seconds=within)
 

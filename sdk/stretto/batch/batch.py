@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias, cast
+from functools import partial
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from stretto.batch.frames import Frame
 from stretto.errors import StrettoError
 from stretto.plan.steps import Reading
 
-type_of_rows = (list, np.ndarray)
+_ARRAYS = (list, np.ndarray)
+_NONE: Final[Mapping[int, StrettoError]] = {}
 
 
 class Batch:
@@ -21,7 +23,7 @@ class Batch:
     `values` holds the rows in one of three forms: a list; an array with a row along its first axis; or, after a
     fan-out, a dict of columns, which become dicts of values only where a row function or the answer needs them. Where
     rows of several forms come together it is a tuple of parts, each of one form: a vectorised function sees a row in
-    the same form alone and beside others. `errors` maps the failed rows to their errors; what `values` holds for those
+    the same form alone and among others. `errors` maps the failed rows to their errors; what `values` holds for those
     means nothing. `request` says that the values are the caller's own, so that a bad one is the caller's mistake.
     """
 
@@ -37,30 +39,30 @@ class Batch:
     ) -> None:
         self.values = values
         self.size = size
-        self.errors: Mapping[int, StrettoError] = errors if errors is not None else {}
+        self.errors: Mapping[int, StrettoError] = _NONE if errors is None else errors
         self.request = request
-        self._readings: dict[Hashable, Any] = {}
+        self._readings: dict[Hashable, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.values, self.size, self.errors, self.request)
+        return partial(Batch, request=self.request), (self.values, self.size, self.errors)
 
     @classmethod
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Batch:
-        """Return the column of a list, an array or a frame of rows."""
+        """Return the batch of a list, an array or a frame of rows."""
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
-        return cls(rows if isinstance(rows, type_of_rows) else list(rows), len(rows), request=request)
+        return cls(rows if isinstance(rows, _ARRAYS) else list(rows), len(rows), request=request)
 
     @classmethod
     def failed(cls, errors: Iterable[StrettoError]) -> Batch:
-        """Return a column in which every row failed."""
+        """Return a batch in which every row failed."""
         errs = dict(enumerate(errors))
         return cls([None] * len(errs), len(errs), errs)
 
     @classmethod
     def pack(cls, names: tuple[str, ...], columns: Sequence[Batch], size: int) -> Batch:
-        """Return the dict of columns; a row in which a member failed fails as the first of them, in order, did."""
+        """Return the batch of dicts; a row in which a member failed fails as the first of them, in order, did."""
         errors: dict[int, StrettoError] = {}
         for column in reversed(columns):
             errors |= column.errors
@@ -68,13 +70,13 @@ class Batch:
 
     @classmethod
     def of_outcomes(cls, outcomes: Sequence[Any]) -> Batch:
-        """Return the column whose rows are values or errors."""
+        """Return the batch whose rows are these values or errors."""
         errors = {i: each for i, each in enumerate(outcomes) if isinstance(each, StrettoError)}
         return cls(outcomes if isinstance(outcomes, list) else list(outcomes), len(outcomes), errors)
 
     @classmethod
     def concat(cls, columns: Sequence[Batch]) -> Batch:
-        """Return the rows of several columns as one."""
+        """Return the rows of several batches as one."""
         if len(columns) == 1:
             return columns[0]
         starts = [0]
@@ -131,8 +133,14 @@ class Batch:
         some = [(new, column.take(at)) for (new, at), (_, column) in zip(taken, parts, strict=True) if new]
         return scatter(len(rows), some, errors)
 
+    @property
+    def is_even(self) -> bool:
+        """Whether all rows have one form."""
+        values = self.values
+        return type(values) is list or type(values) is np.ndarray or _form(self) is not None
+
     def parts(self) -> Sequence[Part]:
-        """Return the rows by their form: positions, and a column of those rows which has one form throughout."""
+        """Return the rows by their form: positions, and the batch of those rows, which has one form."""
         values = self.values
         if isinstance(values, tuple):
             return values
@@ -188,9 +196,12 @@ class Batch:
 
     def read(self, reading: Reading) -> Any:
         """Return what a reading makes of `data`, computed once per key; an error is not kept."""
-        if reading.key not in self._readings:
-            self._readings[reading.key] = reading.given(self.data())
-        return self._readings[reading.key]
+        if self._readings is None:
+            self._readings = {}
+        key = reading.key
+        if key not in self._readings:
+            self._readings[key] = reading.given(self.data())
+        return self._readings[key]
 
     def outcomes(self) -> list[Any]:
         """Return each row's value, or its error."""
@@ -207,16 +218,12 @@ class Batch:
         return Batch(self.values, self.size, errors, request=self.request)
 
 
-def _restored(values: Any, size: int, errors: Mapping[int, StrettoError], request: bool) -> Batch:
-    return Batch(values, size, errors, request=request)
-
-
 Part: TypeAlias = tuple[Sequence[int], Batch]
-"""The positions of some rows, and the column of those."""
+"""The positions of some rows, and the batch of those."""
 
 
 def scatter(size: int, parts: Sequence[Part], errors: Mapping[int, StrettoError]) -> Batch:
-    """Put columns together whose rows belong at the given positions; the other rows have failed with `errors`."""
+    """Return the batch of parts at their positions; the other rows have failed with `errors`."""
     if len(parts) == 1 and not errors and len(parts[0][0]) == size:
         return parts[0][1]
     errors = dict(errors)
@@ -224,7 +231,7 @@ def scatter(size: int, parts: Sequence[Part], errors: Mapping[int, StrettoError]
     for positions, column in parts:
         for i, error in column.errors.items():
             errors[positions[i]] = error
-        # What stands in the place of failed rows has no say in the form of the others.
+        # The values of failed rows mean nothing, so a part in which all have failed has no form.
         if len(column.errors) < column.size:
             for rows, each in column.parts():
                 forms[_form(each)].append(([positions[i] for i in rows], each))
@@ -241,7 +248,7 @@ def scatter(size: int, parts: Sequence[Part], errors: Mapping[int, StrettoError]
 
 
 def _form(column: Batch) -> Hashable:
-    """Return what two columns have in common whose rows can stand in one; None for a column of several forms."""
+    """Return a value that is equal for batches whose rows fit in one; None for a batch of several forms."""
     values = column.values
     if isinstance(values, list):
         return column.request
@@ -256,7 +263,7 @@ def _form(column: Batch) -> Hashable:
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """Put values of one form one after the other."""
+    """Return values of one form, one after the other."""
     first = values[0]
     if isinstance(first, dict):
         return {key: Batch.concat([each[key] for each in values]) for key in cast("dict[str, Batch]", first)}
@@ -266,7 +273,7 @@ def _joined(values: Sequence[Any]) -> Any:
 
 
 def _spread(size: int, positions: list[int], values: Sequence[Any]) -> Any:
-    """Put values of one form at these positions among so many rows."""
+    """Return `size` rows with values of one form at these positions."""
     first = values[0]
     if isinstance(first, dict):
         keys = cast("dict[str, Batch]", first)

@@ -10,8 +10,7 @@ value, or raises what is wrong with it. Nobody collects errors by position, nobo
   values or raises `BadRows`, ``each_row(...).as_list()`` has the errors in the places of their rows. Without `many` it
   is a loop over the rows that goes on after a failure.
 * What has to be awaited (an ``async def`` function over many rows, a replica, a request over HTTP) calls
-  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails;
-  `isolate_now` is the same for what is not awaited.
+  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails.
 
 A `many` that knows which rows are bad may raise `BadRows`, naming them: it saves the search, and changes nothing
 else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds `many` equal to `one`.
@@ -112,7 +111,7 @@ async def isolate(
     of `failed`, they are split in `parts`, which are asked for one after the other, until single rows are left that
     fail: these have the error. Where it raises `BadRows`, the rows named have failed (by their place among the rows
     asked for), and the rest is asked for again. Any other exception is the caller's. Where a smaller part would do no
-    better, as after a deadline, `ask` returns its error instead of raising it.
+    better, as after a deadline, `ask` returns its error instead of raising it. Nothing suspends but `ask`.
 
     >>> import asyncio
     >>> async def ask(positions):
@@ -127,26 +126,6 @@ async def isolate(
             answers.append((rows, await ask(rows)))
         except failed as raised:
             failures, smaller = _split(rows, raised, parts)
-            answers += failures
-            left += smaller
-    return answers
-
-
-def isolate_now(
-    size: int, ask: Callable[[Sequence[int]], Answer], *, error: Exception | None = None
-) -> list[Part[Answer]]:
-    """Return what `isolate` returns, for an `ask` that is not awaited.
-
-    >>> isolate_now(4, lambda positions: [1 / [1, 0, 4, 2][i] for i in positions])
-    [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
-    """
-    answers, left = _split(range(size), error, 2)
-    while left:
-        rows = left.pop()
-        try:
-            answers.append((rows, ask(rows)))
-        except Exception as raised:
-            failures, smaller = _split(rows, raised, 2)
             answers += failures
             left += smaller
     return answers

@@ -11,9 +11,9 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.batch.isolate import each_row, isolate, isolate_now
+from stretto.batch.isolate import each_row, isolate
 from stretto.engine.context import Context
-from stretto.engine.threads import Threads
+from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.steps import Step
 
@@ -28,12 +28,13 @@ def apply(step: Step, batch: Batch, context: Context) -> Batch:
 
     Such work can't be interrupted: what it returns after the deadline is late all the same.
     """
-    if context.expired:
+    if context.deadline is not None and context.expired:
         return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
+    run = _together if step.vectorized else _rows
     if context.spans is None or step.internal:
-        return _applied(step, batch, context)
+        return run(step, batch, context)
     with context.span(step.name, "step", batch.size):
-        return _applied(step, batch, context)
+        return run(step, batch, context)
 
 
 async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
@@ -44,22 +45,14 @@ async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Thr
         return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
     with context.span(step.name, "step", batch.size):
         if step.vectorized:
-            return await _parts_waiting(step, batch, context, threads)
+            return await _together_waiting(step, batch, context, threads)
         return await _rows_waiting(step, batch, context, threads)
-
-
-def _applied(step: Step, batch: Batch, context: Context) -> Batch:
-    if not step.vectorized:
-        return _rows(step, batch, context)
-    parts = batch.parts()
-    if len(parts) == 1:
-        return _together(step, batch, context)
-    return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in parts], {})
 
 
 def _rows(step: Step, batch: Batch, context: Context) -> Batch:
     values, errors = each_row(batch, _one(step.fn, context))
-    return Batch(values, batch.size, {i: _failure(step, error, batch.from_request(i)) for i, error in errors.items()})
+    failed = {i: _failure(step, error, batch.from_request(i), context) for i, error in errors.items()}
+    return Batch(values, batch.size, failed)
 
 
 def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
@@ -69,10 +62,10 @@ def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
 
     def one(row: Any) -> Any:
         if context.expired:
-            raise _OverdueError(context)
+            raise _OverdueError
         value = _plain(fn(row))
         if context.expired:
-            raise _OverdueError(context)
+            raise _OverdueError
         return value
 
     return one
@@ -81,49 +74,51 @@ def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
 class _OverdueError(Exception):
     """A row's turn came, or ended, after the deadline."""
 
-    def __init__(self, context: Context) -> None:
-        super().__init__(context)
-        self.context = context
-
 
 def _together(step: Step, batch: Batch, context: Context) -> Batch:
-    """Call a vectorised function for rows of one form."""
-
-    def ask(rows: Sequence[int]) -> Batch:
-        if context.expired:
-            return Batch.failed(_late(step, context) for _ in rows)
-        part = batch if len(rows) == batch.size else batch.take(rows)
-        result = _whole(step, part) if step.one is None else _whole_or_each(step, step.one, part, context)
-        return Batch.failed(_late(step, context) for _ in rows) if context.expired else result
-
+    """Call a vectorised function, for the rows of each form."""
+    if not batch.is_even:
+        return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in batch.parts()], {})
     try:
-        return ask(range(batch.size))
+        return _called(step, batch, context)
     except Exception as error:
-        return _gathered(step, batch, isolate_now(batch.size, ask, error=error))
+
+        async def ask(rows: Sequence[int]) -> Batch:
+            return _called(step, batch.take(rows), context)
+
+        return _gathered(step, batch, context, run_sync(isolate(batch.size, ask, error=error)))
+
+
+def _called(step: Step, batch: Batch, context: Context) -> Batch:
+    if context.deadline is None:
+        return _whole(step, batch) if step.one is None else _whole_or_each(step, step.one, batch, context)
+    result = None
+    if not context.expired:
+        result = _whole(step, batch) if step.one is None else _whole_or_each(step, step.one, batch, context)
+    return _late(step, batch.size, context) if result is None or context.expired else result
 
 
 def _whole(step: Step, batch: Batch) -> Batch:
-    return shaped(_plain(step.fn(_data(step, batch))), batch.size)
+    data = batch.data() if step.reading is None else batch.read(step.reading)
+    return shaped(step.fn(data), batch.size)
 
 
 def _whole_or_each(step: Step, one: Callable[[Any], Any], batch: Batch, context: Context) -> Batch:
     def many(batch: Batch) -> Batch | None:
-        result = step.fn(_data(step, batch))
-        return None if result is None else shaped(_plain(result), batch.size)
+        result = step.fn(batch.data() if step.reading is None else batch.read(step.reading))
+        return None if result is None else shaped(result, batch.size)
 
     # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
     values = each_row(batch, _one(one, context), many).require()
     return values if isinstance(values, Batch) else Batch(values, batch.size)
 
 
-def _data(step: Step, batch: Batch) -> Any:
-    return batch.data() if step.reading is None else batch.read(step.reading)
-
-
-def _gathered(step: Step, batch: Batch, answers: Sequence[tuple[Sequence[int], Batch | Exception]]) -> Batch:
+def _gathered(
+    step: Step, batch: Batch, context: Context, answers: Sequence[tuple[Sequence[int], Batch | Exception]]
+) -> Batch:
     done = [(rows, answer) for rows, answer in answers if isinstance(answer, Batch)]
     errors = {
-        row: _failure(step, answer, batch.request)
+        row: _failure(step, answer, batch.request, context)
         for rows, answer in answers
         if isinstance(answer, Exception)
         for row in rows
@@ -131,50 +126,54 @@ def _gathered(step: Step, batch: Batch, answers: Sequence[tuple[Sequence[int], B
     return scatter(batch.size, done, errors)
 
 
-def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
+def _failure(step: Step, error: Exception, own: bool, context: Context) -> StrettoError:
     if isinstance(error, _OverdueError):
-        return _late(step, error.context)
+        return context.exceeded(f"step {step.name!r}")
     # The caller's own value is at fault only where the step was called with it, not with one the pipeline made of it.
     return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
 
 
-def _late(step: Step, context: Context) -> StrettoError:
-    return context.exceeded(f"step {step.name!r}")
+def _late(step: Step, size: int, context: Context) -> Batch:
+    return Batch.failed(context.exceeded(f"step {step.name!r}") for _ in range(size))
 
 
-async def _parts_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
-    """Call a vectorised function that waits for the rows of each form, side by side."""
-    done: list[Part] = []
+async def _together_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
+    """Call a vectorised function that waits, side by side for the rows of each form."""
+    done: dict[int, Part] = {}
 
-    async def part(rows: Sequence[int], some: Batch) -> None:
+    async def part(at: int, rows: Sequence[int], some: Batch) -> None:
         if step.asynchronous:
-            done.append((rows, await _together_waiting(step, some, context)))
+            done[at] = (rows, await _awaited(step, some, context))
         else:
-            done.append((rows, await threads.run(_together, step, some, context)))
+            done[at] = (rows, await threads.run(_together, step, some, context))
 
     parts = batch.parts()
     with anyio.move_on_after(context.budget):
         async with anyio.create_task_group() as tasks:
-            for rows, some in parts:
-                tasks.start_soon(part, rows, some)
-    ended = {id(rows) for rows, _ in done}
-    missed = [i for rows, _ in parts if id(rows) not in ended for i in rows]
-    return scatter(batch.size, done, {i: _late(step, context) for i in missed})
+            for at, (rows, some) in enumerate(parts):
+                tasks.start_soon(part, at, rows, some)
+    late = {
+        i: context.exceeded(f"step {step.name!r}") for at, (rows, _) in enumerate(parts) if at not in done for i in rows
+    }
+    return scatter(batch.size, list(done.values()), late)
 
 
-async def _together_waiting(step: Step, batch: Batch, context: Context) -> Batch:
+async def _awaited(step: Step, batch: Batch, context: Context) -> Batch:
     async def ask(rows: Sequence[int]) -> Batch:
         if context.expired:
-            return Batch.failed(_late(step, context) for _ in rows)
+            return _late(step, len(rows), context)
         part = batch if len(rows) == batch.size else batch.take(rows)
-        return shaped(await _own(step.fn(_data(step, part))), part.size)
+        result = shaped(
+            await _own(step.fn(part.data() if step.reading is None else part.read(step.reading))), part.size
+        )
+        return _late(step, part.size, context) if context.expired else result
 
-    return _gathered(step, batch, await isolate(batch.size, ask))
+    return _gathered(step, batch, context, await isolate(batch.size, ask))
 
 
 async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
     values: list[Any] = [None] * batch.size
-    errors: dict[int, StrettoError] = {i: _late(step, context) for i in range(batch.size)}
+    errors: dict[int, StrettoError] = {i: context.exceeded(f"step {step.name!r}") for i in range(batch.size)}
 
     async def one(i: int, row: Any) -> None:
         try:
@@ -182,7 +181,7 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
             if not context.expired:
                 del errors[i]
         except Exception as error:
-            errors[i] = _failure(step, error, batch.from_request(i))
+            errors[i] = _failure(step, error, batch.from_request(i), context)
 
     with anyio.move_on_after(context.budget):
         if batch.size == 1:
@@ -241,7 +240,7 @@ def shaped(result: Any, size: int) -> Batch:
     elif not isinstance(result, list | np.ndarray) and hasattr(result, "__array__"):
         result = np.asarray(result)
     if not isinstance(result, list | np.ndarray) or (isinstance(result, np.ndarray) and not result.ndim):
-        kind = type(result).__name__
+        kind = type(_plain(result)).__name__
         raise TypeError(f"a vectorized step gives a list or an array with a row each, not {kind}")
     rows = len(cast("list[Any]", result))
     if rows != size:

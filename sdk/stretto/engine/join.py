@@ -112,6 +112,11 @@ class Tally:
 
     def _alike(self) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """Return the rows in which the same members failed and answers have one form: their places, and the columns."""
+        arrived = self._arrived.values()
+        if arrived and all(isinstance(each.values, np.ndarray) and not each.errors for each in arrived):
+            # The usual case, on the hot path: models that answer with arrays, and none has failed.
+            yield np.arange(len(self.open)), {name: each.values for name, each in self._arrived.items()}
+            return
         for failed, rows in by_failure(self._arrived, len(self.open)).items():
             some = {
                 name: batch if isinstance(rows, range) else batch.take(rows)
@@ -143,17 +148,17 @@ class Tally:
             batch.outcomes() if len(places) == batch.size else _take(batch, places).outcomes()
             for batch in self._arrived.values()
         ]
+        rows = zip(*outcomes, strict=True) if outcomes else [()] * len(places)
         decided: list[int] = []
-        for at, row in zip(
-            places.tolist(), zip(*outcomes, strict=True) if outcomes else [()] * len(places), strict=True
-        ):
+        for at, position, row in zip(places.tolist(), self.open[places].tolist(), rows, strict=True):
             outcome = self._outcome(dict(zip(self._arrived, row, strict=True)), waiting)
+            if outcome is UNDECIDED:
+                continue
+            decided.append(at)
             if isinstance(outcome, StrettoError):
-                self._errors[int(self.open[at])] = outcome
-            elif outcome is not UNDECIDED:
-                self._answers[self.open[at]] = outcome
-            if outcome is not UNDECIDED:
-                decided.append(at)
+                self._errors[position] = outcome
+            else:
+                self._answers[position] = outcome
         return decided
 
     def _outcome(self, arrived: dict[str, Any], waiting: tuple[str, ...]) -> Any:

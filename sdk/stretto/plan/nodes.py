@@ -47,7 +47,7 @@ class Node:
     inputs: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
-        problem = _no_nodes(self.inputs) or self.problem() or _misfed(self)
+        problem = _no_nodes(self.inputs) or self._problem() or _misfed(self)
         if problem:
             raise PipelineError(f"{type(self).__name__}: {problem}")
 
@@ -71,8 +71,8 @@ class Node:
         """The name of the composer it stands for, or its kind."""
         return getattr(self, "name", "") or type(self).__name__.lower()
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
+        # Why this node is ill-formed, or the empty string: each kind checks what it can see of itself.
         return ""
 
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
@@ -126,8 +126,7 @@ def _misfed(node: Node) -> str:
 class Input(Node):
     """The value a plan is applied to."""
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         return "it has its value from outside, not from inputs" if self.inputs else ""
 
 
@@ -142,8 +141,7 @@ class Call(Node):
         """Whether its step does."""
         return self.step.waits
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         step = cast("object", self.step)
         if not isinstance(step, Step | Stage):
             return f"it calls a Step, not {step!r}"
@@ -177,8 +175,7 @@ class Pack(Node):
     names: tuple[str, ...] = field(kw_only=True)
     on_error: Literal["raise", "omit"] | Instead = "raise"
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         if not isinstance(self.on_error, Instead) and self.on_error not in ("raise", "omit"):
             return f"on_error is 'raise', 'omit' or an Instead, not {self.on_error!r}"
         return _misnamed(self.names, len(self.inputs), "inputs")
@@ -223,8 +220,7 @@ class Choose(Node):
         """All inputs but the key, for each sub-plan."""
         return (self.inputs[:-1],) * len(self.plans)
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         if len(self.inputs) < 2:
             return "it needs a value and, as its last input, a key"
         if not self.plans:
@@ -310,8 +306,7 @@ class Join(Node):
         """What decides many rows together, if `until` has it."""
         return getattr(self.until, "many", None)
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         if self.own_inputs and len(self.inputs) != len(self.members):
             return f"it has {len(self.members)} members with inputs of their own, and {len(self.inputs)} inputs"
         if not callable(self.one):
@@ -337,8 +332,7 @@ class Within(Node):
     seconds: float = field(kw_only=True)
     name: str = ""
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         return _no_time(self.seconds)
 
     def label(self) -> str:
@@ -407,8 +401,7 @@ class Around(Node):
         """The fewest and the most times that the policy runs the body for a row."""
         return getattr(self.policy, "attempts", (1, 1))
 
-    def problem(self) -> str:
-        """Return why this node is ill-formed, or the empty string."""
+    def _problem(self) -> str:
         return "" if callable(self.policy) else f"policy is an async function of a body, not {self.policy!r}"
 
     def label(self) -> str:

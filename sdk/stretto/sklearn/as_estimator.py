@@ -51,8 +51,8 @@ def as_estimator(part: Any, *, classes: Sequence[Any] | None = None, output: str
     if output not in ("predict", *PROBABILITIES):
         raise PipelineError(f"output={output!r}: an estimator predicts, or gives 'proba' or 'label_proba'")
     if classes is None:
-        told = {step.model.classes for step in steps if step.model is not None and step.model.classes is not None}
-        classes = next(iter(told)) if len(told) == 1 else None
+        models = [step.model.classes for step in steps if step.model is not None and step.model.classes is not None]
+        classes = answers_of(plan.output).classes or (models[0] if len(set(models)) == 1 else None)
     if classes is None and output in PROBABILITIES:
         raise PipelineError(f"{pipeline!r} gives probabilities: say of what, with classes=[...] in their order")
     return PipelineEstimator(pipeline, None if classes is None else list(classes), output)
