@@ -71,8 +71,12 @@ class HttpTransport(Transport):
         future = self._queue.submit(_Waiting(encode_row(row), context.deadline))
         if context.deadline is None:
             return await future
-        with anyio.move_on_after(context.budget):
-            return await future
+        try:
+            with anyio.move_on_after(context.budget):
+                return await future
+        except DeadlineExceeded as error:
+            # The request that rows share may run out of time a moment before its caller, whose limit it does not know.
+            raise error if error.seconds is not None else context.exceeded(error.where) from None
         raise context.exceeded(self.where)
 
     async def outcomes(
