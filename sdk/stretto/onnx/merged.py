@@ -54,10 +54,10 @@ def models_of(answer: Answer) -> list[Model]:
     """Return the models that make an answer, each once, and after its source."""
 
     def chain(model: Model) -> list[Model]:
-        found = [model]
-        while found[-1].source is not None:
-            found.append(found[-1].source)
-        return found[::-1]
+        models = [model]
+        while models[-1].source is not None:
+            models.append(models[-1].source)
+        return models[::-1]
 
     def found(answer: Answer) -> Iterator[Model]:
         match answer:
@@ -95,13 +95,13 @@ class Merged:
         if isinstance(batch.values, tuple):
             return None
         try:
-            given = batch.read(self.schema)
+            rows = batch.read(self.schema)
         except BadRows:
             return None
-        if not given.tame or not 0 < given.size < ROWS:
+        if not rows.tame or not 0 < rows.size < ROWS:
             return None
-        raw = self._session(given.data)
-        return self._read(raw, given.size) if all(is_tame(raw[at]) for at in self._sources) else None
+        raw = self._session(rows.data)
+        return self._read(raw, rows.size) if all(is_tame(raw[at]) for at in self._sources) else None
 
 
 Reader: TypeAlias = Callable[[Sequence[np.ndarray], int], Batch]
@@ -187,9 +187,9 @@ def _joined(content: Sequence[bytes], sources: Sequence[int | None]) -> Any:
 
 def _use_newest_opsets(whole: Any, part: Any) -> None:
     # A node that has another meaning in the newer version fails to load, and each model then runs by itself.
-    known = {each.domain: each for each in whole.opset_import}
+    domains = {each.domain: each for each in whole.opset_import}
     for each in part.opset_import:
-        if each.domain not in known:
+        if each.domain not in domains:
             whole.opset_import.add(domain=each.domain, version=each.version)
         else:
-            known[each.domain].version = max(known[each.domain].version, each.version)
+            domains[each.domain].version = max(domains[each.domain].version, each.version)

@@ -56,7 +56,7 @@ class StageReplica:
         return batch
 
     async def ping(self, budget: float | None) -> None:
-        """Return, and so show that the replica answers."""
+        """Do nothing: that it returns shows that the replica answers."""
 
 
 @asgi_ingress

@@ -29,16 +29,16 @@ NODES_TIMEOUT = 10.0
 
 def pickle_plan(plan: Plan, paths: Collection[str] = ()) -> bytes:
     """Return a plan pickled, with the models of files in `paths` as their paths, and others as bytes."""
-    known: dict[int, Reference] = {}
+    references: dict[int, Reference] = {}
     for file in _files(plan):
-        if file.path not in paths or id(file.saved) in known:
+        if file.path not in paths or id(file.saved) in references:
             continue
         content = digest(file.path)
         if content is not None:
             sent = Sent(file.path, content, file.reading)
-            known |= {id(file.saved): (sent, "model"), id(file.saved.estimator): (sent, "estimator")}
+            references |= {id(file.saved): (sent, "model"), id(file.saved.estimator): (sent, "estimator")}
     stream = io.BytesIO()
-    _Pickler(stream, known).dump(plan)
+    _Pickler(stream, references).dump(plan)
     return stream.getvalue()
 
 
@@ -52,12 +52,12 @@ def unpickle_plan(content: bytes) -> Any:
 
 
 class _Pickler(Pickler):
-    def __init__(self, file: io.BytesIO, known: Mapping[int, Reference]) -> None:
+    def __init__(self, file: io.BytesIO, references: Mapping[int, Reference]) -> None:
         super().__init__(file)
-        self._known = known
+        self._references = references
 
     def persistent_id(self, obj: Any) -> Reference | None:
-        return self._known.get(id(obj))
+        return self._references.get(id(obj))
 
 
 class _Unpickler(pickle.Unpickler):

@@ -137,7 +137,7 @@ class Replicas:
         return scatter(batch.size, [(rest, answer)], errors)
 
     async def _call(self, batch: Batch, context: Context, step: str | None, careful: bool, tries: int) -> Batch:
-        """Return the outcomes of one call. A `careful` one fails the rows whose answers can't be pickled."""
+        """Return the outcomes of one call; a `careful` one fails the rows whose answers can't be pickled."""
         traced = context.spans is not None
         reply = await call(self._run, pack_batch(batch), step, traced, careful, deadline=context.deadline, tries=tries)
         if isinstance(reply, StrettoError):

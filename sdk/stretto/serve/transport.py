@@ -90,7 +90,7 @@ class HandleTransport(Transport):
             return False
 
     async def aclose(self) -> None:
-        """Cancel the calls under way. The connection to Ray is the process's, and stays."""
+        """Cancel the calls under way; the connection to Ray belongs to the process and stays."""
         if self._replicas is not None:
             await self._replicas.aclose()
 
@@ -124,7 +124,7 @@ class HandleTransport(Transport):
 
 
 def application_handle(app: str) -> Handle:
-    """Return a handle to an application's ingress, connecting to Ray if need be. This blocks.
+    """Return a handle to an application's ingress, connecting to Ray if need be; this blocks.
 
     Raises:
         ConnectionFailed: there is no Ray, or Serve does not run on it.
