@@ -139,6 +139,7 @@ class TestTimeout:
             gate.open.set()
             assert await client.predict(2, timeout=5) == 2
 
+    @pytest.mark.serial  # it is about real seconds
     @pytest.mark.parametrize("options", [{}, {"blocking": True}, {"vectorized": True}])
     @pytest.mark.parametrize("alone", [True, False])
     async def test_work_in_a_thread_is_late_and_left_to_end_by_itself(self, options: Any, alone: bool) -> None:

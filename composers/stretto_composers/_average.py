@@ -12,7 +12,7 @@ from stretto_composers._members.members import fan_out
 
 @composer
 def average(x: Node, *members: Part[Any, Any]) -> Node:
-    """Answer with the mean of the answers: numbers, arrays of one shape, or dicts of numbers with the same keys.
+    """Return the mean of the answers: numbers, arrays of one shape, or dicts of numbers with the same keys.
 
     ``average(a, b)`` and ``parallel(a, b) >> average()`` mean the same: members are asked side by side. The mean is
     that of scikit-learn's ``VotingRegressor``, and of probabilities that of its soft ``VotingClassifier``. A member

@@ -32,13 +32,13 @@ def cache(
     size: int = 1024,
     key: Callable[[Any], Hashable] | None = None,
 ) -> Node:
-    """Answer with the part, asked once for equal rows; later ones get the answer that it gave.
+    """Return the part's answer, computed once for equal rows and kept for later ones.
 
     It keeps the `size` answers that were last asked for, each for `ttl` seconds, or for good where that is left out,
     and in its process alone. Equal rows that come while the part is at work wait for that one answer; should the
     request that asked be cancelled or run out of time, one of the others asks. A row that fails is not kept. Dicts are
     equal whatever the order of their keys; 1 and 1.0 are not equal. `key` gives something hashable for a row, where
-    rows are not or where only some of a row matters. Lists, dicts and arrays are copied for whoever gets them. The
+    rows are not or where only some of a row matters. Lists, dicts and arrays are copied for each caller. The
     part is to give the same answer to equal rows: for one that draws or counts, a cache is no speed-up but a change.
 
     Raises:
@@ -90,13 +90,13 @@ class Remember(Forgetful):
         if flights is None:
             self.flights.set(flights := {})
         while left:
-            found = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
-            others = {key: flights[key] for key in left if key not in found and key in flights}
-            mine = {key: places[0] for key, places in left.items() if key not in found and key not in others}
-            found |= await self._run(body, mine, flights)
+            kept = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
+            others = {key: flights[key] for key in left if key not in kept and key in flights}
+            mine = {key: places[0] for key, places in left.items() if key not in kept and key not in others}
+            kept |= await self._run(body, mine, flights)
             for key, flight in others.items():
-                found[key] = await _landed(flight, body)
-            for key, outcome in found.items():
+                kept[key] = await _landed(flight, body)
+            for key, outcome in kept.items():
                 # MISSING: the request that ran the row has gone, so this one runs it, or the next to come.
                 if outcome is not MISSING:
                     for i in left.pop(key):
@@ -120,16 +120,16 @@ class Remember(Forgetful):
         """Run the body for the rows, while other requests wait for their outcomes."""
         mine = {key: asyncio.get_running_loop().create_future() for key in rows}
         flights.update(mine)
-        found: dict[Hashable, Any] = {}
+        kept: dict[Hashable, Any] = {}
         try:
             if rows:
-                found.update(zip(rows, await body.run(list(rows.values())), strict=True))
-            self.answers.update((key, each) for key, each in found.items() if not isinstance(each, StrettoError))
-            return found
+                kept.update(zip(rows, await body.run(list(rows.values())), strict=True))
+            self.answers.update((key, each) for key, each in kept.items() if not isinstance(each, StrettoError))
+            return kept
         finally:
             for key, flight in mine.items():
                 del flights[key]
-                outcome = found.get(key, MISSING)
+                outcome = kept.get(key, MISSING)
                 # That this request's deadline has passed says nothing of the others'.
                 late = isinstance(outcome, DeadlineExceeded) and body.budget == 0
                 flight.set_result(MISSING if late else outcome)

@@ -29,7 +29,7 @@ async def calibrate(
     target: float | None = None,
     cost: Cost | Sequence[float] = "rows",
 ) -> Calibration:
-    """Give a cascade the thresholds that reach the accuracy `target` on rows `X` with labels `y` at the least cost.
+    """Choose thresholds for a cascade that reach the accuracy `target` on rows `X` with labels `y` at least cost.
 
     Every tier is asked about all of `X` once, in this process. Without `target` it is the last tier's own accuracy.
     `cost` is ``"rows"`` (tiers asked a row), ``"seconds"`` (as measured, a row), or a list of what each tier costs.
@@ -58,11 +58,11 @@ async def calibrate(
         )
     parts, readers = call.arguments["tiers"], tiers_of(call.arguments["tiers"], call.arguments["until"])
     truth = _labels(X, y)
-    given = _costs(cost, len(parts))
+    costs = _costs(cost, len(parts))
     wanted = None if target is None else fraction("calibrate(target)", target)
-    asked = [await _ask(part, reader, X, truth) for part, reader in zip(parts, readers, strict=True)]
-    curve = curve_of(asked, [each.seconds for each in asked] if given is None else given)
-    wanted = float(asked[-1].right.mean()) if wanted is None else wanted
+    results = [await _ask(part, reader, X, truth) for part, reader in zip(parts, readers, strict=True)]
+    curve = curve_of(results, [each.seconds for each in results] if costs is None else costs)
+    wanted = float(results[-1].right.mean()) if wanted is None else wanted
     chosen = next((point for point in curve if point.accuracy >= wanted - 1e-12), None)
     if chosen is None:
         raise PipelineError(
@@ -74,7 +74,7 @@ async def calibrate(
     ]
     answer = {} if call.arguments["answer"] == "label" else {"answer": call.arguments["answer"]}
     calibrated = cascade(*parts, until=tests[0] if len(tests) == 1 else tests, **answer)
-    names = tuple(each.name for each in asked)
+    names = tuple(each.name for each in results)
     return Calibration(calibrated, chosen, curve, names, wanted, len(truth), cost if isinstance(cost, str) else "given")
 
 
@@ -88,16 +88,16 @@ def _labels(X: Any, y: Any) -> list[Any]:  # noqa: N803
 
 
 def _costs(cost: Any, tiers: int) -> list[float] | None:
-    """Give what asking each tier costs; None where that is to be measured."""
+    """Return the cost of each tier; None where it is to be measured."""
     match cost:
         case "rows":
             return [1.0] * tiers
         case "seconds":
             return None
         case _:
-            given = [number(each) for each in cost] if isinstance(cost, list | tuple | np.ndarray) else []
-    numbers = [each for each in given if each is not None and each >= 0]
-    if len(numbers) != tiers or len(given) != tiers:
+            values = [number(each) for each in cost] if isinstance(cost, list | tuple | np.ndarray) else []
+    numbers = [each for each in values if each is not None and each >= 0]
+    if len(numbers) != tiers or len(values) != tiers:
         raise PipelineError(
             f"calibrate(cost={cost!r}): it is 'rows', 'seconds', or a list of {tiers} numbers, what each tier costs"
         )

@@ -20,7 +20,7 @@ def cascade(
     until: Test | Sequence[Test],
     answer: Answer = "label",
 ) -> Node:
-    """Ask the first tier, and the next one for the rows it is not sure of, and so on: cheap ones first.
+    """Return the answer of the first tier that is sure of the row: cheap tiers first, expensive ones for what is left.
 
     `until` says when a tier is sure: ``confidence(0.9)``, by its probabilities, or ``agreement(0.8)``, by the share of
     a fan-out's members that say the same; or a list of them, one for each tier but the last, which is always sure. The

@@ -74,7 +74,7 @@ def circuit_breaker(
     ratio: float = 0.5,
     circuit: Circuit | None = None,
 ) -> Node:
-    """Answer with the part; once too many rows of it fail it is left alone for `cooldown` seconds.
+    """Return the part's answer; once too many rows of it fail, stop calling it for `cooldown` seconds.
 
     Too many are `errors` rows within `window` seconds, if they are also that `ratio` of the rows of that time. While
     the circuit is open, rows are `Overloaded` at once, with the seconds left as `retry_after`: a circuit breaker

@@ -12,7 +12,7 @@ from stretto.nodes import Call, Input, Node, Part, Plan, Recover, Step, plan_of
 
 @composer
 def default(x: Node, part: Part[Any, Any], value: Any) -> Node:
-    """Answer with the part; with `value` where a step of it failed or its time was up.
+    """Return the part's answer, or `value` where a step of it failed or its deadline was exceeded.
 
     A request that the part refuses as bad input is not a failure and stays refused; and once the request's own time is
     up there is no answer at all. Each row gets a copy of its own of a value that can change.

@@ -10,7 +10,7 @@ from stretto.nodes import Each, Node, Part, plan_of
 
 @composer
 def each(x: Node, body: Part[Any, Any]) -> Node:
-    """Answer with a list: what `body` answers to every element of the list it is given.
+    """Return a list: the answer of `body` to every element of the list that it receives.
 
     The elements of all rows of a batch go through `body` together. Where it fails on an element the row fails, with
     the element's position in the error's path: ``each/2/logistic``. To answer the others, let `body` recover, as in

@@ -10,7 +10,7 @@ from stretto.nodes import Node, Part, Recover, plan_of
 
 @composer
 def fallback(x: Node, main: Part[Any, Any], spare: Part[Any, Any]) -> Node:
-    """Answer with the main part; with the spare one, given the same value, where a step of the main part failed.
+    """Return the main part's answer, or the spare part's to the same value where a step of the main part failed.
 
     In a batch only the rows that failed go to the spare part. A request that the main part refuses as bad input is
     not a failure and stays refused. Where both fail, the error is the spare part's.

@@ -17,7 +17,7 @@ from stretto_composers._members.members import call
 
 @composer
 def flatten(x: Node, separator: str = ".") -> Node:
-    """Answer with one dict of nested ones, at any depth, under names joined by `separator`.
+    """Return one dict of nested ones, at any depth, under names joined by `separator`.
 
     It takes fan-outs in fan-outs, probabilities by label, or any nested dicts; of fan-outs it passes whole columns on,
     so it costs nothing in a batch. An empty dict stays as a member. Lists are left as they are.

@@ -25,7 +25,7 @@ SOONEST = 0.001
 
 @composer
 def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: float = 0.1, times: int = 2) -> Node:
-    """Answer with the part, asked again where it has not answered after a while; the first success wins.
+    """Return the first success of the part, which is called again where it has not answered after a while.
 
     The others are cancelled (Dean and Barroso, "The Tail at Scale", CACM 2013). `after` is seconds, or a percentile of
     how long the part has lately taken in this process, as in ``"p95"``: until that is known nothing is hedged.

@@ -19,7 +19,7 @@ from stretto_composers._policies.policy import Forgetful
 
 @composer
 def limit(x: Node, part: Part[Any, Any], n: int, *, queue: int = 1000) -> Node:
-    """Answer with the part, of which at most `n` rows are under way at once in a process.
+    """Return the part's answer, with at most `n` rows of it under way at once in a process.
 
     The others wait, in the order in which they came and no longer than their deadlines: a bulkhead (Nygard, "Release
     It!", 2007), so that one slow part does not take all that a process has. A batch goes through in portions of what is

@@ -41,9 +41,9 @@ def loop(
         raise PipelineError(
             f"loop(limit={limit!r}): give a whole number from 1 to {MOST}, the most turns a row may take"
         )
-    turn, value, known = plan_of(body), Input(), Input()
+    turn, value, state = plan_of(body), Input(), Input()
     finished = Call((as_pipeline(until)(value),), step=Step(fn=what_next, name="until", named=False, internal=True))
-    same, still, test = Plan((value,), value), Plan((value, known), known), Plan((value, known), finished)
+    same, still, test = Plan((value,), value), Plan((value, state), state), Plan((value, state), finished)
     x = Sub((x,), body=turn, name="loop")
     done: Node = Sub((x,), body=Plan((value,), finished), name="loop")
     for _ in range(limit - 1):

@@ -14,7 +14,7 @@ from stretto_composers._members.members import fan_out
 
 @composer
 def median(x: Node, *members: Part[Any, Any]) -> Node:
-    """Answer with the median of the answers: numbers, arrays of one shape, or dicts of numbers with the same keys.
+    """Return the median of the answers: numbers, arrays of one shape, or dicts of numbers with the same keys.
 
     One member that is far off moves it no further than one that is a little off. Of an even number of answers it is the
     mean of the two in the middle. Arrays and dicts are taken entry by entry, so medians of probabilities need not add

@@ -28,7 +28,7 @@ def quorum(
     tie: Rule = "first",
     answer: Answer = "label",
 ) -> Node:
-    """Answer with the label that `k` members agree on, as soon as they do; the others are cancelled or never started.
+    """Return the label that `k` members agree on, as soon as they do; the others are cancelled or never started.
 
     ``quorum(2, a, b, c)`` and ``parallel(a, b, c) >> quorum(2)`` mean the same. With `weights` each member has as many
     votes as it weighs, and `k` is how many votes it takes. A member that fails has no vote. A row for which too few

@@ -13,7 +13,7 @@ from stretto_composers._members.members import labels_of
 
 @composer
 def race(x: Node, *members: Part[Any, Any]) -> Node:
-    """Answer with the first member that succeeds; the others are cancelled, or never started.
+    """Return the answer of the first member that succeeds; the others are cancelled, or never started.
 
     A member that fails is out of the race; where all fail, the error is that of the first one written.
 

@@ -15,7 +15,7 @@ from stretto_composers._members.members import call
 
 @composer
 def rename(x: Node, names: Mapping[str, str] | None = None, /, **others: str) -> Node:
-    """Answer with the same dict, its members under other names.
+    """Return the same dict, its members under other names.
 
     ``rename(old="new")``, or ``rename({"old name": "new"})``. Members keep their order, and names that are not given
     stay. It passes a fan-out's columns on, so it costs nothing in a batch. A row that lacks an old name fails, and so

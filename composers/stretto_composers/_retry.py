@@ -22,7 +22,7 @@ LONGEST = 30.0
 
 @composer
 def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1, on: Failures | None = None) -> Node:
-    """Answer with the part, asked up to `times` times in all where it fails.
+    """Return the part's answer, calling it up to `times` times in all where it fails.
 
     In a batch only the rows that failed go again. Before the second time it waits up to `backoff` seconds, and up to
     twice as long each time after that, at most half a minute: exponential backoff with full jitter (Brooker,
@@ -83,5 +83,5 @@ class Again(Forgetful):
         return outcomes
 
     def _pause(self, attempt: int, errors: Sequence[Any]) -> float:
-        asked = max((error.retry_after for error in errors if isinstance(error, Overloaded)), default=0.0)
-        return max(asked, random.uniform(0.0, min(LONGEST, self.backoff * 2.0 ** min(attempt - 1, 60))))
+        retry_after = max((error.retry_after for error in errors if isinstance(error, Overloaded)), default=0.0)
+        return max(retry_after, random.uniform(0.0, min(LONGEST, self.backoff * 2.0 ** min(attempt - 1, 60))))

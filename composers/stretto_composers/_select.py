@@ -14,7 +14,7 @@ from stretto_composers._members.members import call
 
 @composer
 def select(x: Node, *names: str | Sequence[str]) -> Node:
-    """Answer with the named members of a dict: of one name the value, of several, or of a list, a dict in that order.
+    """Return the named members of a dict: the value of one name, or for several, or a list, a dict in that order.
 
     It takes a request's features or a fan-out's answers; of those it passes whole columns on, so it costs nothing
     in a batch. A row that lacks a name fails; the request's own row is refused as bad input.

@@ -74,7 +74,7 @@ def shadow(
     report: Report | None = None,
     timeout: float = 10.0,
 ) -> Node:
-    """Answer with the part; the candidate gets the same row afterwards, and what it says is compared and thrown away.
+    """Return the part's answer, and compare it with the answer of a candidate that runs afterwards on the same row.
 
     It neither delays nor fails the request. It sees the share `sample` of the rows that the part answered, has
     `timeout` seconds for them, and under load it is what goes first. `compare` is given both answers and says whether
@@ -109,16 +109,16 @@ def shadow(
     )
     within = seconds("timeout", timeout)
     answer = as_pipeline(part)(x)
-    row, given = Input(), Input()
-    asked = Plan((row, given), Within((row,), body=plan_of(candidate), seconds=within, name="timeout"))
-    row, given = Input(), Input()
-    watched = Plan((row, given), Around((row, given), body=asked, policy=policy, name="shadow"))
+    row, main_answer = Input(), Input()
+    compared = Plan((row, main_answer), Within((row,), body=plan_of(candidate), seconds=within, name="timeout"))
+    row, main_answer = Input(), Input()
+    watched = Plan((row, main_answer), Around((row, main_answer), body=compared, policy=policy, name="shadow"))
     return Aside((answer, x, answer), body=watched, dropped=policy.refused)
 
 
 @dataclass(eq=False, repr=False)
 class Watch(Forgetful):
-    """Runs the candidate on a sample of the rows, and notes where it differs. Nobody waits for what it gives."""
+    """Runs the candidate on a sample of the rows, without being awaited, and records where it differs."""
 
     candidate: str
     sample: float
@@ -137,10 +137,10 @@ class Watch(Forgetful):
         elif chosen:
             self.under_way += 1
             try:
-                said = await body.run(chosen)
+                outcomes = await body.run(chosen)
             finally:
                 self.under_way -= 1
-            for i, outcome in zip(chosen, said, strict=True):
+            for i, outcome in zip(chosen, outcomes, strict=True):
                 row, answer = rows[i]
                 self._note(row, answer, outcome)
         return [None] * len(rows)

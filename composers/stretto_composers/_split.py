@@ -16,7 +16,7 @@ from stretto_composers._switch import keyed
 
 @composer
 def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = None, *, salt: str = "") -> Node:
-    """Answer with one of several parts, each for its share of the keys: A/B tests and canaries.
+    """Return the answer of one of several parts, each for its fraction of the keys: A/B tests and canaries.
 
     `parts` is a dict from each part to its weight, ``{current: 0.9, candidate: 0.1}``, or from a name to both,
     ``{"current": (current, 0.9), "candidate": (candidate, 0.1)}``. `key` is a function of the row or the name of a
@@ -54,10 +54,10 @@ def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float
         )
     if not parts:
         raise PipelineError("split() needs at least one part")
-    given = [_arm(*item) for item in parts.items()]
-    labels = iter(labels_of([part for name, part, _ in given if name is None]))
+    items = [_arm(*item) for item in parts.items()]
+    labels = iter(labels_of([part for name, part, _ in items if name is None]))
     arms: dict[str, tuple[Pipeline[Any, Any], float]] = {}
-    for name, part, weight in given:
+    for name, part, weight in items:
         name = next(labels) if name is None else name
         if name in arms:
             raise PipelineError(f"split() has two parts named {name!r}: name one otherwise")

@@ -15,7 +15,7 @@ from stretto_composers._members.stacking import Method, Stacked, answering_by, i
 def stack(
     x: Node, meta: Part[Any, Any], *members: Part[Any, Any], passthrough: bool = False, method: Method = "auto"
 ) -> Node:
-    """Answer with what the fitted model `meta` makes of the members' answers.
+    """Return the answer of the fitted model `meta` to the members' answers.
 
     ``stack(meta, a, b)`` and ``parallel(a, b) >> stack(meta)`` mean the same. The answers stand side by side as the
     features of `meta`, in the order of members, as in scikit-learn's ``StackingClassifier`` and ``StackingRegressor``

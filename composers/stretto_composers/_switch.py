@@ -16,7 +16,7 @@ from stretto_composers._members.members import classifier
 def switch(
     x: Node, key: Part[Any, Any] | str, cases: Mapping[Any, Part[Any, Any]], default: Part[Any, Any] | None = None
 ) -> Node:
-    """Answer with the case that `key` picks for the row, or with `default` where it picks none; the others never start.
+    """Return the answer of the case that `key` picks for the row, or of `default`; the others never start.
 
     `key` is a function of the row, a model, or the name of a field. In a batch the rows part, each case gets its own in
     one go, and they come together in order. A key without a case and without `default` fails the row; a row that lacks
@@ -59,8 +59,8 @@ def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:
         return
     never = [case for case in cases if case not in model.classes]
     absent = [label for label in model.classes if label not in cases]
-    known = ", ".join(map(repr, model.classes))
+    labels = ", ".join(map(repr, model.classes))
     if never:
-        raise PipelineError(f"switch() has a case for {never[0]!r}, which the model never answers; it answers {known}")
+        raise PipelineError(f"switch() has a case for {never[0]!r}, which the model never answers; it answers {labels}")
     if absent and not default:
-        raise PipelineError(f"switch() has no case for {absent[0]!r}, and no default; the model answers {known}")
+        raise PipelineError(f"switch() has no case for {absent[0]!r}, and no default; the model answers {labels}")

@@ -11,7 +11,7 @@ from stretto_composers._policies.numbers import seconds as checked
 
 @composer
 def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
-    """Answer with the part, which has at most so many seconds for it; a row it does not answer by then fails.
+    """Return the part's answer, or fail the rows that it has not answered after so many seconds.
 
     What is left of the request's own time still counts: the earlier deadline is kept. Work that waits is cancelled at
     that moment; a function that does not wait can't be interrupted, and its answer is late all the same.

@@ -28,7 +28,7 @@ def vote(
     voting: Voting = "hard",
     early_stop: bool = True,
 ) -> Node:
-    """Answer with the label that most members give, or the one they find likeliest together.
+    """Return the label that most members give, or the one they find likeliest together.
 
     ``vote(a, b, c)`` and ``parallel(a, b, c) >> vote()`` mean the same: members are asked side by side, and as soon as
     the label is certain the others are cancelled or never started, row by row; ``early_stop=False`` asks all. The label
@@ -65,9 +65,9 @@ def vote(
     else:
         check_labels("vote", x)
     classes, columns = agreed("vote", x), orders(x)
-    known: dict[str, Any] = {"classes": classes, "columns": columns}
+    options: dict[str, Any] = {"classes": classes, "columns": columns}
     if voting == "hard":  # a function may answer any label
-        known = {"classes": classes if len(columns) == len(x.names) else None}
+        options = {"classes": classes if len(columns) == len(x.names) else None}
     rule = checked_tie("vote", tie, x.names, classes)
     weighing = checked("vote", weights, x.names)
-    return Join.over(x, kind(weighing, rule, x.names, on_error=x.on_error, early_stop=early_stop, **known))
+    return Join.over(x, kind(weighing, rule, x.names, on_error=x.on_error, early_stop=early_stop, **options))

@@ -15,7 +15,7 @@ from stretto_composers._members.weights import checked
 
 @composer
 def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | Sequence[float]) -> Node:
-    """Answer with the weighted mean of the answers: numbers, arrays of one shape, or dicts of numbers.
+    """Return the weighted mean of the answers: numbers, arrays of one shape, or dicts of numbers.
 
     `weights` go by branch name, or in the order of members; a member without one weighs 1. They need not add up to one:
     as in scikit-learn's ``VotingRegressor(weights=...)`` the sum is divided by theirs. ``weighted(a, b, weights=[2,

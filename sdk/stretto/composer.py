@@ -73,10 +73,11 @@ def composer(lower: Callable[Concatenate[Node, P], Node], /) -> Callable[P, Pipe
             bound.arguments[key] = _as_pipelines(bound.arguments[key], hint, as_part)
 
         def apply(node: Node) -> Node:
-            made = cast("Callable[..., Any]", lower)(node, *bound.args, **bound.kwargs)
-            if not isinstance(made, Node):
-                raise PipelineError(f"the composer {name}() must return a node, such as part(x), and returned {made!r}")
-            return replace(made, name=name) if getattr(made, "name", None) == "" else made
+            result = cast("Callable[..., Any]", lower)(node, *bound.args, **bound.kwargs)
+            if not isinstance(result, Node):
+                got = f"and returned {result!r}"
+                raise PipelineError(f"the composer {name}() must return a node, such as part(x), {got}")
+            return replace(result, name=name) if getattr(result, "name", None) == "" else result
 
         text = f"{name}({', '.join(_written(bound, written, set(kwargs)))})"
         pipeline = Pipeline[Any, Any].of(Atom(apply, text, name, call=ComposerCall(name, dict(bound.arguments))))

@@ -288,7 +288,7 @@ def model(
     Raises:
         ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, names do not fit, or the
             engine can't compute it.
-        Disagreement: compiled, it answers otherwise.
+        Disagreement: the compiled model differs from the estimator.
 
     >>> from sklearn.datasets import load_iris
     >>> from sklearn.linear_model import LogisticRegression
@@ -340,7 +340,7 @@ def step(
     """
     if not callable(cast("object", fn)) or isinstance(fn, Pipeline):
         raise PipelineError(f"step() takes a function, got {fn!r}")
-    made = Step(
+    wrapped = Step(
         fn=fn,
         name=name or _function_name(fn),
         vectorized=vectorized,
@@ -350,7 +350,7 @@ def step(
         options=options,
         named=name is not None,
     )
-    return _of_step(made, made.name)
+    return _of_step(wrapped, wrapped.name)
 
 
 @overload

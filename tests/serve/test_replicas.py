@@ -15,7 +15,8 @@ from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.errors import DeadlineExceeded, InputError, StepError, StrettoError
 from stretto.serve import calls
-from stretto.serve.replicas import Replicas, split
+from stretto.serve.pickling import pack_batch, unpack_batch
+from stretto.serve.replicas import Replicas
 
 
 class Replica:
@@ -34,8 +35,8 @@ class Replica:
     def options(self, **_: Any) -> Replica:
         return self
 
-    def remote(self, batch: Batch, step: str, traced: bool, careful: bool, budget: float | None) -> Any:
-        return Response(self.answer(batch.rows(), careful))
+    def remote(self, wire: Any, step: str | None, traced: bool, careful: bool, budget: float | None) -> Any:
+        return Response(self.answer(unpack_batch(wire).rows(), careful))
 
     async def answer(self, rows: list[Any], careful: bool) -> Any:
         self.calls.append(rows)
@@ -55,7 +56,7 @@ class Replica:
         bad = StepError("replica", "TypeError", "cannot pickle the answer")
         if self.secrets & set(rows) and not careful:
             raise TypeError("cannot pickle the answer")
-        return Batch.of_outcomes([bad if row in self.secrets else -row for row in rows]), []
+        return pack_batch(Batch.of_outcomes([bad if row in self.secrets else -row for row in rows])), []
 
 
 class Response:
@@ -139,6 +140,17 @@ async def test_requests_share_calls_and_each_gets_its_own_rows():
     assert len(replica.calls) < len(requests)
 
 
+@pytest.mark.parametrize("lanes", [None, 1])
+async def test_single_rows_are_answered_or_raise_their_own_error(lanes):
+    replicas = replicas_of(Replica({3}), lanes)
+    asked = [replicas.predict(row, Context()) for row in (1, 2)]
+    assert await asyncio.gather(*asked) == [-1, -2]
+    with pytest.raises(StepError, match="ReplicaDied"):
+        await replicas.predict(3, Context())
+    with pytest.raises(DeadlineExceeded):
+        await replicas_of(Replica(set(), seconds=1.0), lanes).predict(1, Context.starting(0.01))
+
+
 async def test_a_deadline_fails_every_row_and_leaves_the_others_of_the_call():
     replicas = replicas_of(Replica(set(), seconds=0.2), lanes=1)
     now = calls.Context.starting(0.05).deadline
@@ -157,10 +169,3 @@ async def test_what_fails_a_call_as_a_whole_is_raised_to_each_of_its_requests():
     assert isinstance(first, StrettoError)
     assert type(first) is type(second)
     assert first is not second
-
-
-@pytest.mark.parametrize("sizes", [[], [3], [1, 2], [0, 2, 0, 1]])
-def test_a_batch_is_split_into_its_requests(sizes):
-    batch = Batch.of(list(range(sum(sizes))))
-    assert [each for part in split(batch, sizes) for each in part.rows()] == list(range(sum(sizes)))
-    assert [part.size for part in split(batch, sizes)] == sizes

@@ -129,10 +129,10 @@ class Agreement:
     def many(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, Any] | None:
         """Return the fraction of the commonest label of each row, and that label."""
         columns = list(cast("dict[str, Any]", column).values()) if isinstance(column, dict) else []
-        found = coded(columns, InOrder(), None)
-        if found is None:
+        coding = coded(columns, InOrder(), None)
+        if coding is None:
             return None
-        count = Count(found[0], np.stack([(found[1] == at).sum(axis=0) for at in range(len(found[0]))]))
+        count = Count(coding[0], np.stack([(coding[1] == at).sum(axis=0) for at in range(len(coding[0]))]))
         return count.most / len(columns), count.labels[count.best]
 
 

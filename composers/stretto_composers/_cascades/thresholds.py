@@ -33,22 +33,22 @@ class Point:
     reached: tuple[float, ...]
 
 
-def curve_of(asked: Sequence[Asked], costs: Sequence[float]) -> tuple[Point, ...]:
+def curve_of(results: Sequence[Asked], costs: Sequence[float]) -> tuple[Point, ...]:
     """Return the choices of thresholds to which no other is both as cheap and as accurate, the cheapest first."""
-    between = [_cuts(tier)[1] for tier in asked[1:-1]]
+    between = [_cuts(tier)[1] for tier in results[1:-1]]
     each = int(SEARCHED ** (1 / len(between))) if between else 0
-    found = [
-        found for rest in product(*(_thinned(cuts, each) for cuts in between)) for found in _swept(asked, costs, rest)
+    points = [
+        point for rest in product(*(_thinned(cuts, each) for cuts in between)) for point in _swept(results, costs, rest)
     ]
-    return tuple(measured(asked, costs, thresholds) for _, _, thresholds in _best(found))
+    return tuple(measured(results, costs, thresholds) for _, _, thresholds in _best(points))
 
 
-def measured(asked: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]) -> Point:
+def measured(results: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]) -> Point:
     """Return what a cascade with these thresholds gives on the rows asked about."""
-    size = len(asked[0].right)
+    size = len(results[0].right)
     out, right = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
     reached: list[float] = []
-    for tier, least in zip(asked, (*thresholds, None), strict=True):
+    for tier, least in zip(results, (*thresholds, None), strict=True):
         reached.append(float(out.mean()))
         stays = out if tier.sure is None or least is None else out & (tier.sure >= least)
         right[stays] = tier.right[stays]
@@ -61,33 +61,33 @@ Found: TypeAlias = tuple[float, float, tuple[float, ...]]
 """An accuracy, a cost a row, and the thresholds that give both."""
 
 
-def _best(found: list[Found]) -> list[Found]:
+def _best(points: list[Found]) -> list[Found]:
     best: list[Found] = []
-    for each in sorted(found, key=lambda each: (each[1], -each[0])):
+    for each in sorted(points, key=lambda each: (each[1], -each[0])):
         if not best or each[0] > best[-1][0]:
             best.append(each)
     return best
 
 
-def _swept(asked: Sequence[Asked], costs: Sequence[float], rest: tuple[float, ...]) -> list[Found]:
+def _swept(results: Sequence[Asked], costs: Sequence[float], rest: tuple[float, ...]) -> list[Found]:
     """Try every threshold of the first tier, with those of the others as given."""
-    first, size = asked[0], len(asked[0].right)
-    right, cost = _later(asked[1:], costs[1:], rest)
+    first, size = results[0], len(results[0].right)
+    right, cost = _later(results[1:], costs[1:], rest)
     order = _order(first)
     kept, thresholds = _cuts(first)
     # What the rows that stay give, and what the others would give further on, for every number of rows that stay.
     accuracy = (_sums(first.right[order]) + right.sum() - _sums(right[order]))[kept] / size
-    dear = costs[0] + (cost.sum() - _sums(cost[order]))[kept] / size
-    found = zip(accuracy.tolist(), dear.tolist(), ((each, *rest) for each in thresholds), strict=True)
-    return _best(list(found))
+    expected = costs[0] + (cost.sum() - _sums(cost[order]))[kept] / size
+    points = zip(accuracy.tolist(), expected.tolist(), ((each, *rest) for each in thresholds), strict=True)
+    return _best(list(points))
 
 
 def _later(
-    asked: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]
+    results: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give, for each row that reaches the first of these tiers, whether it ends right, and what it costs from there."""
-    right, cost = asked[-1].right, np.full(len(asked[-1].right), costs[-1])
-    for tier, own, least in reversed(list(zip(asked, costs, thresholds, strict=False))):
+    """Return whether each row that reaches the first of these tiers ends right, and its cost from there."""
+    right, cost = results[-1].right, np.full(len(results[-1].right), costs[-1])
+    for tier, own, least in reversed(list(zip(results, costs, thresholds, strict=False))):
         assert tier.sure is not None
         stays = tier.sure >= least
         right = np.where(stays, tier.right, right)

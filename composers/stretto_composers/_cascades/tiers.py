@@ -100,8 +100,8 @@ def tiers_of(parts: Sequence[Part[Any, Any]], until: Any) -> tuple[Tier, ...]:
     tiers: list[Tier] = []
     for part, test in zip(parts, [*tests, None], strict=True):
         model = classifier(plan_of(part).output)
-        known = (None, None) if model is None else (model.classes, model.output)
-        tiers.append(Tier(test or tests[-1], test is None, *known))
+        signature = (None, None) if model is None else (model.classes, model.output)
+        tiers.append(Tier(test or tests[-1], test is None, *signature))
     return tuple(tiers)
 
 

@@ -15,7 +15,7 @@ def orders(x: Pack) -> dict[str, tuple[Any, ...]]:
 
 
 def agreed(composer: str, x: Pack) -> tuple[Any, ...] | None:
-    """Return the classes that the fan-out's classifiers tell apart; None where there are none.
+    """Return the classes that all classifiers of the fan-out have; None where there are none.
 
     They are in the order in which all of them have them, or else sorted.
 

@@ -93,7 +93,7 @@ def combining(composer: str, x: Node, rule: Rule) -> Node:
 
 
 def _check(composer: str, x: Pack) -> None:
-    """Refuse labels, and probabilities whose columns are not the same classes."""
+    """Raise for labels, and for probabilities whose columns are not the same classes."""
     answers = known(x)
     for name, each in answers.items():
         if each.output == "predict" and each.classes is not None and not _are_numbers(each.classes):

@@ -93,8 +93,8 @@ class Election(ABC):
 
     def __call__(self, columns: Any) -> Any:
         """Return the winners of a fan-out's columns; None where each row must be seen by itself."""
-        found = self.many(columns) if isinstance(columns, dict) else None
-        return found[0] if found is not None and found[1].all() else None
+        decision = self.many(columns) if isinstance(columns, dict) else None
+        return decision[0] if decision is not None and decision[1].all() else None
 
 
 def _size(column: Any) -> int:

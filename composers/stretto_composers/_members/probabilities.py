@@ -144,10 +144,10 @@ def probabilities_of(name: str, node: Node) -> Node:
         raise PipelineError(f"vote(voting='soft'): {name!r} is a regressor, which has no probabilities: use average()")
     if not answers.output or answers.output == "proba":
         return node
-    asked = answering(node, "proba")
-    if asked is None and answers.output == "label_proba":
+    proba = answering(node, "proba")
+    if proba is None and answers.output == "label_proba":
         return node
-    if answers.output not in ("predict", "label_proba") or asked is None or answers.classes is None:
+    if answers.output not in ("predict", "label_proba") or proba is None or answers.classes is None:
         if not answers.outputs:
             raise PipelineError(f"vote(voting='soft'): give {name!r} output='label_proba': it can't be asked otherwise")
         what = f"answers with output={answers.output!r}" if "proba" in answers.outputs else "has no predict_proba"
@@ -155,4 +155,4 @@ def probabilities_of(name: str, node: Node) -> Node:
             f"vote(voting='soft'): {name!r} {what}: leave it out, write voting='hard', or fit it so that it gives "
             "probabilities, as with CalibratedClassifierCV"
         )
-    return asked
+    return proba

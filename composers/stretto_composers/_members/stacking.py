@@ -56,13 +56,13 @@ def answering_by(method: Method, name: str, node: Node) -> Node:
         )
     else:
         wanted = OUTPUTS[method]
-    asked = answering(node, wanted, named=False)
-    if asked is None:
+    source = answering(node, wanted, named=False)
+    if source is None:
         raise PipelineError(
             f"stack(method={method!r}): {name!r} has no {method}; it has {', '.join(_methods_of(answers))}: "
             "leave method= out to take what each has"
         )
-    return asked
+    return source
 
 
 def _methods_of(answers: Answers) -> list[str]:

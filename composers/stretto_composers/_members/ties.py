@@ -20,7 +20,7 @@ class InOrder:
 
     order: tuple[Any, ...] = ()
 
-    def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
+    def pick(self, tied: Sequence[Any], votes: Mapping[str, Any]) -> Any:
         """Return the winner of these labels; `said` is what each member said."""
         listed = [label for label in self.order if label in tied]
         return listed[0] if listed else min(tied)
@@ -45,11 +45,11 @@ class AsMember(InOrder):
 
     member: str = ""
 
-    def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
+    def pick(self, tied: Sequence[Any], votes: Mapping[str, Any]) -> Any:
         """Return the winner of these labels."""
-        if self.member in said and said[self.member] in tied:
-            return said[self.member]
-        return super().pick(tied, said)
+        if self.member in votes and votes[self.member] in tied:
+            return votes[self.member]
+        return super().pick(tied, votes)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Asked(InOrder):
 
     choose: Callable[[tuple[Any, ...]], Any] = min
 
-    def pick(self, tied: Sequence[Any], said: Mapping[str, Any]) -> Any:
+    def pick(self, tied: Sequence[Any], votes: Mapping[str, Any]) -> Any:
         """Return the winner of these labels."""
         labels = tuple(self.ranked(tied))
         chosen = self.choose(labels)

@@ -64,10 +64,10 @@ class Labels(Election):
 
     def count_many(self, columns: Mapping[str, Any], weigh: Mapping[str, float]) -> Count | None:
         """Return the votes of many rows; None where members answer labels of several kinds."""
-        found = coded(list(columns.values()), self.tie, self.classes)
-        if found is None:
+        coding = coded(list(columns.values()), self.tie, self.classes)
+        if coding is None:
             return None
-        labels, codes = found
+        labels, codes = coding
         rows = np.arange(codes.shape[1])
         votes = np.zeros((len(labels), len(rows)))
         for name, code in zip(columns, codes, strict=True):
@@ -93,8 +93,8 @@ def coded(columns: list[Any], tie: InOrder, classes: tuple[Any, ...] | None) -> 
         distinct = list(set(answers)) if set(map(type, answers)) == {str} else []
         codes, kind = _places(answers, distinct), np.dtype(object)
     else:
-        found, codes = np.unique(np.stack(columns), return_inverse=True)
-        distinct, kind = found.tolist(), None if kinds == {"U"} else found.dtype
+        unique, codes = np.unique(np.stack(columns), return_inverse=True)
+        distinct, kind = unique.tolist(), None if kinds == {"U"} else unique.dtype
     if not distinct or (classes is not None and not set(classes) >= set(distinct)):
         return None
     labels = tie.ranked(distinct if classes is None else classes)

@@ -98,8 +98,8 @@ def _numbers(where: str, weights: Any) -> list[float]:
     numbers: list[float] = []
     for key, weight in pairs:
         whose = f"the weight of {key!r}" if isinstance(weights, dict) else f"weight {cast('int', key) + 1}"
-        made = number(weight)
-        if made is None or not 0 <= made < MOST:
+        value = number(weight)
+        if value is None or not 0 <= value < MOST:
             raise PipelineError(f"{where}: {whose} is {weight!r}; give a finite number, zero or more")
-        numbers.append(made)
+        numbers.append(value)
     return numbers

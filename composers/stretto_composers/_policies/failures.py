@@ -36,7 +36,7 @@ def _is_one(on: Any) -> bool:
 
 
 def concerns(on: Failures | None, outcome: Any) -> bool:
-    """Return whether a row's outcome is a failure that `on` is about; None is about all. Bad input is no failure."""
+    """Return whether a row's outcome is a failure that `on` is about (None: any); bad input is none."""
     if not isinstance(outcome, StrettoError) or isinstance(outcome, InputError):
         return False
     match on:

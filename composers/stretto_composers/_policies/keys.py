@@ -1,4 +1,4 @@
-"""A row as a key: equal for rows that a part can't tell apart, different for all others."""
+"""A row as a key: equal for rows that are the same to a part, different for all others."""
 
 from __future__ import annotations
 

@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 Features = Mapping[str, float]
-Labels = dict[str, str]
+Predictions = dict[str, str]
 
 
 def for_asyncio(
     logistic: Any, svm: Any, features: Sequence[str], labels: Sequence[str]
-) -> Callable[[Features], Awaitable[Labels]]:
+) -> Callable[[Features], Awaitable[Predictions]]:
     """Return the ensemble as asyncio code: two predicts in two threads, gathered."""
 
-    async def predict(row: Features) -> Labels:
+    async def predict(row: Features) -> Predictions:
         x = [[row[name] for name in features]]
         a: Any
         b: Any
@@ -44,11 +44,11 @@ def for_serve(logistic: Any, svm: Any, features: Sequence[str], labels: Sequence
         def __init__(self, logistic: Any, svm: Any) -> None:
             self.logistic, self.svm = logistic, svm
 
-        async def predict(self, row: Features) -> Labels:
+        async def predict(self, row: Features) -> Predictions:
             a, b = await asyncio.gather(self.logistic.remote(row), self.svm.remote(row))
             return {"logistic": a, "svm": b}
 
-        async def __call__(self, request: Any) -> Labels:
+        async def __call__(self, request: Any) -> Predictions:
             return await self.predict(await request.json())
 
     return Ensemble.bind(Model.options(name="logistic").bind(logistic), Model.options(name="svm").bind(svm))

@@ -20,7 +20,8 @@ from stretto._demo.measure import Rate, measure
 
 tutorial: Any = import_module("stretto._demo.iris_tutorial")
 
-Call: TypeAlias = Callable[[], Awaitable[Any]]
+Program: TypeAlias = Callable[[], Awaitable[Any]]
+Programs: TypeAlias = dict[str, tuple[Program, Program]]
 
 
 async def run_demo(folder: Path, *, seconds: float, keep: bool) -> None:
@@ -63,7 +64,7 @@ async def _compared(both: Pipeline[Any, Any], models: list[SavedModel], seconds:
 
 
 @asynccontextmanager
-async def _programs(both: Pipeline[Any, Any], models: list[SavedModel]) -> AsyncGenerator[dict[str, tuple[Call, Call]]]:
+async def _programs(both: Pipeline[Any, Any], models: list[SavedModel]) -> AsyncGenerator[Programs]:
     """Yield, for each way of asking, the baseline's call and Stretto's."""
     from ray import serve
 

@@ -24,7 +24,7 @@ def import_from(folder: str) -> None:
 
 @contextmanager
 def extra(name: str) -> Generator[None]:
-    """Say what to install where an import in the block fails.
+    """Raise an error that says what to install if an import in the block fails.
 
     Raises:
         click.ClickException: it fails.

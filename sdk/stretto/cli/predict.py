@@ -18,7 +18,7 @@ from stretto.wire import decode_json, encode_json
 @click.option("--timeout", type=float, help="Seconds the answer may take.")
 @click.option("--token", envvar="STRETTO_TOKEN", help="The server's bearer token.")
 def predict(url: str, row: str | None, timeout: float | None, token: str | None) -> None:
-    """Ask the pipeline at URL for ROW, a JSON value (or read it from standard input), and print the answer as JSON."""
+    """Call the pipeline at URL with ROW, a JSON value (or from standard input), and print the answer as JSON."""
 
     async def ask(value: Any) -> Any:
         async with Client(url, token=token) as client:

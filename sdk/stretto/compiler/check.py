@@ -54,7 +54,7 @@ def _sharing_features(plan: Plan) -> Plan:
     if len({id(step) for step in steps}) < 2:
         return plan
     features = [step.features for step in steps]
-    known = (
+    accepted = (
         None if any(each is None for each in features) else frozenset(name for each in features for name in each or ())
     )
 
@@ -63,5 +63,5 @@ def _sharing_features(plan: Plan) -> Plan:
             return replace(node, step=targets[node.step])
         return node
 
-    targets = {step: accepting(step, known) for step, own in zip(steps, features, strict=True) if own is not None}
+    targets = {step: accepting(step, accepted) for step, own in zip(steps, features, strict=True) if own is not None}
     return plan.rewrite(rule)

@@ -21,7 +21,7 @@ def defer(plan: Plan) -> Plan:
     """
     uses = Counter(each for inner in plan.nested() for node in inner.order for each in node.inputs)
     uses.update(inner.output for inner in plan.nested())
-    made: dict[Node, Node] = {}
+    copies: dict[Node, Node] = {}
     depth: Counter[Node] = Counter()
 
     def rule(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Node:
@@ -30,10 +30,10 @@ def defer(plan: Plan) -> Plan:
             deepest = max(depth[each] for each in work)
             depth[node] = max(depth[node], deepest + 1)
             if deepest < DEPTH:
-                starts[at] = made[outside(work)[0]]
+                starts[at] = copies[outside(work)[0]]
                 members[at] = between(starts[at : at + 1], inputs[at])
-        made[node] = rebuilt(node, tuple(starts), tuple(members))
-        return made[node]
+        copies[node] = rebuilt(node, tuple(starts), tuple(members))
+        return copies[node]
 
     return plan.fold(rule, ending)
 

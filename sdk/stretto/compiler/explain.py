@@ -114,7 +114,7 @@ class _Drawing:
                 for (_, part), own in zip(parts, before, strict=False):
                     part[:0] = own
                 title = "parallel" if isinstance(node, Pack) else node.title
-                return [Branch("node", title, _note(node), tuple(line for part in parts for line in _part(*part)))]
+                return [_joined(title, _note(node), [line for part in parts for line in _part(*part)])]
 
 
 def _fans_in(node: Node) -> bool:
@@ -141,6 +141,15 @@ def _repeated(drawn: list[Branch], at: int) -> tuple[int, int]:
         if times > 1 and any(branch.branches for branch in group):
             return length, times
     return 1, 1
+
+
+def _joined(title: str, note: str, branches: list[Branch]) -> Branch:
+    """Return a node's branch; with what hangs below it as one, where a composer made two nodes of its name."""
+    match branches:
+        case [Branch(title=inner)] if inner == title:
+            return Branch("node", title, note or branches[0].note, branches[0].branches)
+        case _:
+            return Branch("node", title, note, tuple(branches))
 
 
 def _part(label: str, branches: list[Branch]) -> list[Branch]:

@@ -90,7 +90,7 @@ class _Waiting(Generic[Item, Result]):
         self.rows = 0
 
     def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
-        if self.rows and self.rows + weight > self._most:
+        if self.rows + weight > self._most and self.rows:
             self._drop_cancelled()
             if self.rows and self.rows + weight > self._most:
                 raise Overloaded(f"{self.rows} rows wait in front of {self._name}; try again later")

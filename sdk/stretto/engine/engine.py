@@ -139,15 +139,15 @@ def describe(plan: Plan, name: str, text: str) -> Metadata:
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:
     """Return each step that users know by its name, or the deployment that runs it, if no other has that name."""
-    found: dict[str, Step | Stage] = {}
+    steps: dict[str, Step | Stage] = {}
     twice: set[str] = set()
     for step in plan.steps():
         if step.internal:
             continue
-        other = found.setdefault(step.name, step)
+        other = steps.setdefault(step.name, step)
         if other is not step and isinstance(other, Step) and (step.key is None or step.key != other.key):
             twice.add(step.name)
     for node in plan.walk():
         if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
-            found[node.step.deployment] = node.step
-    return {name: step for name, step in found.items() if name not in twice}
+            steps[node.step.deployment] = node.step
+    return {name: step for name, step in steps.items() if name not in twice}

@@ -25,7 +25,7 @@ from stretto.plan.steps import Stage, Step
 
 
 async def evaluate(plan: Plan, columns: Sequence[Batch], backend: Backend, context: Context) -> Batch:
-    """Return the plan's output for the rows of its inputs' batches. Failures are outcomes of rows, never raised."""
+    """Return the plan's output for the rows of its inputs' batches; failures are outcomes of rows, never raised."""
     values: dict[Node, Batch] = dict(zip(plan.inputs, columns, strict=True))
     if len(plan.waiting) > 1:
         await _Flow(plan, values, backend, context).run()

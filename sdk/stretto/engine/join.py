@@ -130,10 +130,10 @@ class Tally:
     def _together(self, places: np.ndarray, columns: Mapping[str, Any], waiting: tuple[str, ...]) -> np.ndarray | None:
         """Decide these rows with `many`, and return which of them are decided; None where it can't tell."""
         try:
-            found = cast("Any", self.node.many)(columns, waiting)
-            if found is None:
+            decision = cast("Any", self.node.many)(columns, waiting)
+            if decision is None:
                 return None
-            answers, decided = found
+            answers, decided = decision
             if decided.any():
                 if not (isinstance(answers, np.ndarray) and answers.ndim == 1):
                     answers = np.fromiter(shaped(answers, len(places)).rows(), dtype=object, count=len(places))

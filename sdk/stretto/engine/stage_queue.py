@@ -115,15 +115,10 @@ class StageQueue:
         values, deadlines = zip(*items, strict=True)
         deadline = latest(deadlines)
         context = UNLIMITED if deadline is None else Context(deadline)
-        if Columns not in map(type, values):
-            # The usual case, on the hot path: single rows of concurrent requests.
-            return self._go((Batch(list(values), len(values), request=True),), context, Batch.outcomes)
-        requests = [each if type(each) is Columns else Columns((Batch([each], 1, request=True),)) for each in values]
-        columns = tuple(Batch.concat(same) for same in zip(*requests, strict=True))
-        return self._go(columns, context, partial(_cut, values))
+        return self._go(*together(values), context)
 
     def _go(
-        self, columns: tuple[Batch, ...], context: Context, answers: Callable[[Batch], Sequence[Any]]
+        self, columns: Columns, answers: Callable[[Batch], Sequence[Any]], context: Context
     ) -> Sequence[Any] | Awaitable[Sequence[Any]]:
         expected = self.cost.expect(columns[0].size)
         if expected is not None and expected < LOOP_BUDGET:
@@ -139,6 +134,18 @@ class StageQueue:
         result = self._program(columns, context)
         self.cost.note(columns[0].size, time.perf_counter() - start)
         return result
+
+
+def together(values: Sequence[Any]) -> tuple[Columns, Callable[[Batch], Sequence[Any]]]:
+    """Return the rows of several requests as one, and the function that cuts their outcomes back into requests.
+
+    A value is a single row, or the `Columns` of several.
+    """
+    if Columns not in map(type, values):
+        # The usual case, on the hot path: single rows of concurrent requests.
+        return Columns((Batch(list(values), len(values), request=True),)), Batch.outcomes
+    requests = [each if type(each) is Columns else Columns((Batch([each], 1, request=True),)) for each in values]
+    return Columns(Batch.concat(same) for same in zip(*requests, strict=True)), partial(_cut, values)
 
 
 def _cut(values: Sequence[Any], result: Batch) -> list[Any]:

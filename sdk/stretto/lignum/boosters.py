@@ -45,7 +45,7 @@ def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     match library(estimator):
         case "xgboost":
             trees = json.loads(_xgboost(estimator).save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
-            found = [
+            cuts = [
                 (feature, threshold)
                 for tree in trees
                 for feature, threshold, left in zip(
@@ -60,11 +60,11 @@ def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
                 if key in lines:
                     lines[key] += f" {values}"
             features, thresholds = (map(float, lines[key].split()) for key in lines)
-            found = list(zip(features, thresholds, strict=True))
+            cuts = list(zip(features, thresholds, strict=True))
         case _:
             trees = json.loads(_catboost(estimator, "json"))["oblivious_trees"]
-            found = [(split["float_feature_index"], split["border"]) for tree in trees for split in tree["splits"]]
-    pairs = np.array(found, dtype=np.float64).reshape(-1, 2)
+            cuts = [(split["float_feature_index"], split["border"]) for tree in trees for split in tree["cuts"]]
+    pairs = np.array(cuts, dtype=np.float64).reshape(-1, 2)
     return pairs[:, 0].astype(int), pairs[:, 1]
 
 

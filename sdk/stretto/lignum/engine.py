@@ -19,7 +19,7 @@ class LignumEngine(Engine):
     """Computes gradient boosting of XGBoost, LightGBM and CatBoost."""
 
     def ready(self) -> None:
-        """Return if lignum is installed.
+        """Check that lignum is installed.
 
         Raises:
             ModelError: it is not; the message names the extra.

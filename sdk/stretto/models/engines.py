@@ -42,7 +42,7 @@ class Engine(Protocol):
     """
 
     def ready(self) -> None:
-        """Return if everything that `kernels` imports is installed.
+        """Check that everything that `kernels` imports is installed.
 
         Raises:
             ModelError: it is not; the message says what to install.

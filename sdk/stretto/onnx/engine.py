@@ -20,7 +20,7 @@ class OnnxEngine(Engine):
     """Computes estimators on ONNX Runtime, by graphs that skl2onnx and the converters of this folder write."""
 
     def ready(self) -> None:
-        """Return if skl2onnx, onnx and ONNX Runtime are installed.
+        """Check that skl2onnx, onnx and ONNX Runtime are installed.
 
         Raises:
             ModelError: one is not; the message names the extra.

@@ -93,8 +93,8 @@ def _grouped(plan: Plan) -> Plan:
     calls = {node: _call(group) for node, group in groups.items() if group[0] is node}
     done: dict[Node, Node] = {}
     for node in (*plan.inputs, *plan.order):
-        made = calls.get(node) or node
-        done[node] = rebuilt(made, tuple([done[each] for each in made.inputs]), made.plans)
+        call = calls.get(node) or node
+        done[node] = rebuilt(call, tuple([done[each] for each in call.inputs]), call.plans)
     return ending(plan, done[plan.output])
 
 

@@ -54,10 +54,10 @@ def models_of(answer: Answer) -> list[Model]:
     """Return the models that make an answer, each once, and after its source."""
 
     def chain(model: Model) -> list[Model]:
-        found = [model]
-        while found[-1].source is not None:
-            found.append(found[-1].source)
-        return found[::-1]
+        models = [model]
+        while models[-1].source is not None:
+            models.append(models[-1].source)
+        return models[::-1]
 
     def found(answer: Answer) -> Iterator[Model]:
         match answer:
@@ -187,9 +187,9 @@ def _joined(content: Sequence[bytes], sources: Sequence[int | None]) -> Any:
 
 def _use_newest_opsets(whole: Any, part: Any) -> None:
     # A node that has another meaning in the newer version fails to load, and each model then runs by itself.
-    known = {each.domain: each for each in whole.opset_import}
+    domains = {each.domain: each for each in whole.opset_import}
     for each in part.opset_import:
-        if each.domain not in known:
+        if each.domain not in domains:
             whole.opset_import.add(domain=each.domain, version=each.version)
         else:
-            known[each.domain].version = max(known[each.domain].version, each.version)
+            domains[each.domain].version = max(domains[each.domain].version, each.version)

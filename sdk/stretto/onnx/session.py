@@ -22,7 +22,7 @@ _TYPES: Final = {
 
 
 class Session:
-    """A graph that ONNX Runtime computes in the calling thread. It pickles as its bytes.
+    """A graph that ONNX Runtime computes in the calling thread, and that pickles as its bytes.
 
     Sessions of equal bytes are one in a process: branches and pipelines that hold the same graph share it.
 

@@ -72,22 +72,22 @@ def _dense(matrix: Any) -> np.ndarray:
 
 
 def _decision(write: Writer, operator: Any, weights: np.ndarray, intercept: Any) -> str:
-    model, given = operator.raw_operator, operator.inputs[0].full_name
+    model, inputs = operator.raw_operator, operator.inputs[0].full_name
     vectors = _dense(model.support_vectors_)
-    products = write.node("MatMul", given, write.constant(vectors.T))
-    kernel = _kernel(write, model, given, products, vectors)
+    products = write.node("MatMul", inputs, write.constant(vectors.T))
+    kernel = _kernel(write, model, inputs, products, vectors)
     return write.node(
         "Add", write.node("MatMul", kernel, write.constant(weights)), write.constant(np.reshape(intercept, (1, -1)))
     )
 
 
-def _kernel(write: Writer, model: Any, given: str, products: str, vectors: np.ndarray) -> str:
+def _kernel(write: Writer, model: Any, inputs: str, products: str, vectors: np.ndarray) -> str:
     gamma = write.constant(float(model._gamma))
     match model.kernel:
         case "linear":
             return products
         case "rbf":
-            own = write.node("ReduceSumSquare", given, write.constant(np.array([1])), keepdims=1)
+            own = write.node("ReduceSumSquare", inputs, write.constant(np.array([1])), keepdims=1)
             lengths = write.node("Add", own, write.constant((vectors**2).sum(axis=1)[None]))
             apart = write.node("Sub", lengths, write.node("Mul", products, write.constant(2.0)))
             return write.node("Exp", write.node("Neg", write.node("Mul", apart, gamma)))

@@ -158,7 +158,7 @@ def _histogram(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _finish(write: Writer, operator: Any, raw: str) -> None:
-    """Give the numbers of a regressor; of a classifier the label, and the probabilities by logistic or softmax."""
+    """Write the outputs: numbers of a regressor; label and probabilities, by logistic or softmax, of a classifier."""
     model = operator.raw_operator
     if not hasattr(model, "classes_"):
         write.output(raw, operator.outputs[0])

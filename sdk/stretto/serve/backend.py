@@ -46,7 +46,7 @@ class ServeBackend(InlineBackend):
         """Return whether every deployment answers."""
         try:
             async with asyncio.timeout(PING_TIMEOUT):
-                await asyncio.gather(*(each.ask("ping") for each in self._deployments.values()))
+                await asyncio.gather(*(each.call("ping") for each in self._deployments.values()))
         except (StrettoError, TimeoutError):
             return False
         return True

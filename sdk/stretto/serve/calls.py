@@ -69,8 +69,8 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
 
 def is_unsent(error: Exception) -> bool:
     """Return whether a call failed since rows or answers can't be pickled: what rows fail with is in their outcomes."""
-    known = (StrettoError, ray_errors.RayError, serve_errors.RayServeException, ConnectionError)
-    return isinstance(error, ray_errors.RayTaskError) or not isinstance(error, known)
+    translated_types = (StrettoError, ray_errors.RayError, serve_errors.RayServeException, ConnectionError)
+    return isinstance(error, ray_errors.RayTaskError) or not isinstance(error, translated_types)
 
 
 def unpicklable(values: Iterable[Any]) -> dict[int, Exception]:

@@ -96,7 +96,7 @@ async def local_ray(*, logs: bool = False) -> AsyncGenerator[None]:
 
 
 def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
-    """Connect this process to Ray, and return the Ray that this started, if it started one. This blocks.
+    """Connect this process to Ray, and return the Ray that this started, if it started one; this blocks.
 
     A process that is connected stays so. Else it connects to the Ray of ``RAY_ADDRESS``, or to that of ``ray start``;
     where there is neither, it starts one. Without `start` it takes any Ray on this machine, and does not start one.
@@ -130,14 +130,14 @@ def connected() -> bool:
 
 
 def require_serve() -> None:
-    """Raise a ConnectionFailed if Serve does not run on the connected Ray. This blocks."""
+    """Raise a ConnectionFailed if Serve does not run on the connected Ray; this blocks."""
     if not serve_runs():
         where = ray.get_runtime_context().gcs_address
         raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
 
 
 def start_serve(host: str, port: int | None) -> None:
-    """Start Serve on the connected Ray unless it runs; then it keeps its own host and port. This blocks.
+    """Start Serve on the connected Ray, unless it runs already, with its own host and port; this blocks.
 
     If `port` is None it is 8000, or the next that is free.
 

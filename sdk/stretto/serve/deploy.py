@@ -111,7 +111,7 @@ class PendingApplication(Generic[In, Out]):
         return self._client
 
     def _bring_up(self, cancelled: threading.Event) -> RunningApplication:
-        """Block until the application answers. What this starts and can't finish, it takes down."""
+        """Block until the application answers; if that fails, take down what was started."""
         settings = self._settings
         with self._direct_address() as address, ExitStack() as undo:
             started = connect(logs=settings.logs)
@@ -167,7 +167,7 @@ class RunningApplication:
     started: LocalRay | None
 
     def take_down(self) -> None:
-        """Delete the application, and stop the Ray that was started for it unless that serves others. This blocks."""
+        """Delete the application, and stop the Ray that was started for it unless that serves others; this blocks."""
         delete(self.name)
         # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
         others = until_deleted(self.name, seconds=10.0 if self.started is None else 2.0)

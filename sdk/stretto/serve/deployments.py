@@ -18,7 +18,7 @@ from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
 from stretto.serve.calls import Description, unpicklable
 from stretto.serve.direct_ingress import Address, DirectServer, listen
-from stretto.serve.pickling import stacked, unpickle_plan, writable
+from stretto.serve.pickling import Wire, pack_batch, unpack_batch, unpickle_plan
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, runs_code_in_thread
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
@@ -27,7 +27,7 @@ from stretto.transports.local import LocalTransport
 
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
 
-Reply: TypeAlias = tuple[Batch, list[Span]] | StrettoError
+Reply: TypeAlias = tuple[Wire, list[Span]] | StrettoError
 """Outcomes with the spans of a traced request, or the error of the whole call: a raised one would become Ray's."""
 
 
@@ -37,7 +37,7 @@ class StageReplica:
     def __init__(self, plan: bytes, name: str) -> None:
         self.engine = Engine(fuse(unpickle_plan(plan)), name=name)
 
-    async def run(self, batch: Batch, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
+    async def run(self, wire: Wire, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
         """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
 
         A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
@@ -45,15 +45,18 @@ class StageReplica:
         context = Context.starting(budget)
         context = context.traced() if traced else context
         try:
-            answer = await self.engine.evaluate(writable(batch), context, step)
+            answer = self._answer(await self.engine.evaluate(unpack_batch(wire), context, step))
         except StrettoError as error:
             return error
         if careful:
             answer = Batch.of_outcomes(_picklable(answer.outcomes(), self.engine.name))
-        return answer, [replace(span, place=span.place or _place()) for span in context.spans or ()]
+        return pack_batch(answer), [replace(span, place=span.place or _place()) for span in context.spans or ()]
+
+    def _answer(self, batch: Batch) -> Batch:
+        return batch
 
     async def ping(self, budget: float | None) -> None:
-        """Return, and so show that the replica answers."""
+        """Do nothing: that it returns shows that the replica answers."""
 
 
 @asgi_ingress
@@ -102,14 +105,6 @@ class Ingress(StageReplica):
         if self._direct is not None and not self._direct.up:
             raise RuntimeError("the replica's own HTTP server has ended")
 
-    async def run(self, batch: Batch, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
-        """Return the outcomes of the rows as a stage does, and answers as Python objects."""
-        reply = await super().run(batch, step, traced, careful, budget)
-        if isinstance(reply, StrettoError):
-            return reply
-        answer, spans = reply
-        return stacked(Batch(answer.rows(), answer.size, answer.errors)), spans
-
     async def describe(self, budget: float | None) -> Description:
         """Return what a client asks before its first request, and `deploy` once the application is up."""
         direct_url = self._address.url if self._address is not None and self._direct is not None else ""
@@ -123,6 +118,10 @@ class Ingress(StageReplica):
     async def ready(self, budget: float | None) -> bool:
         """Return whether every deployment of the application answers."""
         return await self.engine.ready()
+
+    def _answer(self, batch: Batch) -> Batch:
+        # The client wants Python objects, and has more to do already.
+        return Batch(batch.rows(), batch.size, batch.errors)
 
 
 def _picklable(outcomes: list[Any], name: str) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 
 from stretto.batch.batch import Batch
+from stretto.errors import StrettoError
 from stretto.models import File, FileReference, SavedModel, digest, read_reference
 from stretto.plan.plan import Plan
 from stretto.serve.cluster import connected
@@ -19,22 +20,25 @@ from stretto.serve.ray import NodeAffinitySchedulingStrategy, Pickler, ray, ray_
 Reference: TypeAlias = tuple[FileReference, Literal["model", "estimator"]]
 """What stands in a pickle in place of the model of a file, or of its estimator."""
 
+Wire: TypeAlias = Batch | tuple[list[Any] | np.ndarray, bool]
+"""A batch on its way: itself, or its rows, with the errors in their places, and whether they are the caller's own."""
+
 NODES_TIMEOUT = 10.0
 """Seconds in which each node must have looked for the files."""
 
 
 def pickle_plan(plan: Plan, paths: Collection[str] = ()) -> bytes:
     """Return a plan pickled, with the models of files in `paths` as their paths, and others as bytes."""
-    known: dict[int, Reference] = {}
+    references: dict[int, Reference] = {}
     for file in _files(plan):
-        if file.path not in paths or id(file.saved) in known:
+        if file.path not in paths or id(file.saved) in references:
             continue
         content = digest(file.path)
         if content is not None:
             reference = FileReference(file.path, content, file.options)
-            known |= {id(file.saved): (reference, "model"), id(file.saved.estimator): (reference, "estimator")}
+            references |= {id(file.saved): (reference, "model"), id(file.saved.estimator): (reference, "estimator")}
     stream = io.BytesIO()
-    _Pickler(stream, known).dump(plan)
+    _Pickler(stream, references).dump(plan)
     return stream.getvalue()
 
 
@@ -48,12 +52,12 @@ def unpickle_plan(content: bytes) -> Any:
 
 
 class _Pickler(Pickler):
-    def __init__(self, file: io.BytesIO, known: Mapping[int, Reference]) -> None:
+    def __init__(self, file: io.BytesIO, references: Mapping[int, Reference]) -> None:
         super().__init__(file)
-        self._known = known
+        self._references = references
 
     def persistent_id(self, obj: Any) -> Reference | None:
-        return self._known.get(id(obj))
+        return self._references.get(id(obj))
 
 
 class _Unpickler(pickle.Unpickler):
@@ -105,17 +109,34 @@ def _digests(paths: list[str]) -> dict[str, str | None]:
     return {path: digest(path) for path in paths}
 
 
-def stacked(batch: Batch) -> Batch:
-    """Return a batch with rows that are arrays of one shape and type in one array: Ray sends each array by itself."""
+def pack_batch(batch: Batch) -> Wire:
+    """Return what is sent of a batch: rows that are no columns travel bare, since a list takes least to pickle.
+
+    Rows that are arrays of one shape and type become one array: Ray sends each array by itself.
+    """
     rows = batch.values
-    if not isinstance(rows, list) or not rows or batch.errors:
+    if isinstance(rows, np.ndarray) and not batch.errors:
+        return rows, batch.request
+    if not isinstance(rows, list):
         return batch
-    first = rows[0]
+    return (batch.outcomes() if batch.errors else _stacked(rows)), batch.request
+
+
+def unpack_batch(wire: Wire) -> Batch:
+    """Return the batch of `pack_batch`, with arrays that can be written to."""
+    if isinstance(wire, Batch):
+        return writable(wire)
+    rows, request = wire
+    errors = {} if isinstance(rows, np.ndarray) else {i: x for i, x in enumerate(rows) if isinstance(x, StrettoError)}
+    return Batch(writable(rows), len(rows), errors, request=request)
+
+
+def _stacked(rows: list[Any]) -> list[Any] | np.ndarray:
+    first = rows[0] if rows else None
     if not isinstance(first, np.ndarray) or not first.ndim or first.dtype.hasobject:
-        return batch
-    if not all(isinstance(row, np.ndarray) and row.shape == first.shape and row.dtype == first.dtype for row in rows):
-        return batch
-    return Batch(np.stack(rows), batch.size, request=batch.request)
+        return rows
+    same = all(isinstance(row, np.ndarray) and row.shape == first.shape and row.dtype == first.dtype for row in rows)
+    return np.stack(rows) if same else rows
 
 
 def writable(values: Any) -> Any:

@@ -75,8 +75,8 @@ def probe(name: str, purpose: str) -> None:
     """
     path, _, parameters = name.rstrip(")").partition("(")
     try:
-        found: Any = pkgutil.resolve_name(path)
-        missing = [each for each in parameters.split(", ") if each and each not in signature(found).parameters]
+        target: Any = pkgutil.resolve_name(path)
+        missing = [each for each in parameters.split(", ") if each and each not in signature(target).parameters]
     except (ImportError, AttributeError):
         missing = [""]
     if missing:
@@ -171,30 +171,30 @@ def quietly() -> Generator[None]:
 
 
 def serve_runs() -> bool:
-    """Return whether Serve runs on the connected Ray. This blocks."""
+    """Return whether Serve runs on the connected Ray; this blocks."""
     return _client() is not None
 
 
 def root_url() -> str:
-    """Return the URL of Serve's proxy, empty where Serve has no HTTP. This blocks."""
+    """Return the URL of Serve's proxy, empty where Serve has no HTTP; this blocks."""
     return _client().root_url
 
 
 def details() -> Mapping[str, Details]:
-    """Return what Serve reports of each application, by name; nothing where Serve does not run. This blocks."""
+    """Return what Serve reports of each application, by name, or nothing if Serve does not run; this blocks."""
     client = _client()
     return {} if client is None else client.get_serve_details()["applications"]
 
 
 def run(app: serve.Application, name: str, route: str) -> None:
-    """Hand an application to Serve, in place of the one of that name, without waiting for it. This blocks."""
+    """Hand an application to Serve, in place of the one of that name, without waiting for it; this blocks."""
     with quietly(), declaring:
         target = serve.RunTarget(app, name=name, route_prefix=route)
         serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
 
 def delete(name: str) -> None:
-    """Tell Serve to delete an application, without waiting for it. This blocks."""
+    """Request the deletion of an application, without waiting for it; this blocks."""
     with quietly():
         _client().delete_apps([name], blocking=False)
 
@@ -206,7 +206,7 @@ def ingress_handle(app: Details, name: str) -> Handle | None:
 
 
 def routed(handle: Handle) -> Handle:
-    """Return the handle with its router started. This blocks."""
+    """Return the handle with its router started; this blocks."""
     if not handle.is_initialized:
         # With RAY_SERVE_THROUGHPUT_OPTIMIZED=1 the router would live in the caller's event loop and end with it, and
         # a second asyncio.run would find every handle of the process dead.

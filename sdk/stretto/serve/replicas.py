@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Sequence
+from typing import Any
 
 import anyio
 
@@ -14,9 +13,10 @@ from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, latest
 from stretto.engine.per_loop import PerLoop
+from stretto.engine.stage_queue import Columns, Item, together
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
-from stretto.serve.pickling import stacked, writable
+from stretto.serve.pickling import pack_batch, unpack_batch
 from stretto.serve.ray import Handle, by_value
 
 LANES = 2
@@ -27,9 +27,6 @@ MAX_BATCH = 512
 
 PARTS = 16
 """How many parts rows are split into, again and again, to find those that kill their replica."""
-
-Request: TypeAlias = tuple[Batch, float | None]
-"""The rows of one request, with their deadline."""
 
 
 class Replicas:
@@ -46,9 +43,21 @@ class Replicas:
         self._where = where
         # A lock belongs to the event loop that first waits for it.
         self._alone = PerLoop(asyncio.Lock)
-        self._queue: Coalescer[Request, Batch] | None = None
+        self._queue: Coalescer[Item, Any] | None = None
         if lanes:
             self._queue = Coalescer(self._share, workers=lanes, max_batch=MAX_BATCH, name=where)
+
+    def predict(self, row: Any, context: Context) -> Awaitable[Any]:
+        """Return the answer to one row, or raise its error."""
+        if self._queue is not None and context.deadline is None:
+            return self._queue.ask((row, None))  # the usual case, on the hot path
+        return self._predict(row, context)
+
+    async def _predict(self, row: Any, context: Context) -> Any:
+        (outcome,) = (await self.outcomes(Batch([row], 1, request=True), context)).outcomes()
+        if isinstance(outcome, StrettoError):
+            raise outcome
+        return outcome
 
     async def outcomes(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of the rows by the deadline, from one step alone if it is named.
@@ -60,10 +69,10 @@ class Replicas:
             # A traced request travels alone, so that the spans are its own.
             if self._queue is None or step is not None or context.spans is not None or batch.size > MAX_BATCH:
                 return await self._isolate(batch, context, step)
-            return await self._queue.ask((batch, context.deadline), batch.size)
+            return await self._queue.ask((Columns((batch,)), context.deadline), batch.size)
         return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))
 
-    async def ask(self, method: str) -> Any:
+    async def call(self, method: str) -> Any:
         """Return what one replica answers to a method without arguments.
 
         Raises:
@@ -77,14 +86,14 @@ class Replicas:
         if self._queue is not None:
             await self._queue.aclose()
 
-    async def _share(self, requests: list[Request]) -> Sequence[Batch | StrettoError]:
-        """Return the outcomes of each of several requests, in one call."""
-        batches = [batch for batch, _ in requests]
-        context = Context(latest(deadline for _, deadline in requests))
+    async def _share(self, items: list[Item]) -> Sequence[Any]:
+        """Return what each of several requests gets, in one call."""
+        values, deadlines = zip(*items, strict=True)
+        (batch,), answers = together(values)
         try:
-            return split(await self._isolate(Batch.concat(batches), context), [batch.size for batch in batches])
+            return answers(await self._isolate(batch, Context(latest(deadlines))))
         except StrettoError as error:
-            return [error.copy() for _ in requests]
+            return [error.copy() for _ in items]
 
     async def _isolate(self, batch: Batch, context: Context, step: str | None = None) -> Batch:
         """Return the outcomes of the rows; if their replica dies, only those that kill it fail.
@@ -128,18 +137,12 @@ class Replicas:
         return scatter(batch.size, [(rest, answer)], errors)
 
     async def _call(self, batch: Batch, context: Context, step: str | None, careful: bool, tries: int) -> Batch:
-        """Return the outcomes of one call. A `careful` one fails the rows whose answers can't be pickled."""
+        """Return the outcomes of one call; a `careful` one fails the rows whose answers can't be pickled."""
         traced = context.spans is not None
-        reply = await call(self._run, stacked(batch), step, traced, careful, deadline=context.deadline, tries=tries)
+        reply = await call(self._run, pack_batch(batch), step, traced, careful, deadline=context.deadline, tries=tries)
         if isinstance(reply, StrettoError):
             raise reply
         answer, spans = reply
         if context.spans is not None:
             context.spans.extend(spans)
-        return writable(answer)
-
-
-def split(batch: Batch, sizes: Iterable[int]) -> list[Batch]:
-    """Return the rows of a batch in parts of these sizes."""
-    ends = list(accumulate(sizes))
-    return [batch.slice(start, end) for start, end in pairwise([0, *ends])]
+        return unpack_batch(answer)

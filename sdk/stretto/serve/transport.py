@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 import anyio
@@ -56,6 +56,10 @@ class HandleTransport(Transport):
         """Where the replicas answer HTTP themselves, if that is known."""
         return "" if self._description is None else reachable_url(self._description.direct_url)
 
+    def predict(self, row: Any, context: Context) -> Awaitable[Any]:
+        """Return the answer for one row, or raise its error."""
+        return self._first(row, context) if self._replicas is None else self._replicas.predict(row, context)
+
     async def outcomes(
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
@@ -86,15 +90,19 @@ class HandleTransport(Transport):
             return False
 
     async def aclose(self) -> None:
-        """Cancel the calls under way. The connection to Ray is the process's, and stays."""
+        """Cancel the calls under way; the connection to Ray belongs to the process and stays."""
         if self._replicas is not None:
             await self._replicas.aclose()
+
+    async def _first(self, row: Any, context: Context) -> Any:
+        replicas = await self._connected(context)
+        return await replicas.predict(row, context)
 
     async def _ask(self, method: str) -> Any:
         context = Context.starting(ANSWER_TIMEOUT)
         replicas = await self._connected(context)
         with anyio.move_on_after(context.budget):
-            return await replicas.ask(method)
+            return await replicas.call(method)
         raise context.exceeded(f"application {self._app!r}")
 
     async def _connected(self, context: Context) -> Replicas:
@@ -105,7 +113,7 @@ class HandleTransport(Transport):
         with anyio.move_on_after(context.budget):
             handle = await in_thread(lambda _: self._handle())
             if self._description is None:
-                self._description = await Replicas(handle, self._app, where, None).ask("describe")
+                self._description = await Replicas(handle, self._app, where, None).call("describe")
             # Another call may have been first.
             self._replicas = self._replicas or Replicas(handle, self._app, where, self._description.lanes)
             return self._replicas
@@ -116,7 +124,7 @@ class HandleTransport(Transport):
 
 
 def application_handle(app: str) -> Handle:
-    """Return a handle to an application's ingress, connecting to Ray if need be. This blocks.
+    """Return a handle to an application's ingress, connecting to Ray if need be; this blocks.
 
     Raises:
         ConnectionFailed: there is no Ray, or Serve does not run on it.

@@ -47,8 +47,8 @@ def _value(cell: Any) -> Any:
     return cell.tolist()[0] if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell[0]
 
 
-async def _plan(plan: Plan, given: Sequence[Any], request: Any) -> Any:
-    return await _node(plan.output, dict[Node, Any](zip(plan.inputs, given, strict=True)), request)
+async def _plan(plan: Plan, values: Sequence[Any], request: Any) -> Any:
+    return await _node(plan.output, dict[Node, Any](zip(plan.inputs, values, strict=True)), request)
 
 
 async def _node(node: Node, memo: dict[Node, Any], request: Any) -> Any:

@@ -13,7 +13,7 @@ from stretto.wire.problem import problem
 
 
 def encode_outcomes(outcomes: Sequence[Any]) -> bytes:
-    """Return outcomes as msgpack. The row of an answer that can't be sent gets the error that says so."""
+    """Return outcomes as msgpack, with an error in the row of an answer that can't be encoded."""
     return _encoded(list(outcomes), encode_msgpack)
 
 

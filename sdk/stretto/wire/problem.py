@@ -22,7 +22,7 @@ _CLASSES = {urn: cls for cls, urn in _TYPES.items()}
 
 
 def problem(error: Exception) -> dict[str, Any]:
-    """Return an error as the members of a problem. One that is not Stretto's is reduced to: the server failed."""
+    """Return an error as the members of a problem; of a foreign error, only that the server failed."""
     if not isinstance(error, StrettoError):
         error = StrettoError("the server failed on this request; its log says why")
     cls = next(each for each in type(error).__mro__ if each in _TYPES)
