@@ -20,7 +20,7 @@ from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
 
 from stretto import Pipeline, composer, from_sklearn, model, parallel, step
@@ -112,6 +112,26 @@ def people() -> tuple[Pipeline[Any, Any], list[Any]]:
     fitted.fit(DataFrame(rows), [row["colour"] == "red" for row in rows])
     bad = [{"age": 30.0, "colour": "pink"}, {"age": "old", "colour": "red"}, {"colour": "red"}, [30.0, None], "red"]
     return model(fitted, name="people"), [rows[0], *bad, list(rows[1].values())]
+
+
+def lengths(table: Any) -> Any:
+    return np.array([[len(str(value)) for value in row] for row in np.asarray(table, dtype=object)])
+
+
+@functools.cache
+def days() -> tuple[Pipeline[Any, Any], list[Any]]:
+    """A model with a column of any type and one that it drops, and rows of which some are bad."""
+    rows = [{"hour": 6.0 * i, "day": day, "note": None} for i, day in enumerate(["mon", "tuesday", "wed", "thursday"])]
+    columns = ColumnTransformer(
+        [
+            ("hour", StandardScaler(), ["hour"]),
+            ("day", FunctionTransformer(lengths), ["day"]),
+            ("note", "drop", ["note"]),
+        ]
+    )
+    fitted = make_pipeline(columns, LogisticRegression()).fit(DataFrame(rows), [0, 1, 0, 1])
+    bad = [{"hour": "late", "day": "mon"}, {"hour": 6.0}, {"hour": 6.0, "day": ["mon"]}]
+    return model(fitted, name="days"), [*rows, *bad, {"hour": 6.0, "day": "tuesday"}]
 
 
 def ensemble() -> Pipeline[Any, Any]:
@@ -241,6 +261,7 @@ CASES = [
     ),
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
     Case("strings and numbers", lambda: people()[0], people()[1], split=True),
+    Case("columns of any type", lambda: days()[0], days()[1]),
     Case("taken apart", ensemble, [SETOSA, VIRGINICA, *BAD_ROWS], split=True),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),
