@@ -25,6 +25,7 @@ ROW = {"sepal length": 1.2, "sepal width": 1.0, "petal length": 1.1, "petal widt
 FILES = ["logistic_regression.skops", "svm_classifier.skops"]
 
 
+# --8<-- [start:train]
 def train() -> tuple[LogisticRegression, float, list[str]]:
     """Return a fitted model, its accuracy on rows it has not seen, and the labels of its classes."""
     iris: Any = load_iris()
@@ -36,6 +37,7 @@ def train() -> tuple[LogisticRegression, float, list[str]]:
 # --8<-- [end:train]
 
 
+# --8<-- [start:one_model]
 async def one_model(folder: Path) -> str:
     """Deploy one saved model at a route, and query it with a JSON object of named features."""
     fitted, accuracy, labels = train()
@@ -54,6 +56,7 @@ async def one_model(folder: Path) -> str:
 # --8<-- [end:one_model]
 
 
+# --8<-- [start:train_two]
 def train_two(folder: Path) -> tuple[Path, Path]:
     """Save two models, with the labels of a file inside."""
     iris: Any = load_iris()
@@ -71,6 +74,7 @@ def train_two(folder: Path) -> tuple[Path, Path]:
 # --8<-- [end:train_two]
 
 
+# --8<-- [start:endpoints]
 async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> list[str]:
     """Deploy two versioned endpoints, and ask one now and one later."""
     async with (
@@ -90,6 +94,7 @@ async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> li
 # --8<-- [end:endpoints]
 
 
+# --8<-- [start:ensemble]
 async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, str]:
     """Deploy both models behind one route."""
     both = Pipeline(parallel(logistic, svm))
@@ -131,6 +136,7 @@ async def side_by_side() -> tuple[int, float]:
 # --8<-- [end:slow]
 
 
+# --8<-- [start:both_ways]
 async def both_ways(pipeline: Pipeline[Any, Any]) -> tuple[Any, Any, Any]:
     """Ask one pipeline in process, by handle and over HTTP."""
     async with Client(pipeline) as here:
@@ -142,6 +148,7 @@ async def both_ways(pipeline: Pipeline[Any, Any]) -> tuple[Any, Any, Any]:
 # --8<-- [end:both_ways]
 
 
+# --8<-- [start:custom]
 def aggregate(answers: dict[str, str]) -> dict[str, Any]:
     """Return a summary of the models' answers."""
     labels = list(answers.values())

@@ -95,3 +95,11 @@ def test_lines_of_prose_are_short(page: str) -> None:
     """A table's rows and code may be longer."""
     lines = (DOCS / f"{page}.md").read_text().splitlines()
     assert [line for line in lines if len(line) > 120 and not line.startswith("|")] == []
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_what_a_page_includes_of_a_file_is_marked_there(page: Path) -> None:
+    for file, section in re.findall(r'^--8<-- "([\w./-]+):([a-z_]+)"$', page.read_text(), flags=re.MULTILINE):
+        source = (DOCS.parent / file).read_text()
+        assert source.find(f"[start:{section}]") < source.find(f"[end:{section}]"), f"{file}:{section}"
+        assert f"[start:{section}]" in source, f"{file}:{section}"

@@ -195,7 +195,7 @@ class Batch:
         return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
 
     def read(self, reader: InputReader) -> Any:
-        """Return the rows as a reader reads them: once for all readers with equal keys, unless it raises."""
+        """Return the rows as a reader reads them: once for all readers with equal keys; errors are not kept."""
         if self._read is None:
             self._read = {}
         key = reader.key

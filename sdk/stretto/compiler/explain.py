@@ -114,7 +114,8 @@ class _Drawing:
                 for (_, part), own in zip(parts, before, strict=False):
                     part[:0] = own
                 title = "parallel" if isinstance(node, Pack) else node.title
-                return [_joined(title, _note(node), [line for part in parts for line in _part(*part)])]
+                lines = [line for label, part in parts for line in _part(label, part)]
+                return [_joined(title, _note(node), lines)]
 
 
 def _fans_in(node: Node) -> bool:
@@ -160,7 +161,7 @@ def _part(label: str, branches: list[Branch]) -> list[Branch]:
         case [only]:
             return [Branch(only.kind, f"{label}: {only.title}", only.note, only.branches)]
         case _:
-            return [Branch("node", label, "" if branches else "its input", tuple(branches))]
+            return [Branch("node", label, "", tuple(branches))]
 
 
 def _parts(node: Node) -> list[tuple[str, Plan]]:
