@@ -10,7 +10,7 @@ import numpy as np
 
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import UNDECIDED, Pack, Part, as_pipeline, plan_of
-from stretto_composers._cascades.tests import Agreement, Confidence, Test
+from stretto_composers._cascades.confidence import Agreement, Confidence, Test
 from stretto_composers._members.members import classifier
 
 Answer = Literal["label", "tier"]
