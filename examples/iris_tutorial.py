@@ -40,15 +40,12 @@ def train() -> tuple[LogisticRegression, float, list[str]]:
 # --8<-- [start:one_model]
 async def one_model(folder: Path) -> str:
     """Deploy one saved model at a route, and query it with a JSON object of named features."""
-    fitted, accuracy, labels = train()
-    print(f"validation accuracy: {accuracy:.3f}")
+    fitted, _, labels = train()
     path = save_model(fitted, folder / "iris_logistic.skops", labels=labels, features=FEATURES)
 
     async with deploy(model(path, name="logistic"), name="logistic_regressor", route="/logistic_regressor") as client:
         answer = await client.predict(ROW)
-        url = client.url
-        response = await asyncio.to_thread(requests.get, url, json=ROW)
-        print(f"{url} answers {response.text}")
+        response = await asyncio.to_thread(requests.get, client.url, json=ROW)
         assert response.json() == answer
     return answer
 
@@ -81,9 +78,9 @@ async def endpoints(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> li
         deploy(logistic, name="logistic:v1", route="/logistic") as first,
         deploy(svm, name="svm:v1", route="/svm") as second,
     ):
-        print(first, second, sep="\n")
+        print(f"  {first}", f"  {second}", sep="\n")
         later = first.submit(ROW)
-        print(later)
+        print(f"  {later}")
         answers = [await later, await second.predict(ROW)]
         for client in (first, second):
             response = await asyncio.to_thread(requests.get, client.url, json=ROW)
@@ -100,7 +97,6 @@ async def ensemble(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dic
     both = Pipeline(parallel(logistic, svm))
     async with deploy(both, name="ensemble", route="/ensemble", placement="split") as client:
         response = await asyncio.to_thread(requests.get, client.url, json=ROW)
-        print(f"{client.url} answers {response.text}")
         return response.json()
 
 
@@ -126,10 +122,6 @@ async def side_by_side() -> tuple[int, float]:
         trace = await client.trace(ROW)
     first, second = (span for span in trace.spans if span.kind == "handle")
     together = min(first.end, second.end) - max(first.start, second.start)
-    print(f"handle calls for one request: {trace.handle_calls}")
-    for span in (first, second):
-        print(f"  {span.name:<16} {span.start % 60:6.3f} s to {span.end % 60:6.3f} s")
-    print(f"  both at once for {together:.3f} s")
     return trace.handle_calls, together
 
 
@@ -158,7 +150,6 @@ def aggregate(answers: dict[str, str]) -> dict[str, Any]:
 async def custom(logistic: Pipeline[Any, str], svm: Pipeline[Any, str]) -> dict[str, Any]:
     """Combine the answers with a function of the user's own."""
     combined = Pipeline(parallel(logistic, svm)) >> aggregate
-    print(combined)
     async with Client(combined) as client:
         return await client.predict(ROW)
 
