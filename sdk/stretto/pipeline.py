@@ -409,7 +409,7 @@ def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any
 
     def lower(node: Node) -> Node:
         nodes = tuple(branch(node) for branch in branches.values())
-        return Pack(nodes, names=tuple(branches), on_error=policy)
+        return Pack(nodes, names=tuple(branches), on_error=policy, name="parallel")
 
     shown = [branch.text for branch in list(branches.values())[: len(parts)]]
     shown += [f"{key}={branches[key].text}" for key in named]

@@ -94,8 +94,8 @@ class Seen:
     def note(self, *functions: Any) -> None:
         for function in functions:
             owner = getattr(function, "__self__", function)
-            kind = owner if hasattr(owner, "__qualname__") else type(owner)
-            self.pairs.add(f"{kind.__module__}:{kind.__qualname__}")
+            kinds = (owner,) if hasattr(owner, "__qualname__") else type(owner).__mro__
+            self.pairs.update(f"{kind.__module__}:{kind.__qualname__}" for kind in kinds)
 
     def compare_all(self, what: str, rows: Sequence[Any], values: Any, one: Callable[[Any], Any]) -> None:
         for row, value in zip(rows, _by_row(values, len(rows)), strict=True):
@@ -129,6 +129,7 @@ def inverses(x: Node, digits: int = 20) -> Node:
 def checked() -> Generator[Seen]:
     """Call `one` for every row that `many` has answered, wherever that is done."""
     seen = Seen()
+    asked: list[Any] = []  # whose `one` is being asked: it may be `many` of one row
 
     def each_row(batch: Iterable[Any], one: Callable[[Any], Any], many: Callable[[Any], Any] | None = None) -> Outcomes:
         if many is None:
@@ -170,9 +171,11 @@ def checked() -> Generator[Seen]:
         def both(self: Any, batch: Any, *rest: Any, **named: Any) -> Any:
             values = many(self, batch, *rest, **named)
             seen.pairs.add(f"{cls.__module__}:{cls.__qualname__}")
-            if values is not None:
+            if values is not None and self not in asked:
                 listed = _rows_of(batch, 0) if isinstance(batch, dict) else list(batch)
+                asked.append(self)
                 seen.compare_all(repr(self), listed, values, lambda row: self.one(row, *rest, **named))
+                asked.pop()
             return values
 
         return both

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stretto import Profile, model, parallel, step
-from stretto_composers import fallback, switch, vote
+from stretto_composers import default, fallback, switch, vote
 from tests.cases import add_one, invert, iris_model, negative
 
 
@@ -95,3 +96,20 @@ def test_a_picture_fits_a_terminal() -> None:
     plan = vote(*(model(fitted, name=name) for name in names)).plan()
     for placement in ("fused", "split"):
         assert max(map(len, str(plan.explain(placement)).splitlines())) <= 100
+
+
+def test_an_estimator_is_shown_by_what_differs_from_its_defaults_or_by_its_parts() -> None:
+    """A pipeline of scikit-learn whose parameters fill a screen is named by its steps."""
+    columns = ColumnTransformer([(f"c{at}", StandardScaler(), [at]) for at in range(4)])
+    forest = RandomForestClassifier(n_estimators=3, max_depth=5, min_samples_leaf=3, random_state=1)
+    table = [[0.0, 1, 2, 3], [1, 0, 3, 2]]
+    long = model(make_pipeline(columns, forest).fit(table, [0, 1]), name="long")
+    short = model(RandomForestClassifier(n_estimators=3).fit(table, [0, 1]), name="short")
+    text = str(parallel(long, short).plan())
+    assert "long  (Pipeline(ColumnTransformer, RandomForestClassifier))" in text
+    assert "short  (RandomForestClassifier(n_estimators=3))" in text
+
+
+def test_what_a_composer_made_is_left_out_of_its_parts() -> None:
+    """The value that stands in for a failure is no step of the user's: the part is named, and nothing is said of it."""
+    assert "└── on failure\n" in str(default(add_one, 0).plan())

@@ -104,7 +104,7 @@ def with_rows(x: Pack, source: Node | None) -> tuple[Pack, float]:
     name = "rows"
     while name in x.names:
         name += "'"
-    return Pack((*x.inputs, rows), names=(*x.names, name), on_error=x.on_error), width
+    return Pack((*x.inputs, rows), names=(*x.names, name), on_error=x.on_error, name=x.name), width
 
 
 def _rows(source: Node, x: Pack) -> tuple[Node, float]:

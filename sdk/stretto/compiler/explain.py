@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import takewhile
 
 from stretto.compiler.picture import Branch, Explanation
@@ -88,7 +89,13 @@ class _Drawing:
 
     def branches(self, place: Place = ()) -> list[Branch]:
         """Return the branches of the nodes at a place, in their order; a loop that is unrolled is drawn once."""
-        drawn = [branch for node in self._nodes.get(place, ()) for branch in self._branch(node, place)]
+        drawn: list[Branch] = []
+        for node in self._nodes.get(place, ()):
+            for branch in self._branch(node, place):
+                if drawn and drawn[-1].kind == "members" and not branch.branches:
+                    # The members of a composer such as average: what it makes of them is its own line.
+                    branch = replace(branch, kind="node", branches=drawn.pop().branches)
+                drawn.append(branch)
         shortened: list[Branch] = []
         at = 0
         while at < len(drawn):
@@ -106,15 +113,17 @@ class _Drawing:
             case Call(step=Stage() as stage) if before:
                 return _Drawing(stage.plan, dict(zip(stage.plan.inputs, before, strict=True))).branches()
             case Call(step=Stage() as stage):
-                return [_stage(stage)]
+                return _stage(stage)
             case Call(step=Step() as step):
                 return [] if step.internal else [Branch("step", step.name, _about(step))]
             case _:
                 parts = [(label, _Drawing(plan).branches()) for label, plan in _parts(node)]
                 for (_, part), own in zip(parts, before, strict=False):
                     part[:0] = own
-                title = "parallel" if isinstance(node, Pack) else node.title
-                return [_joined(title, _note(node), [line for part in parts for line in _part(*part)])]
+                lines = [line for label, part in parts for line in _part(label, part)]
+                kind = "members" if isinstance(node, Pack) and not node.name else "node"
+                title = node.title if kind == "node" else "parallel"
+                return [_joined(kind, title, _note(node), lines)]
 
 
 def _fans_in(node: Node) -> bool:
@@ -143,13 +152,13 @@ def _repeated(drawn: list[Branch], at: int) -> tuple[int, int]:
     return 1, 1
 
 
-def _joined(title: str, note: str, branches: list[Branch]) -> Branch:
+def _joined(kind: str, title: str, note: str, branches: list[Branch]) -> Branch:
     """Return a node's branch; with what hangs below it as one, where a composer made two nodes of its name."""
     match branches:
         case [Branch(title=inner)] if inner == title:
-            return Branch("node", title, note or branches[0].note, branches[0].branches)
+            return Branch(kind, title, note or branches[0].note, branches[0].branches)
         case _:
-            return Branch("node", title, note, tuple(branches))
+            return Branch(kind, title, note, tuple(branches))
 
 
 def _part(label: str, branches: list[Branch]) -> list[Branch]:
@@ -160,7 +169,7 @@ def _part(label: str, branches: list[Branch]) -> list[Branch]:
         case [only]:
             return [Branch(only.kind, f"{label}: {only.title}", only.note, only.branches)]
         case _:
-            return [Branch("node", label, "" if branches else "its input", tuple(branches))]
+            return [Branch("node", label, "", tuple(branches))]
 
 
 def _parts(node: Node) -> list[tuple[str, Plan]]:
@@ -180,17 +189,16 @@ def _parts(node: Node) -> list[tuple[str, Plan]]:
             return [("", plan) for plan in node.plans]
 
 
-def _stage(stage: Stage) -> Branch:
+def _stage(stage: Stage) -> list[Branch]:
     inner = tuple(_Drawing(stage.plan).branches())
     if stage.deployment:
         options = ", ".join(f"{key}={value!r}" for key, value in stage.options.items())
         note = "; ".join(filter(None, [options, stage.reason]))
-        return Branch("deployment", f"deployment {stage.deployment}", note, inner)
-    if not stage.reason and [branch.kind for branch in inner] == ["step"]:
-        return Branch("stage", inner[0].title, inner[0].note)
-    return Branch(
-        "stage", f"stage {stage.name}", stage.reason or "one batch, in this process: nothing in it waits", inner
-    )
+        return [Branch("deployment", f"deployment {stage.deployment}", note, inner)]
+    if not stage.reason and [branch.kind for branch in inner] in ([], ["step"]):
+        return [Branch("stage", branch.title, branch.note) for branch in inner]
+    note = stage.reason or "one batch, in this process: nothing in it waits"
+    return [Branch("stage", f"stage {stage.name}", note, inner)]
 
 
 def _about(step: Step) -> str:

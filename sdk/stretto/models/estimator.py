@@ -13,6 +13,9 @@ import numpy as np
 
 from stretto.errors import ModelError
 
+LONGEST: Final = 80
+"""The characters that an estimator is described in, so that a plan stays readable."""
+
 PREDICTS: Final = ("predict", "transform")
 """The methods for ``output="predict"``: the first that the estimator has, else the object itself, as a function."""
 
@@ -50,7 +53,7 @@ def check_usable(estimator: Any) -> None:
         raise ModelError(f"{name} is a class: pass a fitted instance, such as {name}().fit(X, y)")
     if not has_method(estimator, "predict", "transform") and not callable(estimator):
         raise ModelError(
-            f"{_short(estimator)} is no model: it has neither predict() nor transform(), and is no function. "
+            f"{describe(estimator)} is no model: it has neither predict() nor transform(), and is no function. "
             "Pass a fitted estimator, a function of an array of rows, or the path of a saved model"
         )
     if type(estimator).__module__ == "xgboost.core":
@@ -78,15 +81,24 @@ def _is_fitted(estimator: Any) -> bool:
 
 
 def describe(estimator: Any) -> str:
-    """Return the `repr` of an estimator on one line, or its class where that has none."""
+    """Return an estimator on one short line: its `repr`, which has what differs from its defaults, or its parts."""
     if type(estimator).__repr__ is object.__repr__:
         return f"{type(estimator).__name__}()"
-    return " ".join(repr(estimator).split())
+    text = " ".join(repr(estimator).split())
+    if len(text) <= LONGEST:
+        return text
+    inside = [each if isinstance(each, str) else type(each).__name__ for each in _inside(estimator)]
+    shorter = f"{type(estimator).__name__}({', '.join(inside)})" if inside else text
+    return shorter if len(shorter) <= LONGEST else f"{shorter[: LONGEST - 3]}..."
 
 
-def _short(x: Any) -> str:
-    text = describe(x)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _inside(estimator: Any) -> list[Any]:
+    """Return the estimators that an estimator was made of: those of a pipeline, an ensemble, a search."""
+    for name in ("steps", "transformers", "transformer_list", "estimators"):
+        parts = getattr(estimator, name, None)
+        if isinstance(parts, list) and all(isinstance(each, tuple) for each in parts):
+            return [each[1] for each in cast("list[tuple[Any, ...]]", parts)]
+    return [each for each in [getattr(estimator, "estimator", None)] if each is not None]
 
 
 def feature_names(estimator: Any, features: Any = None) -> tuple[tuple[str, ...] | None, int | None]:

@@ -169,11 +169,12 @@ class Pack(Node):
 
     `on_error` says what becomes of a row in which some of them failed: with ``"raise"`` the row fails with the first
     of their errors, with ``"omit"`` its dict has no such keys, and with an `Instead` it has that value there. An
-    `InputError` and the row's own deadline fail the row in any case.
+    `InputError` and the row's own deadline fail the row in any case. Without a `name` it is part of a composer.
     """
 
     names: tuple[str, ...] = field(kw_only=True)
     on_error: Literal["raise", "omit"] | Instead = "raise"
+    name: str = ""
 
     def _problem(self) -> str:
         if not isinstance(self.on_error, Instead) and self.on_error not in ("raise", "omit"):
