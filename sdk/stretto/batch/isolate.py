@@ -85,16 +85,19 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
                 return Outcomes(together, {})
     values: list[Any] = []
     errors: dict[int, Exception] = {}
-    for i, row in enumerate(rows):
-        value = None
+    for row in rows:
         try:
-            if i in named:
-                raise named[i]
-            value = one(row)
+            if named and len(values) in named:
+                raise named[len(values)]
+            values.append(one(row))
         except Exception as error:
-            errors[i] = error
-        values.append(value)
-    return Outcomes(values, errors)
+            errors[len(values)] = error
+            values.append(None)
+    try:
+        return Outcomes(values, errors)
+    finally:
+        # The errors' tracebacks hold this frame: without a name for them in it, they need no garbage collector.
+        del errors
 
 
 async def isolate(

@@ -11,7 +11,7 @@ import anyio
 import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.batch.isolate import each_row, isolate
+from stretto.batch.isolate import Outcomes, each_row, isolate
 from stretto.engine.context import Context
 from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
@@ -50,20 +50,31 @@ async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Thr
 
 
 def _rows(step: Step, batch: Batch, context: Context) -> Batch:
-    values, errors = each_row(batch, _one(step.fn, context))
+    one = _in_time(step.fn, context)
+
+    # A traceback keeps alive the frames of all callers up to the nearest coroutine. As a coroutine that never suspends,
+    # this keeps a failed row from holding the whole stack, with its batch, until the garbage collector comes.
+    async def rows() -> Outcomes:
+        return each_row(batch, one)
+
+    values, errors = run_sync(rows())
+    # Coroutines are looked for at the end, in all values: a check in each row's call would double its cost.
+    if CoroutineType in set(map(type, values)):
+        values, others = each_row(values, _plain)
+        errors = others | errors
     failed = {i: _failure(step, error, batch.from_request(i), context) for i, error in errors.items()}
     return Batch(values, batch.size, failed)
 
 
-def _one(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
-    """Return the row function with a check of what it returns, and of the deadline where there is one."""
+def _in_time(fn: Callable[[Any], Any], context: Context) -> Callable[[Any], Any]:
+    """Return the row function with a check of the deadline, where there is one."""
     if context.deadline is None:
-        return lambda row: _plain(fn(row))
+        return fn
 
     def one(row: Any) -> Any:
         if context.expired:
             raise _OverdueError
-        value = _plain(fn(row))
+        value = fn(row)
         if context.expired:
             raise _OverdueError
         return value
@@ -109,7 +120,7 @@ def _whole_or_each(step: Step, one: Callable[[Any], Any], batch: Batch, context:
         return None if result is None else shaped(result, batch.size)
 
     # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
-    values = each_row(batch, _one(one, context), many).require()
+    values = each_row(batch, _in_time(lambda row: _plain(one(row)), context), many).require()
     return values if isinstance(values, Batch) else Batch(values, batch.size)
 
 

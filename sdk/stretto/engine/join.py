@@ -58,6 +58,7 @@ class Tally:
     def __init__(self, node: Join, columns: Sequence[Batch], context: Context) -> None:
         self.node, self.columns, self.context = node, columns, context
         self.size = columns[0].size
+        self._one = node.one
         self.open = np.arange(self.size)
         self._arrived: dict[str, Batch] = {}
         self._answers = np.empty(self.size, dtype=object)
@@ -144,14 +145,15 @@ class Tally:
 
     def _one_by_one(self, places: np.ndarray, waiting: tuple[str, ...]) -> list[int]:
         """Decide these rows one by one, and return the places of those that are decided."""
-        outcomes = [
-            batch.outcomes() if len(places) == batch.size else _take(batch, places).outcomes()
-            for batch in self._arrived.values()
-        ]
-        rows = zip(*outcomes, strict=True) if outcomes else [()] * len(places)
+        size = len(places)
+        outcomes = {
+            name: Batch((batch if size == batch.size else _take(batch, places)).outcomes(), size)
+            for name, batch in self._arrived.items()
+        }
+        rows = Batch(outcomes, size).rows()
         decided: list[int] = []
-        for at, position, row in zip(places.tolist(), self.open[places].tolist(), rows, strict=True):
-            outcome = self._outcome(dict(zip(self._arrived, row, strict=True)), waiting)
+        for at, position, arrived in zip(places.tolist(), self.open[places].tolist(), rows, strict=True):
+            outcome = self._outcome(arrived, waiting)
             if outcome is UNDECIDED:
                 continue
             decided.append(at)
@@ -164,7 +166,7 @@ class Tally:
     def _outcome(self, arrived: dict[str, Any], waiting: tuple[str, ...]) -> Any:
         node = self.node
         try:
-            answer = node.one(arrived, waiting)
+            answer = self._one(arrived, waiting)
         except StrettoError as error:
             return error if node.own_inputs else error.under(node.title)
         except Exception as error:
