@@ -270,7 +270,7 @@ def test_a_model_accepts_the_features_of_others_when_told_to():
 
 
 def culprits(step, rows):
-    """Give the positions of the rows that fail, each with an InputError, when the step is applied to all of them."""
+    """Return the positions of the rows that fail, each with an InputError, when the step is applied to all of them."""
     batch = Batch.of(rows, request=True)
     errors = apply(step, batch, Context()).errors
     assert all(isinstance(each, InputError) for each in errors.values())
