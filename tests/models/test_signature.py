@@ -1,158 +1,81 @@
-"""What can't give a right answer is refused as the pipeline is compiled, by name, before any row is seen."""
+"""Signatures: what is recorded of a model's input, and read back."""
 
-from __future__ import annotations
-
-from typing import Any
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
+import polars
 import pytest
-from sklearn.datasets import load_iris
-from sklearn.decomposition import PCA
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
-from stretto import Client, Pipeline, composer, model, parallel
-from stretto.errors import PipelineError
-from stretto.nodes import Answers, Call, Input, Node, Pack, answers_of
-from stretto_composers import average, fallback, timeout, vote
+from stretto.errors import ModelError
+from stretto.models.signature import Column, Signature
 
-X, y = load_iris(return_X_y=True)
-WORDS = np.array(["setosa", "versicolor", "virginica"])
-logistic = LogisticRegression(max_iter=1000).fit(X, y)
-words = LogisticRegression(max_iter=1000).fit(X, WORDS[y])
-backwards = LogisticRegression(max_iter=1000).fit(X, -y)
-two = LogisticRegression().fit(X, y > 0)
-meta = LogisticRegression().fit(np.column_stack([y, y]), y)
-linear = LinearRegression().fit(X, X[:, 0])
+FRAME = pd.DataFrame(
+    {
+        "text": ["a", None],
+        "price": [Decimal(1), Decimal("2.5")],
+        "city": pd.Categorical(["x", "y"], categories=["y", "x"]),
+        "size": pd.Categorical([3, 1], ordered=True),
+        "rooms": pd.array([1, None], dtype="Int64"),
+        "flag": [True, False],
+        "day": pd.to_datetime(["2024-01-01", "2024-02-01"]).tz_localize("Europe/Berlin"),
+        "user": np.array([2**64 - 1, 3], dtype="uint64"),
+        "other": pd.Series(["x", 1], dtype=object),
+    }
+)
 
 
-def named(estimator: Any, name: str, **options: Any) -> Pipeline[Any, Any]:
-    return model(estimator, name=name, **options)
+def test_a_signature_has_the_types_of_a_frame() -> None:
+    signature = Signature.of(FRAME)
+    assert signature.form == "frame"
+    assert signature.names == tuple(FRAME.columns)
+    columns = {each.label: each for each in signature.columns}
+    assert columns["text"] == Column("text", "str", missing=True)
+    assert columns["price"].holds == ("Decimal",)
+    assert columns["city"].categories == ("y", "x")
+    assert (columns["size"].categories, columns["size"].category_dtype, columns["size"].ordered) == (
+        (1, 3),
+        "int64",
+        True,
+    )
+    assert (columns["rooms"].dtype, columns["rooms"].missing) == ("Int64", True)
+    assert columns["day"].dtype == "datetime64[us, Europe/Berlin]"
+    assert (columns["user"].low, columns["user"].high) == (3, 2**64 - 1)
+    assert columns["other"].holds == ("int", "str")
 
 
-WRONG: dict[str, tuple[Any, str]] = {
-    "a model after fewer features": (
-        lambda: named(PCA(2).fit(X), "pca") >> named(logistic, "ask"),
-        "model 'ask' was fitted on 4 features, and model 'pca' before it gives 2",
-    ),
-    "a model after probabilities": (
-        lambda: named(logistic, "first", output="proba") >> named(logistic, "second"),
-        "fitted on 4 features, and model 'first' before it gives 3",
-    ),
-    "a model after one value": (
-        lambda: named(logistic, "first") >> named(logistic, "second"),
-        "model 'first' before it gives one value a row: should they be side by side, in parallel",
-    ),
-    "a model after probabilities by other names": (
-        lambda: named(words, "first", output="label_proba") >> named(meta, "second", features=["setosa", "rose"]),
-        "takes 'setosa', 'rose', and model 'first' gives 'setosa', 'versicolor', 'virginica': 'rose' is not in both",
-    ),
-    "a model without names after a fan-out": (
-        lambda: parallel(a=logistic, b=logistic) >> named(meta, "meta"),
-        "was fitted without names, and the fan-out before it gives 'a', 'b' by name",
-    ),
-    "a model of other names after a fan-out": (
-        lambda: parallel(a=logistic, b=logistic) >> named(meta, "meta", features=["a", "c"]),
-        "model 'meta' takes 'a', 'c', and the fan-out before it gives 'a', 'b': 'c' is not in both",
-    ),
-    "a model of texts after a fan-out": (
-        lambda: parallel(a=logistic, b=logistic) >> named(CountVectorizer().fit(["a bb"]), "words"),
-        "model 'words' takes single values",
-    ),
-    "a vote of strangers": (
-        lambda: vote(named(logistic, "numbers"), named(words, "words")),
-        r"vote\(\): 'numbers' tells \[0, 1, 2\] apart and 'words' \['setosa'",
-    ),
-    "a vote of one that knows fewer": (
-        lambda: vote(named(logistic, "a"), named(two, "b"), named(logistic, "c")),
-        r"'a' tells \[0, 1, 2\] apart and 'b' \[False, True\]: fit them on the same classes",
-    ),
-    "a vote of strangers after a fan-out": (
-        lambda: parallel(named(logistic, "numbers"), named(words, "words")) >> vote(),
-        "name these alike",
-    ),
-    "a vote of probabilities": (
-        lambda: vote(named(logistic, "a"), named(logistic, "b", output="proba")),
-        r"'b' answers with output='proba', .*: leave output= out, or write .*voting='soft'",
-    ),
-    "a mean of labels": (
-        lambda: average(named(words, "a"), named(words, "b")),
-        r"average\(\) takes numbers, and 'a' answers with labels: .*output='label_proba'",
-    ),
-    "a mean of classes in another order": (
-        lambda: average(named(logistic, "a", output="proba"), named(logistic, "b", output="proba", labels=[2, 1, 0])),
-        "'a' and 'b' have the same classes in another order: give both output='label_proba'",
-    ),
-    "a mean of other classes": (
-        lambda: (
-            parallel(a=named(logistic, "a", output="label_proba"), b=named(two, "b", output="label_proba")) >> average()
-        ),
-        r"'a' tells \[0, 1, 2\] apart and 'b' \[False, True\]",
-    ),
-    "a mean of kinds": (
-        lambda: average(named(logistic, "a", output="proba"), named(logistic, "b", output="label_proba")),
-        "'a' answers with output='proba' and 'b' with 'label_proba'",
-    ),
-}
+def test_a_signature_is_read_back_as_it_was_written() -> None:
+    for frame in (FRAME, FRAME.set_axis(range(9), axis=1), FRAME.set_axis([("a", i) for i in range(9)], axis=1)):
+        signature = Signature.of(frame)
+        assert Signature.decode(signature.encode()) == signature
 
 
-@pytest.mark.parametrize("name", list(WRONG))
-def test_what_does_not_fit_is_refused_before_anything_runs(name: str) -> None:
-    build, says = WRONG[name]
-    with pytest.raises(PipelineError, match=says):
-        Client(build())
+def test_a_signature_of_polars_is_that_of_the_pandas_frame() -> None:
+    frame = polars.DataFrame({"n": [1, 2], "text": ["a", "b"]})
+    assert Signature.of(frame) == Signature.of(frame.to_pandas())
 
 
-RIGHT: dict[str, Any] = {
-    "a scaler": lambda: named(StandardScaler().fit(X), "scale") >> named(logistic, "ask"),
-    "a meta model": lambda: parallel(a=logistic, b=logistic) >> named(meta, "meta", features=["b", "a"]),
-    "a vote of some labels": lambda: vote(
-        named(logistic, "a"), named(LogisticRegression().fit(X[:100], y[:100]), "b") >> int, named(logistic, "c")
-    ),
-    "a vote with a function": lambda: vote(named(words, "a"), lambda row: "rose"),
-    "a mean by label": lambda: average(
-        named(logistic, "a", output="label_proba"),
-        named(backwards, "b", output="label_proba", labels=[2, 1, 0]),
-    ),
-    "a mean of numbers": lambda: average(named(linear, "a"), named(linear, "b")),
-}
+def test_a_signature_of_an_array_has_the_names_that_go_with_it() -> None:
+    assert Signature.of(np.eye(2, dtype=np.int8)).names is None
+    assert [each.dtype for each in Signature.of(np.eye(2, dtype=np.int8)).columns] == ["int8", "int8"]
+    assert Signature.of(np.eye(2), ["a", "b"]).names == ("a", "b")
+    assert Signature.of(["one", "two"]).form == "values"
 
 
-@pytest.mark.parametrize("name", list(RIGHT))
-async def test_what_fits_answers(name: str) -> None:
-    async with Client(RIGHT[name]()) as client:
-        assert len(await client.predict_many(X[:3])) == 3
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (FRAME.set_axis([*FRAME.columns[:8], "text"], axis=1), "two columns 'text'"),
+        (pd.DataFrame(index=[0, 1]), "no columns"),
+        (np.zeros((2, 2, 2)), "shape"),
+        (polars.LazyFrame({"a": [1]}), "lazy"),
+    ],
+)
+def test_what_has_no_signature_is_refused(rows: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Signature.of(rows)
 
 
-def test_a_composer_of_ones_own_may_check_its_members() -> None:
-    """What is known of a node is known as the pipeline is built; of a function, nothing."""
-    asked: list[Answers] = []
-
-    @composer
-    def strict(x: Node) -> Node:
-        """Refuses every fan-out."""
-        if isinstance(x, Pack):
-            asked.extend(map(answers_of, x.inputs))
-            raise PipelineError("not these")
-        return x
-
-    with pytest.raises(PipelineError, match="not these"):
-        Client(parallel(a=words, b=len) >> strict())
-    kinds = ("predict", "proba", "label_proba", "decision")
-    assert asked == [Answers("predict", kinds, "classifier", tuple(WORDS.tolist()), 4), Answers()]
-
-
-def test_what_passes_answers_on_is_seen_through() -> None:
-    """Where all that can answer agree; else nothing is known."""
-
-    def known(part: Pipeline[Any, Any]) -> Answers:
-        return answers_of(part.plan().output)
-
-    one, other = named(words, "one"), named(LogisticRegression(C=0.1).fit(X, WORDS[y]), "other")
-    assert known(fallback(one, other)) == known(one)
-    assert known(timeout(one, 1.0)) == known(one)
-    assert known(fallback(one, named(logistic, "numbers"))) == Answers()
-    assert known(fallback(one, len)) == Answers()
-    assert known(named(linear, "linear")) == Answers("predict", ("predict",), "regressor", None, 4)
-    assert answers_of(Call((Input(),), step=next(Pipeline(len).plan().steps()))) == Answers()
+def test_what_is_no_signature_is_refused() -> None:
+    with pytest.raises(ModelError, match="no signature"):
+        Signature.decode(b'{"columns": 1}')

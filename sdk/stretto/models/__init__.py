@@ -1,13 +1,13 @@
 """Fitted estimators, and the files of saved ones, as steps."""
 
 from stretto.models.answering import answering, rows_read
+from stretto.models.answers import Answers, answers_of, check_after_fan_out, check_after_model
 from stretto.models.compiled import Compiled
 from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, FileReference, digest, read_reference
 from stretto.models.files.formats import SavedModel, load_model, save_model
 from stretto.models.function import ModelFunction
-from stretto.models.signature import Answers, answers_of, check_after_fan_out, check_after_model
 from stretto.models.step import accepting, model_step, on_engine, with_function
 
 __all__ = [

@@ -1,148 +1,201 @@
-"""What goes into a model and comes out of it, known before anything runs."""
+"""What a model takes, as recorded from the frame or array that its user passed: names, types, categories, ranges."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from importlib import import_module
+from typing import Any, Final, Literal, cast
 
-from stretto.errors import PipelineError
-from stretto.models.compiled import Compiled
-from stretto.models.estimator import Kind, has_method, kind, outputs
-from stretto.models.function import ModelFunction
-from stretto.models.input.row import listed
-from stretto.models.input.single import SingleInput
-from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
-from stretto.plan.steps import ModelInfo, Step
+import msgspec
+import numpy as np
 
+from stretto.batch.frames import is_frame, is_series
+from stretto.errors import ModelError
 
-def model_info(fn: ModelFunction) -> ModelInfo:
-    """Return what is known of a model before it runs."""
-    return ModelInfo(
-        features=fn.reader.features,
-        n_features=getattr(fn.estimator, "n_features_in_", None),
-        output=fn.output,
-        outputs=outputs(fn.estimator),
-        kind=kind(fn.estimator),
-        classes=fn.classes,
-        width=_width(fn),
-        file=fn.file,
-        engine=fn.engine,
-        note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,
-    )
+SCANNED: Final = 1000
+"""The values of a column of objects that its types are read from."""
 
 
-def _width(fn: ModelFunction) -> int | None:
-    estimator, classes = fn.estimator, fn.classes
-    if fn.output in ("proba", "label_proba"):
-        return None if classes is None else len(classes)
-    if fn.output == "predict" and has_method(estimator, "predict"):
-        # The attributes of a regressor do not show the number of columns of its target.
-        return None if classes is None or getattr(estimator, "multilabel_", False) else 0
-    vocabulary = getattr(estimator, "vocabulary_", None)
-    if fn.output == "decision" or vocabulary is not None:
-        return None if vocabulary is None else len(vocabulary)
-    try:
-        return len(estimator.get_feature_names_out())
-    except Exception:  # not every transformer knows them, and each raises an error of its own
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What is known of a node's answers before anything runs; everything is empty where no model makes them.
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A column of a model's input.
 
     Attributes:
-        output: What the model answers with, in the words of ``model(..., output=)``.
-        outputs: Every output that it supports.
-        kind: ``"classifier"``, ``"regressor"`` or empty.
-        classes: The classes, as the answers name them and in the order of the probabilities, or None.
-        features: The number of values in one of the model's rows, None where it is unknown.
+        name: Its name; None in an array without names.
+        dtype: Its type, as pandas and numpy write it: ``"int64"``, ``"category"``, ``"datetime64[us, UTC]"``; the empty
+            string where nobody recorded it.
+        holds: The Python types of its values, where `dtype` is ``"object"``: ``("str",)``, ``("Decimal",)``.
+        categories: The categories of a column of categories, in order; dates among them as ISO 8601.
+        category_dtype: The type of the categories.
+        ordered: Whether the categories have an order.
+        missing: Whether values were missing.
+        low: The least value, of numbers and dates (as ISO 8601) alone.
+        high: The largest value.
     """
 
-    output: str = ""
-    outputs: tuple[str, ...] = ()
-    kind: Kind = ""
-    classes: tuple[Any, ...] | None = None
-    features: int | None = None
+    name: str | int | tuple[str | int, ...] | None = None
+    dtype: str = ""
+    holds: tuple[str, ...] = ()
+    categories: tuple[Any, ...] | None = None
+    category_dtype: str = ""
+    ordered: bool = False
+    missing: bool = False
+    low: int | float | str | None = None
+    high: int | float | str | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name as text, as JSON and errors have it."""
+        return "" if self.name is None else str(self.name)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are texts."""
+        return self.dtype in ("str", "string") or self.dtype.startswith("string[") or self.holds == ("str",)
+
+    def __str__(self) -> str:
+        kind = self.dtype or "any type"
+        if self.categories is not None:
+            kind = f"category of {len(self.categories)}{' in order' if self.ordered else ''}"
+        elif self.holds:
+            kind = f"{self.dtype} ({', '.join(self.holds)})"
+        span = "" if self.low is None else f", {self.low} to {self.high}"
+        return f"{self.label}: {kind}{span}{', may be missing' if self.missing else ''}".removeprefix(": ")
 
 
-def answers_of(node: Node) -> Answers:
-    """Return what is known of a node's answers before anything runs.
+class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a model takes: its columns in order, and the form in which the estimator was given them.
 
-    Of a composer that passes the answer of one of its parts on, such as `switch` and `fallback`, that is what the
-    parts have in common; nothing, where their outputs or classes differ.
+    Attributes:
+        columns: The columns, in the order of the features; a single one where a row is one value.
+        form: ``"frame"``, ``"array"`` of shape (n_rows, n_features), or ``"values"``: one value a row, such as a text.
 
-    >>> from stretto.nodes import Input
-    >>> answers_of(Input())
-    Answers(output='', outputs=(), kind='', classes=None, features=None)
+    >>> print(Signature.of(np.array([[1, 2], [3, 5]]), ["length", "width"]))
+    array of 2 columns
+      length: int64, 1 to 3
+      width: int64, 2 to 5
     """
-    match node:
-        case Call(step=Step(model=ModelInfo() as model)):
-            return Answers(model.output, model.outputs, model.kind, model.classes, model.n_features)
-        case Sub() | Within() | Recover() | Choose():
-            return _common([answers_of(plan.output) for plan in node.plans])
-        case Aside(inputs=(main, *_)):
-            return answers_of(main)
-        case _:
-            return Answers()
+
+    columns: tuple[Column, ...]
+    form: Literal["frame", "array", "values"] = "array"
+
+    @classmethod
+    def of(cls, rows: Any, names: Sequence[str] | None = None) -> Signature:
+        """Return the signature of a data frame, of an array, or of a list or series with one value a row.
+
+        Frames of polars, pyarrow and others are recorded as the pandas frame that they convert to. `names` are those
+        of an array's columns.
+
+        Raises:
+            ModelError: it is none of these, has no columns, two of one name, or other than `names`.
+        """
+        if is_frame(rows):
+            return cls(tuple(_columns(as_pandas(rows))), "frame")
+        if is_series(rows) or (isinstance(rows, list | np.ndarray) and np.ndim(cast("Any", rows)) == 1):
+            return cls((_column(None, _series(rows)),), "values")
+        table = np.asarray(rows)
+        if table.ndim != 2 or not table.shape[1]:
+            raise ModelError(
+                f"features= has an array of shape {table.shape}: pass a data frame, an array of shape (n_rows, "
+                "n_features), or names"
+            )
+        if names is not None and len(names) != table.shape[1]:
+            raise ModelError(f"there are {len(names)} names for an array of {table.shape[1]} columns")
+        given = list(names) if names is not None else [None] * table.shape[1]
+        return cls(tuple(_column(name, _series(table[:, at])) for at, name in enumerate(given)), "array")
+
+    @classmethod
+    def named(cls, names: Sequence[str]) -> Signature:
+        """Return the signature of which only the names are known."""
+        return cls(tuple(Column(name) for name in names), "frame")
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the columns as text, None where they have none."""
+        return None if any(each.name is None for each in self.columns) else tuple(each.label for each in self.columns)
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether the types of the columns are known."""
+        return all(each.dtype for each in self.columns)
+
+    def encode(self) -> bytes:
+        """Return it as JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, text: bytes | str) -> Signature:
+        """Return the signature that `encode` wrote.
+
+        Raises:
+            ModelError: it is none.
+        """
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.DecodeError as error:
+            raise ModelError(f"this is no signature of a model: {error}") from error
+
+    def __str__(self) -> str:
+        count = f"{len(self.columns)} column{'s' if len(self.columns) != 1 else ''}"
+        head = "one value a row" if self.form == "values" else f"{self.form} of {count}"
+        return "\n  ".join((head, *map(str, self.columns)))
 
 
-def _common(parts: Sequence[Answers]) -> Answers:
-    if len({(part.output, part.kind, repr(part.classes)) for part in parts}) != 1:
-        return Answers()
-    first, *others = parts
-    supported = tuple(output for output in first.outputs if all(output in part.outputs for part in others))
-    same = all(part.features == first.features for part in others)
-    return replace(first, outputs=supported, features=first.features if same else None)
-
-
-def check_after_model(step: Step, before: Step) -> None:
-    """Check that a model can take the answers of the model before it as its rows.
+def as_pandas(frame: Any) -> Any:
+    """Return a data frame of any library as one of pandas; one of pandas as it is.
 
     Raises:
-        PipelineError: they are single values, or their names or number differ from those of its features.
+        ModelError: it is lazy, or what converts it is not installed.
     """
-    model, source = step.model, before.model
-    if model is None or source is None or isinstance(step.reader, SingleInput):
-        return
-    if source.output == "label_proba":
-        _check_names(step, model, [str(each) for each in source.classes or ()], f"model {before.name!r} gives")
-        return
-    if source.width == 0:
-        raise PipelineError(
-            f"model {step.name!r} takes rows of features, and model {before.name!r} before it gives one value a row: "
-            "should they be side by side, in parallel()?"
-        )
-    if None not in (source.width, model.n_features) and source.width != model.n_features:
-        raise PipelineError(
-            f"model {step.name!r} was fitted on {model.n_features} features, and model {before.name!r} before it gives "
-            f"{source.width}"
-        )
+    if type(frame).__module__.partition(".")[0] == "pandas":
+        return frame
+    try:
+        return import_module("narwhals.stable.v2").from_native(frame, eager_only=True).to_pandas()
+    except ImportError as error:
+        raise ModelError(f"a {type(frame).__module__} frame needs pandas, narwhals and pyarrow: {error}") from error
+    except TypeError as error:
+        raise ModelError(f"a {type(frame).__name__} is lazy: collect() it first") from error
 
 
-def check_after_fan_out(step: Step, names: Sequence[str]) -> None:
-    """Check that the branches of a fan-out are the features of the model after it.
+def _columns(frame: Any) -> list[Column]:
+    names = frame.columns.tolist()
+    if not names:
+        raise ModelError("the data frame in features= has no columns")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModelError(f"the data frame in features= has two columns {twice!r}: a row could name only one of them")
+    return [_column(name, frame.iloc[:, at]) for at, name in enumerate(names)]
 
-    Raises:
-        PipelineError: the names differ.
-    """
-    if step.model is not None and step.reader is not None:
-        _check_names(step, step.model, names, "the fan-out before it gives")
+
+def _series(values: Any) -> Any:
+    try:
+        return import_module("pandas").Series(values)
+    except ImportError as error:
+        raise ModelError("recording a signature needs pandas: pip install pandas") from error
 
 
-def _check_names(step: Step, model: ModelInfo, names: Sequence[str], source: str) -> None:
-    if isinstance(step.reader, SingleInput):
-        raise PipelineError(f"model {step.name!r} takes single values, and {source} {listed(names)} by name")
-    features = model.features
-    if features is None:
-        raise PipelineError(
-            f"model {step.name!r} was fitted without names, and {source} {listed(names)} by name: "
-            "name its features in order, with features=[...]"
-        )
-    different = [name for name in features if name not in names] or [name for name in names if name not in features]
-    if different:
-        raise PipelineError(
-            f"model {step.name!r} takes {listed(features)}, and {source} {listed(names)}: {different[0]!r} is not in "
-            "both"
-        )
+def _column(name: Any, series: Any) -> Column:
+    dtype, missing = series.dtype, bool(series.isna().any())
+    if hasattr(dtype, "categories"):
+        categories = dtype.categories
+        kind = _named(categories.dtype)
+        return Column(name, "category", (), tuple(map(_plain, categories.tolist())), kind, bool(dtype.ordered), missing)
+    known = series.dropna()
+    if dtype.kind == "O" and str(dtype) == "object":
+        holds = tuple(sorted({type(each).__name__ for each in known.iloc[:SCANNED]}))
+        return Column(name, "object", holds, missing=missing)
+    if getattr(dtype, "kind", "O") in "iufmM" and len(known):
+        return Column(name, _named(dtype), missing=missing, low=_plain(known.min()), high=_plain(known.max()))
+    return Column(name, _named(dtype), missing=missing)
+
+
+def _named(dtype: Any) -> str:
+    """Return a type as text that `pandas.Series(dtype=)` takes."""
+    if type(dtype).__name__ == "StringDtype":
+        # Both kinds print alike, and differ in what a missing value is.
+        return "str" if dtype.na_value is np.nan else "string"
+    return str(dtype)
+
+
+def _plain(value: Any) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from stretto.batch.frames import is_frame
 from stretto.errors import BadRows, Disagreement, ModelError
+from stretto.models.answers import model_info
 from stretto.models.compiled import Compiled, compile_method
 from stretto.models.engines import find_engine
 from stretto.models.estimator import (
@@ -29,7 +30,6 @@ from stretto.models.input.numeric import NumericInput
 from stretto.models.input.row import RowFormat
 from stretto.models.labels import Labels, read_labels
 from stretto.models.method import method_of
-from stretto.models.signature import model_info
 from stretto.plan.steps import Step
 
 
