@@ -63,7 +63,7 @@ def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
             cuts = list(zip(features, thresholds, strict=True))
         case _:
             trees = json.loads(_catboost(estimator, "json"))["oblivious_trees"]
-            cuts = [(split["float_feature_index"], split["border"]) for tree in trees for split in tree["cuts"]]
+            cuts = [(split["float_feature_index"], split["border"]) for tree in trees for split in tree["splits"]]
     pairs = np.array(cuts, dtype=np.float64).reshape(-1, 2)
     return pairs[:, 0].astype(int), pairs[:, 1]
 
