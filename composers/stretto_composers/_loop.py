@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Call, Choose, Input, Node, Part, Plan, Step, Sub, as_pipeline, plan_of
-from stretto_composers._members.text import short
+from stretto_composers._members.members import short
 
 MOST = 100
 """The largest limit: each turn has nodes of its own in the plan, which rows that have finished pass through."""

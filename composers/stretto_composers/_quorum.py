@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import fsum
+from typing import Any, ClassVar, Literal, get_args
 
 from stretto import composer
-from stretto.errors import PipelineError
+from stretto.errors import DeadlineExceeded, InputError, PipelineError
 from stretto.nodes import Input, Join, Node, Pack, Part
-from stretto_composers._members.agreeing import Agreeing
-from stretto_composers._members.classes import agreed, check_labels
-from stretto_composers._members.members import call, fan_out
-from stretto_composers._members.ties import Rule, checked_tie
-from stretto_composers._members.weights import Weights, checked
+from stretto_composers._members.members import call, common_classes, fan_out
+from stretto_composers._members.ties import Rule, tie_of
+from stretto_composers._members.votes import Arrived, Count, Labels, check_labels
+from stretto_composers._members.weights import Weights, weights_of
 from stretto_composers._policies.numbers import number, seconds
 
 Answer = Literal["label", "report"]
@@ -49,42 +50,88 @@ def quorum(
     >>> from stretto import Client
     >>> async def slow(x):
     ...     await asyncio.sleep(60)
-    >>> async def main():
-    ...     async with Client(quorum(2, slow, lambda x: "yes", lambda x: "yes")) as client:
-    ...         return await client.predict(1)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(quorum(2, slow, lambda x: "yes", lambda x: "yes")).predict(1))
     'yes'
     """
     if answer not in get_args(Answer):
         raise PipelineError(f"quorum(answer={answer!r}): it is 'label' or 'report'")
-    within, report = None if by is None else seconds("by", by), answer == "report"
-    x = fan_out(x, members)
-    weighing = checked("quorum", weights, x.names if isinstance(x, Pack) else None)
+    within, x = None if by is None else seconds("by", by), fan_out(x, members)
+    names = x.names if isinstance(x, Pack) else ()
+    weighing = weights_of("quorum", weights, names or None)
+    if isinstance(x, Pack):
+        check_labels("quorum", x)
+    elif within is not None and not isinstance(x, Input):
+        raise PipelineError("quorum(by=...) needs its members: quorum(2, a, b), or parallel(a, b) right before it")
+    rule = tie_of("quorum", tie, names or None, common_classes("quorum", x) if isinstance(x, Pack) else None)
+    needed, report = _needed(k, weighing, names), answer == "report"
     if not isinstance(x, Pack):
-        rule = checked_tie("quorum", tie, None, None)
-        if within is not None and not isinstance(x, Input):
-            raise PipelineError(
-                "quorum(by=...) needs its members: quorum(2, a, b, c), or parallel(a, b, c) right before it"
-            )
-        return call(x, Agreeing(weighing, rule, k=_needed(k, weighing), report=report), "quorum")
-    check_labels("quorum", x)
-    needed = _needed(k, weighing)
-    _check_reachable(k, needed, weighing, x.names)
-    rule = checked_tie("quorum", tie, x.names, agreed("quorum", x))
-    until = Agreeing(weighing, rule, x.names, on_error=x.on_error, k=needed, report=report, by=within)
+        return call(x, Quorum(weighing, rule, k=needed, report=report), "quorum")
+    until = Quorum(weighing, rule, names, x.on_error, k=needed, report=report, by=within)
     return Join.over(x, until, seconds=within)
 
 
-def _needed(k: Any, weights: Weights) -> float:
-    needed = number(k)
-    if needed is None or needed <= 0 or (weights.even and not needed.is_integer()):
+def _needed(k: Any, weights: Weights, names: tuple[str, ...]) -> float:
+    needed, even = number(k), weights.values is None
+    if needed is None or needed <= 0 or (even and not needed.is_integer()):
         hint = "; members go behind it, as in quorum(2, a, b, c)" if needed is None else ""
         raise PipelineError(f"quorum({k!r}): k is how many members must agree, a whole number from 1 on{hint}")
+    votes = sum(weights.by(names).values()) if names else needed
+    if needed > votes:
+        what = f"{len(names)} members" if even else f"{votes:g} votes"
+        raise PipelineError(f"quorum({k!r}): there are {what}, {list(names)}, so it could never be reached")
     return needed
 
 
-def _check_reachable(k: float, needed: float, weights: Weights, names: tuple[str, ...]) -> None:
-    votes = sum(weights.of(names))
-    if needed > votes:
-        what = f"{len(names)} members" if weights.even else f"{votes:g} votes"
-        raise PipelineError(f"quorum({k!r}): there are {what}, {list(names)}, so it could never be reached")
+class NoQuorum(Exception):
+    """Too few members agree."""
+
+
+@dataclass(eq=False)
+class Quorum(Labels):
+    """Decides for the label with `k` votes; with `by`, once all are in or the seconds are over, for that with most."""
+
+    composer: ClassVar[str] = "quorum"
+
+    k: float = 1.0
+    report: bool = False
+    by: float | None = None
+
+    def may_decide(self, arrived: Iterable[str], out: float) -> bool:
+        return True
+
+    def decides(self, count: Count, out: float | None, every: float, early: bool) -> Any:
+        enough = count.most >= self.k * (1 - count.rounding)
+        return enough if early or self.by is None else enough | True
+
+    def many(self, columns: Mapping[str, Any], waiting: tuple[str, ...] = ()) -> tuple[Any, Any] | None:
+        return None if self.report else super().many(columns, waiting)
+
+    def answer(self, winner: Any, arrived: Arrived, weigh: Mapping[str, float]) -> Any:
+        if not self.report:
+            return winner
+        labels, failed = arrived.answers, {**arrived.failed, **arrived.omitted}
+        everyone = self.names or tuple(labels)
+        agree = [name for name, label in labels.items() if label == winner]
+        return {
+            "answer": winner,
+            "share": fsum(weigh[name] for name in agree) / (fsum(weigh[name] for name in labels) or 1.0),
+            "agree": agree,
+            "differ": [name for name in labels if name not in agree],
+            "failed": [name for name in everyone if name in failed],
+            "missing": [name for name in everyone if name not in labels and name not in failed],
+        }
+
+    def failure(self, arrived: Arrived, everyone: Sequence[str]) -> Exception:
+        """Return the error of a row without an answer: bad input stays bad input."""
+        failed = {**arrived.failed, **arrived.omitted}
+        refused = [error for error in arrived.failed.values() if isinstance(error, InputError)]
+        missing = [name for name in everyone if name not in arrived.answers and name not in failed]
+        if refused:
+            return refused[0]
+        if missing:
+            return DeadlineExceeded(f"quorum, without an answer of {', '.join(missing)}", self.by)
+        if not arrived.answers:
+            return super().failure(arrived, everyone)
+        answers = [f"{name} said {label!r}" for name, label in arrived.answers.items()]
+        answers += [f"{name} failed: {error}" for name, error in failed.items()]
+        return NoQuorum(f"it takes {self.k:g} that agree; {', '.join(answers)}")

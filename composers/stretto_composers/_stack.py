@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from stretto import Pipeline, composer
 from stretto.errors import PipelineError
 from stretto.nodes import Input, Node, Pack, Part, answers_of, as_pipeline
-from stretto_composers._members.members import call, each_branch, fan_out, known
+from stretto_composers._members.members import call, fan_out, known
 from stretto_composers._members.stacking import Method, Stacked, answering_by, is_binary, width_of, with_rows
 
 
@@ -53,7 +54,7 @@ def stack(
         raise PipelineError(
             "stack() needs every member's answer, and on_error='omit' leaves some out: give a value there"
         )
-    x = each_branch(x, lambda name, node: answering_by(method, name, node))
+    x = replace(x, inputs=tuple(answering_by(method, *each) for each in zip(x.names, x.inputs, strict=True)))
     seconds = tuple(name for name, answers in known(x).items() if is_binary(answers))
     widths = [width_of(answers) - is_binary(answers) for answers in known(x).values()]
     if passthrough:

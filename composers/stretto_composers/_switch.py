@@ -7,9 +7,8 @@ from typing import Any, cast
 
 from stretto import composer
 from stretto.errors import PipelineError
-from stretto.nodes import Choose, Node, Part, as_pipeline, plan_of
+from stretto.nodes import Choose, Node, Part, answers_of, as_pipeline, plan_of
 from stretto_composers._members.dicts import picked
-from stretto_composers._members.members import classifier
 
 
 @composer
@@ -54,8 +53,8 @@ def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:
     odd = [case for case in cases if case != case]
     if odd:
         raise PipelineError(f"switch() has a case for {odd[0]!r}, which equals no key, not even itself")
-    model = classifier(choice)
-    if model is None or model.classes is None or model.output != "predict":
+    model = answers_of(choice)
+    if model.classes is None or model.output != "predict":
         return
     never = [case for case in cases if case not in model.classes]
     absent = [label for label in model.classes if label not in cases]

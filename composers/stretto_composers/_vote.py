@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Join, Node, Pack, Part
-from stretto_composers._members.classes import agreed, check_labels, orders
-from stretto_composers._members.election import Election
-from stretto_composers._members.members import call, each_branch, fan_out
+from stretto_composers._members.members import call, classes_of, common_classes, fan_out
 from stretto_composers._members.probabilities import Probabilities, probabilities_of
-from stretto_composers._members.ties import Rule, checked_tie
-from stretto_composers._members.votes import Labels
-from stretto_composers._members.weights import checked
+from stretto_composers._members.ties import Rule, tie_of
+from stretto_composers._members.votes import Labels, check_labels
+from stretto_composers._members.weights import weights_of
 
 Voting = Literal["hard", "soft"]
 
@@ -48,26 +47,24 @@ def vote(
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(vote(lambda x: "low", lambda x: "high", lambda x: "high")) as client:
-    ...         return await client.predict(1)
-    >>> asyncio.run(main())
+    >>> ensemble = vote(lambda x: "low", lambda x: "high", lambda x: "high")
+    >>> asyncio.run(Client(ensemble).predict(1))
     'high'
     """
     if voting not in get_args(Voting):
         raise PipelineError(f"vote(voting={voting!r}): it is 'hard' or 'soft'")
-    x = fan_out(x, members)
-    kind: type[Election] = Labels if voting == "hard" else Probabilities
+    x, hard = fan_out(x, members), voting == "hard"
     if not isinstance(x, Pack):
-        return call(x, kind(checked("vote", weights, None), checked_tie("vote", tie, None, None)), "vote")
-    if voting == "soft":
-        x = each_branch(x, probabilities_of)
-    else:
+        kind = Labels if hard else Probabilities
+        return call(x, kind(weights_of("vote", weights, None), tie_of("vote", tie, None, None)), "vote")
+    if hard:
         check_labels("vote", x)
-    classes, columns = agreed("vote", x), orders(x)
-    options: dict[str, Any] = {"classes": classes, "columns": columns}
-    if voting == "hard":  # a function may answer any label
-        options = {"classes": classes if len(columns) == len(x.names) else None}
-    rule = checked_tie("vote", tie, x.names, classes)
-    weighing = checked("vote", weights, x.names)
-    return Join.over(x, kind(weighing, rule, x.names, on_error=x.on_error, early_stop=early_stop, **options))
+    else:
+        x = replace(x, inputs=tuple(map(probabilities_of, x.names, x.inputs)))
+    columns, classes = classes_of(x), common_classes("vote", x)
+    rule, weighing = tie_of("vote", tie, x.names, classes), weights_of("vote", weights, x.names)
+    if not hard:
+        return Join.over(x, Probabilities(weighing, rule, x.names, x.on_error, early_stop, classes, columns))
+    # A function may answer any label.
+    every = classes if len(columns) == len(x.names) else None
+    return Join.over(x, Labels(weighing, rule, x.names, x.on_error, early_stop, every))

@@ -10,7 +10,7 @@ from stretto.errors import PipelineError
 from stretto.nodes import Node, Pack, Part
 from stretto_composers._members.combined import Mean, combining
 from stretto_composers._members.members import fan_out
-from stretto_composers._members.weights import checked
+from stretto_composers._members.weights import weights_of
 
 
 @composer
@@ -38,4 +38,4 @@ def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | S
         raise PipelineError("weighted(weights=None): give each member's weight, or use average()")
     x = fan_out(x, members)
     names = x.names if isinstance(x, Pack) else None
-    return combining("weighted", x, Mean(checked("weighted", weights, names)))
+    return combining("weighted", x, Mean(weights_of("weighted", weights, names)))

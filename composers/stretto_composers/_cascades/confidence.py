@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from stretto_composers._members.count import Count
+from stretto_composers._members.members import short
 from stretto_composers._members.probabilities import ROUNDING
-from stretto_composers._members.text import short
-from stretto_composers._members.ties import InOrder
-from stretto_composers._members.votes import coded
+from stretto_composers._members.ties import Tie
+from stretto_composers._members.votes import Count, coded
 from stretto_composers._policies.numbers import fraction
-
-
-@runtime_checkable
-class Test(Protocol):
-    """Reads how sure answers are, on a scale from 0 to 1, and which label each means.
-
-    `least` is how sure an answer must be to stay. `classes` name the labels of a tier that is a model.
-    """
-
-    @property
-    def least(self) -> float: ...
-
-    def one(self, answer: Any, classes: Sequence[Any] | None = None) -> tuple[float, Any]:
-        """Return how sure one answer is, and its label."""
-        ...
-
-    def many(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, Any] | None:
-        """Return the same of many answers; None where each must be read by itself."""
-        ...
 
 
 def confidence(least: float) -> Confidence:
@@ -64,17 +44,21 @@ def agreement(least: float) -> Agreement:
     return Agreement(fraction("agreement(least)", least, zero=True))
 
 
-@dataclass(frozen=True)
-class Confidence:
-    """Reads probabilities: an answer is as sure as the largest of them."""
+@dataclass(frozen=True, repr=False)
+class Threshold:
+    """How sure an answer must be to stay, on a scale from 0 to 1."""
 
     least: float
 
     def __repr__(self) -> str:
-        return f"confidence({self.least!r})"
+        return f"{type(self).__name__.lower()}({self.least!r})"
+
+
+class Confidence(Threshold):
+    """Reads probabilities: an answer is as sure as the largest of them. `classes` name those in an array."""
 
     def one(self, answer: Any, classes: Sequence[Any] | None = None) -> tuple[float, Any]:
-        """Return the largest probability, and its label; of equal ones the first, as scikit-learn does."""
+        """Return how sure one answer is, and its label; of equal labels the first, as in scikit-learn."""
         read = None
         if isinstance(answer, Mapping):
             items = cast("Mapping[Any, Any]", answer).items()
@@ -89,36 +73,23 @@ class Confidence:
         return float(read[0][0]), read[1][0]
 
     def many(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, Any] | None:
-        """Return the largest probability of each row, and its label."""
-        table = _table(column)
-        if table is None or not ((table >= -ROUNDING) & (table <= 1 + ROUNDING)).all():
+        """Return the same of many answers; None where each must be read by itself."""
+        table: Any = column
+        if isinstance(column, dict):
+            members = [np.asarray(each) for each in cast("dict[str, Any]", column).values()]
+            table = np.stack(members, axis=1) if {each.ndim for each in members} == {1} else None
+        if not isinstance(table, np.ndarray) or table.ndim != 2 or table.dtype.kind not in "fiu" or not table.shape[1]:
+            return None
+        if not ((table >= -ROUNDING) & (table <= 1 + ROUNDING)).all():
             return None
         labels = classes or (list(column) if isinstance(column, dict) else range(table.shape[1]))
         return table.max(axis=1), [labels[at] for at in table.argmax(axis=1).tolist()]
 
 
-def _table(column: Any) -> np.ndarray | None:
-    """Return probabilities as an array of shape (n_rows, n_classes); None for other answers, or of several forms."""
-    if isinstance(column, dict):
-        members = [np.asarray(each) for each in cast("dict[str, Any]", column).values()]
-        numeric = members and all(each.ndim == 1 and each.dtype.kind in "fiu" for each in members)
-        return np.stack(members, axis=1) if numeric else None
-    if isinstance(column, np.ndarray) and column.ndim == 2 and column.dtype.kind in "fiu" and column.shape[1]:
-        return column
-    return None
-
-
-@dataclass(frozen=True)
-class Agreement:
+class Agreement(Threshold):
     """Reads the labels of a fan-out's members: an answer is as sure as the fraction of them that are the commonest."""
 
-    least: float
-
-    def __repr__(self) -> str:
-        return f"agreement({self.least!r})"
-
     def one(self, answer: Any, classes: Sequence[Any] | None = None) -> tuple[float, Any]:
-        """Return the fraction of the commonest label, and that label; of equal ones the first in sort order."""
         labels = list(cast("Mapping[str, Any]", answer).values()) if isinstance(answer, Mapping) else []
         if not labels or not all(map(_is_label, labels)):
             raise TypeError(f"agreement() takes the labels of a fan-out, as in parallel(a, b, c), not {short(answer)}")
@@ -127,9 +98,8 @@ class Agreement:
         return labels.count(tied[0]) / len(labels), min(tied)
 
     def many(self, column: Any, classes: Sequence[Any] | None = None) -> tuple[np.ndarray, Any] | None:
-        """Return the fraction of the commonest label of each row, and that label."""
         columns = list(cast("dict[str, Any]", column).values()) if isinstance(column, dict) else []
-        coding = coded(columns, InOrder(), None)
+        coding = coded(columns, Tie(), None)
         if coding is None:
             return None
         count = Count(coding[0], np.stack([(coding[1] == at).sum(axis=0) for at in range(len(coding[0]))]))
@@ -138,3 +108,6 @@ class Agreement:
 
 def _is_label(value: Any) -> bool:
     return isinstance(value, Hashable) and not (isinstance(value, float) and not value.is_integer())
+
+
+Test: TypeAlias = Confidence | Agreement

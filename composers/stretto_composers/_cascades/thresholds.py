@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class Asked:
     """What one tier gave: how sure it was of each row (None for the last), whether it was right, and seconds a row."""
 
     name: str
-    sure: np.ndarray | None
+    sure: Any
     right: np.ndarray
     seconds: float
 
@@ -33,32 +33,30 @@ class Point:
     reached: tuple[float, ...]
 
 
+Found: TypeAlias = tuple[float, float, tuple[float, ...]]
+"""An accuracy, a cost a row, and the thresholds that give both."""
+
+
 def curve_of(results: Sequence[Asked], costs: Sequence[float]) -> tuple[Point, ...]:
     """Return the choices of thresholds to which no other is both as cheap and as accurate, the cheapest first."""
-    between = [_cuts(tier)[1] for tier in results[1:-1]]
-    each = int(SEARCHED ** (1 / len(between))) if between else 0
-    points = [
-        point for rest in product(*(_thinned(cuts, each) for cuts in between)) for point in _swept(results, costs, rest)
-    ]
+    middle = results[1:-1]
+    each = int(SEARCHED ** (1 / max(len(middle), 1)))
+    grid = product(*(_thinned(_cuts(tier)[2], each) for tier in middle))
+    points = [point for rest in grid for point in _swept(results, costs, rest)]
     return tuple(measured(results, costs, thresholds) for _, _, thresholds in _best(points))
 
 
 def measured(results: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]) -> Point:
     """Return what a cascade with these thresholds gives on the rows asked about."""
-    size = len(results[0].right)
-    out, right = np.ones(size, dtype=bool), np.zeros(size, dtype=bool)
-    reached: list[float] = []
-    for tier, least in zip(results, (*thresholds, None), strict=True):
-        reached.append(float(out.mean()))
-        stays = out if tier.sure is None or least is None else out & (tier.sure >= least)
+    out, right = np.ones(len(results[0].right), dtype=bool), results[-1].right.copy()
+    reached = [1.0]
+    for tier, least in zip(results, thresholds, strict=False):
+        stays = out & (tier.sure >= least)
         right[stays] = tier.right[stays]
-        out = out & ~stays
+        out &= ~stays
+        reached.append(float(out.mean()))
     cost = sum(share * cost for share, cost in zip(reached, costs, strict=True))
     return Point(tuple(thresholds), float(right.mean()), float(cost), tuple(reached))
-
-
-Found: TypeAlias = tuple[float, float, tuple[float, ...]]
-"""An accuracy, a cost a row, and the thresholds that give both."""
 
 
 def _best(points: list[Found]) -> list[Found]:
@@ -71,44 +69,27 @@ def _best(points: list[Found]) -> list[Found]:
 
 def _swept(results: Sequence[Asked], costs: Sequence[float], rest: tuple[float, ...]) -> list[Found]:
     """Try every threshold of the first tier, with those of the others as given."""
-    first, size = results[0], len(results[0].right)
-    right, cost = _later(results[1:], costs[1:], rest)
-    order = _order(first)
-    kept, thresholds = _cuts(first)
+    # Whether each row that goes on ends right, and its cost from there.
+    right, cost = results[-1].right, np.full(len(results[-1].right), costs[-1])
+    for tier, own, least in reversed(list(zip(results[1:], costs[1:], rest, strict=False))):
+        right = np.where(tier.sure >= least, tier.right, right)
+        cost = own + np.where(tier.sure >= least, 0.0, cost)
     # What the rows that stay give, and what the others would give further on, for every number of rows that stay.
-    accuracy = (_sums(first.right[order]) + right.sum() - _sums(right[order]))[kept] / size
-    expected = costs[0] + (cost.sum() - _sums(cost[order]))[kept] / size
+    order, kept, thresholds = _cuts(results[0])
+    accuracy = (_sums(results[0].right[order]) + right.sum() - _sums(right[order]))[kept] / len(order)
+    expected = costs[0] + (cost.sum() - _sums(cost[order]))[kept] / len(order)
     points = zip(accuracy.tolist(), expected.tolist(), ((each, *rest) for each in thresholds), strict=True)
     return _best(list(points))
 
 
-def _later(
-    results: Sequence[Asked], costs: Sequence[float], thresholds: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return whether each row that reaches the first of these tiers ends right, and its cost from there."""
-    right, cost = results[-1].right, np.full(len(results[-1].right), costs[-1])
-    for tier, own, least in reversed(list(zip(results, costs, thresholds, strict=False))):
-        assert tier.sure is not None
-        stays = tier.sure >= least
-        right = np.where(stays, tier.right, right)
-        cost = own + np.where(stays, 0.0, cost)
-    return right, cost
-
-
-def _order(tier: Asked) -> np.ndarray:
-    assert tier.sure is not None
-    return np.argsort(-tier.sure, kind="stable")
-
-
-def _cuts(tier: Asked) -> tuple[np.ndarray, list[float]]:
-    """Return how many of a tier's rows can stay, surest first, and a threshold for each: equal ones stay together."""
-    assert tier.sure is not None
-    sure = tier.sure[_order(tier)]
+def _cuts(tier: Asked) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Return a tier's rows, surest first; how many can stay, equal ones together; and a threshold for each number."""
+    order = np.argsort(-tier.sure, kind="stable")
+    sure = tier.sure[order]
     inner = np.flatnonzero(sure[:-1] > sure[1:]) + 1
     none = [0] if sure[0] < 1 else []
-    kept = np.array([*none, *inner.tolist(), len(sure)])
     thresholds = [between(float(sure[at]), float(sure[at - 1])) for at in inner]
-    return kept, [*(1.0 for _ in none), *thresholds, 0.0]
+    return order, np.array([*none, *inner.tolist(), len(sure)]), [*(1.0 for _ in none), *thresholds, 0.0]
 
 
 def between(low: float, high: float) -> float:

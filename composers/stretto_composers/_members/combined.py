@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -10,8 +10,7 @@ import numpy as np
 
 from stretto.errors import PipelineError
 from stretto.nodes import Node, Pack
-from stretto_composers._members.classes import agreed, orders
-from stretto_composers._members.members import call, known
+from stretto_composers._members.members import call, common_classes, known
 from stretto_composers._members.weights import Weights
 
 Rule: TypeAlias = Callable[[tuple[str, ...], np.ndarray], np.ndarray]
@@ -46,7 +45,7 @@ class Combined:
         members = list(answers.values())
         if all(isinstance(member, Mapping) for member in members):
             return self._by_key(answers, members, self.one)
-        numbers = [_numbers(name, member, self.composer) for name, member in answers.items()]
+        numbers = [self._numbers(name, member) for name, member in answers.items()]
         shapes = [each.shape for each in numbers]
         if len(set(shapes)) > 1:
             raise ValueError(f"the members give numbers of different shapes: {shapes}")
@@ -59,26 +58,25 @@ class Combined:
         by_key = {key: combine({name: member[key] for name, member in answers.items()}) for key in members[0]}
         return None if any(each is None for each in by_key.values()) else by_key
 
+    def _numbers(self, name: str, value: Any) -> np.ndarray:
+        try:
+            numbers = np.asarray(value)
+        except ValueError:  # lists of different lengths
+            numbers = np.empty(0, dtype=object)
+        if numbers.dtype.kind not in "fiub":
+            raise TypeError(f"{self.composer}() takes numbers, and {name!r} answers {value!r}")
+        return numbers
+
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of arrays stacked along the first axis, weighted where there are weights."""
+    """The mean of arrays stacked along the first axis; only the weights of the members that are there count."""
 
     weights: Weights | None = None
 
     def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-        """Return the mean; only the weights of the members that are there count."""
-        return np.average(numbers, axis=0, weights=None if self.weights is None else self.weights.of(names))
-
-
-def _numbers(name: str, value: Any, composer: str) -> np.ndarray:
-    try:
-        numbers = np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{composer}() takes numbers, and {name!r} answers {value!r}") from error
-    if numbers.dtype.kind not in "fiub":
-        raise TypeError(f"{composer}() takes numbers, and {name!r} answers {value!r}")
-    return numbers
+        weights = None if self.weights is None else list(self.weights.by(names).values())
+        return np.average(numbers, axis=0, weights=weights)
 
 
 def combining(composer: str, x: Node, rule: Rule) -> Node:
@@ -88,38 +86,36 @@ def combining(composer: str, x: Node, rule: Rule) -> Node:
         PipelineError: its branches are models whose answers have no common meaning; it names them.
     """
     if isinstance(x, Pack):
-        _check(composer, x)
+        _check_labels(composer, x)
+        _check_probabilities(composer, x)
     return call(x, Combined(composer, rule), composer)
 
 
-def _check(composer: str, x: Pack) -> None:
-    """Raise for labels, and for probabilities whose columns are not the same classes."""
-    answers = known(x)
-    for name, each in answers.items():
-        if each.output == "predict" and each.classes is not None and not _are_numbers(each.classes):
+def _check_labels(composer: str, x: Pack) -> None:
+    for name, each in known(x).items():
+        numeric = all(isinstance(label, int | float) for label in each.classes or ())
+        if each.output == "predict" and not numeric:
             raise PipelineError(
                 f"{composer}() takes numbers, and {name!r} answers with labels: write model(..., "
                 "output='label_proba') for their probabilities, or use vote()"
             )
-    kinds = {name: each.output for name, each in answers.items() if each.output in ("proba", "label_proba")}
-    if not kinds:
+
+
+def _check_probabilities(composer: str, x: Pack) -> None:
+    """Raise for probabilities whose columns are not the same classes."""
+    members = {name: each for name, each in known(x).items() if each.output in ("proba", "label_proba")}
+    if not members:
         return
-    (first, kind), *others = kinds.items()
+    (first, one), *others = members.items()
+    common_classes(composer, x)
     for name, other in others:
-        if other != kind:
+        if other.output != one.output:
             raise PipelineError(
-                f"{composer}(): {first!r} answers with output={kind!r} and {name!r} with {other!r}: give both "
-                "output='label_proba'"
+                f"{composer}(): {first!r} answers with output={one.output!r} and {name!r} with {other.output!r}: give "
+                "both output='label_proba'"
             )
-    agreed(composer, x)
-    tables = {name: own for name, own in orders(x).items() if kinds.get(name) == "proba"}
-    moved = [name for name, own in tables.items() if own != next(iter(tables.values()))]
-    if moved:
-        raise PipelineError(
-            f"{composer}(): {next(iter(tables))!r} and {moved[0]!r} have the same classes in another order: give both "
-            "output='label_proba', so that they go by name"
-        )
-
-
-def _are_numbers(classes: Sequence[Any]) -> bool:
-    return all(isinstance(each, int | float) for each in classes)
+        if one.output == "proba" and other.classes != one.classes:
+            raise PipelineError(
+                f"{composer}(): {first!r} and {name!r} have the same classes in another order: give both "
+                "output='label_proba', so that they go by name"
+            )

@@ -9,8 +9,7 @@ from typing import Any, cast
 
 from stretto.errors import InputError, PipelineError
 from stretto.nodes import Node, Pack
-from stretto_composers._members.members import call
-from stretto_composers._members.text import listed
+from stretto_composers._members.members import call, listed
 
 
 class OfDict(ABC):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
+from stretto.errors import PipelineError
 from stretto.nodes import Answers, Call, Node, Pack, Part, Step, answers_of, as_pipeline
 
 
@@ -32,15 +32,56 @@ def call(x: Node, fn: Any, name: str, **options: Any) -> Node:
 
 def known(x: Pack) -> dict[str, Answers]:
     """Return what is known of the answers of each branch."""
-    return {name: answers_of(node) for name, node in zip(x.names, x.inputs, strict=True)}
+    return dict(zip(x.names, map(answers_of, x.inputs), strict=True))
 
 
-def classifier(node: Node) -> Answers | None:
-    """Return what is known of the model that a node's value comes from; None where it comes from something else."""
-    answers = answers_of(node)
-    return answers if answers.output else None
+def classes_of(x: Pack) -> dict[str, tuple[Any, ...]]:
+    """Return the classes of each branch that is a classifier, in the order of its probabilities."""
+    return {name: answers.classes for name, answers in known(x).items() if answers.classes is not None}
 
 
-def each_branch(x: Pack, change: Callable[[str, Node], Node]) -> Pack:
-    """Return the fan-out with every branch changed, by its name and its node."""
-    return replace(x, inputs=tuple(change(name, node) for name, node in zip(x.names, x.inputs, strict=True)))
+def common_classes(composer: str, x: Pack) -> tuple[Any, ...] | None:
+    """Return the classes that all classifiers of the fan-out have; None where there are none.
+
+    They are in the order in which all of them have them, or else sorted.
+
+    Raises:
+        PipelineError: the classes of two members differ; it names both.
+    """
+    by_name = classes_of(x)
+    if not by_name:
+        return None
+    (first, classes), *others = by_name.items()
+    for name, own in others:
+        if set(own) != set(classes):
+            raise PipelineError(
+                f"{composer}(): {first!r} tells [{listed(classes)}] apart and {name!r} [{listed(own)}]: fit them on "
+                "the same classes, or name these alike with model(..., labels=[...]); where it is meant so, put a "
+                "function behind one of them"
+            )
+    if all(own == classes for _, own in others):
+        return classes
+    try:
+        return tuple(sorted(classes))
+    except TypeError:  # labels that can't be compared
+        return classes
+
+
+def short(value: Any, most: int = 120) -> str:
+    """Return the value's text, cut after so many characters.
+
+    >>> short("abcdef", 7)
+    "'abc..."
+    """
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def listed(values: Sequence[Any], most: int = 12) -> str:
+    """Return the texts of the values, the first so many of them.
+
+    >>> listed("abc", 2)
+    "'a', 'b' and 1 more"
+    """
+    shown = ", ".join(map(repr, values[:most]))
+    return shown if len(values) <= most else f"{shown} and {len(values) - most} more"
