@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
 
-from stretto import asgi
+from stretto import Client, asgi, model, step
 from stretto.engine.gc import frozen, paused
+from stretto.errors import StrettoError
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +60,26 @@ async def test_the_http_interface_is_frozen_while_it_serves() -> None:
     sent: list[tuple[str, bool]] = []
     await asgi(abs)({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send)
     assert sent == [("lifespan.startup.complete", True), ("lifespan.shutdown.complete", False)]
+
+
+LINEAR = model(LinearRegression().fit(np.eye(2), [1.0, 2.0]), name="linear", features=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        pytest.param(LINEAR, id="a model"),
+        pytest.param(lambda row: row["c"], id="a row"),
+        pytest.param(step(lambda rows: 1 / len(rows[0]["a"]), name="many", vectorized=True), id="many rows"),
+    ],
+)
+async def test_failed_rows_need_no_garbage_collector(part: Any) -> None:
+    rows = [{"a": "x", "b": 1.0}, {"a": "y", "b": 2.0}]
+    async with Client(part) as client:
+        gc.disable()
+        errors = [weakref.ref(each) for each in await client.predict_many(rows, on_error="return")]
+        try:
+            await client.predict(rows[0])
+        except StrettoError as error:
+            errors.append(weakref.ref(error))
+    assert [each() for each in errors] == [None] * 3

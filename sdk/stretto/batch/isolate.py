@@ -97,24 +97,19 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
         return Outcomes(values, errors)
     finally:
         # The errors' tracebacks hold this frame: without a name for them in it, they need no garbage collector.
-        del errors
+        del errors, named
 
 
 async def isolate(
-    size: int,
-    ask: Callable[[Sequence[int]], Awaitable[Answer]],
-    failed: Failures = Exception,
-    *,
-    parts: int = 2,
-    error: Exception | None = None,
+    size: int, ask: Callable[[Sequence[int]], Awaitable[Answer]], failed: Failures = Exception, *, parts: int = 2
 ) -> list[Part[Answer]]:
     """Return the answers to the rows at the positions 0 to `size`, by parts: positions, and their answer or error.
 
-    `ask` is awaited for the positions of all rows, unless that has been tried and raised `error`. Where it raises one
-    of `failed`, they are split in `parts`, which are asked for one after the other, until single rows are left that
-    fail: these have the error. Where it raises `BadRows`, the rows named have failed (by their place among the rows
-    asked for), and the rest is asked for again. Any other exception is the caller's. Where a smaller part would do no
-    better, as after a deadline, `ask` returns its error instead of raising it. Nothing suspends but `ask`.
+    `ask` is awaited for the positions of all rows. Where it raises one of `failed`, they are split in `parts`, which
+    are asked for one after the other, until single rows are left that fail: these have the error. Where it raises
+    `BadRows`, the rows named have failed (by their place among the rows asked for), and the rest is asked for again.
+    Any other exception is the caller's. Where a smaller part would do no better, as after a deadline, `ask` returns its
+    error instead of raising it. Nothing suspends but `ask`.
 
     >>> import asyncio
     >>> async def ask(positions):
@@ -122,29 +117,30 @@ async def isolate(
     >>> asyncio.run(isolate(4, ask))
     [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
     """
-    answers, left = _split(range(size), error, parts)
-    while left:
-        rows = left.pop()
-        try:
-            answers.append((rows, await ask(rows)))
-        except failed as raised:
-            failures, smaller = _split(rows, raised, parts)
-            answers += failures
-            left += smaller
-    return answers
+    answers: list[Part[Answer]] = []
+    left: list[Sequence[int]] = [range(size)]
+    try:
+        while left:
+            rows = left.pop()
+            try:
+                answers.append((rows, await ask(rows)))
+            except failed as error:
+                left += _split(rows, error, parts, answers)
+        return answers
+    finally:
+        del answers  # for the same reason as in `each_row`
 
 
-def _split(rows: Sequence[int], error: Exception | None, parts: int) -> tuple[list[Part[Any]], list[Sequence[int]]]:
-    """Return which of the rows have failed after `error`, with theirs, and what is left to ask for, last first."""
-    if error is None:
-        return [], [rows]
+def _split(rows: Sequence[int], error: Exception, parts: int, answers: list[Part[Any]]) -> list[Sequence[int]]:
+    """Add the rows that have failed with `error` to the answers, and return what is left to ask for, last first."""
     if isinstance(error, BadRows):
         failed = {i: each for i, each in error.errors.items() if 0 <= i < len(rows)}
-        if not failed:
-            return [(rows, error)], []
-        rest = [row for i, row in enumerate(rows) if i not in failed]
-        return [([rows[i]], each) for i, each in failed.items()], [rest] if rest else []
-    if len(rows) == 1:
-        return [(rows, error)], []
+        if failed:
+            answers += [([rows[i]], each) for i, each in failed.items()]
+            rest = [row for i, row in enumerate(rows) if i not in failed]
+            return [rest] if rest else []
+    if isinstance(error, BadRows) or len(rows) == 1:
+        answers.append((rows, error))
+        return []
     step = -(-len(rows) // parts)
-    return [], [rows[start : start + step] for start in reversed(range(0, len(rows), step))]
+    return [rows[start : start + step] for start in reversed(range(0, len(rows), step))]

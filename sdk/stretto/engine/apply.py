@@ -90,14 +90,12 @@ def _together(step: Step, batch: Batch, context: Context) -> Batch:
     """Call a vectorised function, for the rows of each form."""
     if not batch.is_even:
         return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in batch.parts()], {})
-    try:
-        return _called(step, batch, context)
-    except Exception as error:
 
-        async def ask(rows: Sequence[int]) -> Batch:
-            return _called(step, batch.take(rows), context)
+    # As a coroutine for the reason in `_rows`.
+    async def ask(rows: Sequence[int]) -> Batch:
+        return _called(step, batch if len(rows) == batch.size else batch.take(rows), context)
 
-        return _gathered(step, batch, context, run_sync(isolate(batch.size, ask, error=error)))
+    return _gathered(step, batch, context, run_sync(isolate(batch.size, ask)))
 
 
 def _called(step: Step, batch: Batch, context: Context) -> Batch:

@@ -27,11 +27,11 @@ class Coalescer(Generic[Item, Result]):
     """A queue in front of something that takes many items in one go.
 
     A free worker takes what is there at the end of the present iteration of the event loop, so a single caller waits
-    for nothing; where there are several items, it waits while each iteration brings more, up to `PATIENCE`. While all
-    `workers` are busy items gather, and the next free one takes them together, oldest first, up to `max_batch`. There
-    are no timers. `run` returns a result an item, at once or as an awaitable, which keeps the worker busy; an
-    exception among the results is raised at its own caller. An item that weighs more than `max_batch` travels alone.
-    Past `max_queued` an item is `Overloaded` at once.
+    for nothing; where there are several items, or were in the batch before, it waits while each iteration brings more,
+    up to `PATIENCE`. While all `workers` are busy items gather, and the next free one takes them together, oldest
+    first, up to `max_batch`. There are no timers. `run` returns a result an item, at once or as an awaitable, which
+    keeps the worker busy; an exception among the results is raised at its own caller. An item that weighs more than
+    `max_batch` travels alone. Past `max_queued` an item is `Overloaded` at once.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class _Queue(Generic[Item, Result]):
         self._max_batch = max_batch
         self._loop = asyncio.get_running_loop()
         self._running: set[asyncio.Future[Answers[Result]]] = set()
-        self._seen = self._iterations = 0
+        self._seen = self._iterations = self._last = 0
         self.waiting = waiting
         self.free = workers
         self.due = False
@@ -152,7 +152,10 @@ class _Queue(Generic[Item, Result]):
             self._loop.call_soon(self._flush)
             raise
         self._flush()
-        return await future
+        try:
+            return await future
+        finally:
+            del future  # the traceback of its error holds this frame: so they need no garbage collector
 
     async def aclose(self) -> None:
         self.waiting.cancel()
@@ -164,7 +167,8 @@ class _Queue(Generic[Item, Result]):
     def _expects_more(self) -> bool:
         """Return whether waiting one more iteration pays: requests that are answered together come back together."""
         waiting = len(self.waiting.entries)
-        if 1 < waiting > self._seen and self.waiting.rows < self._max_batch and self._iterations < PATIENCE:
+        several = waiting > 1 or self._last > 1
+        if several and waiting > self._seen and self.waiting.rows < self._max_batch and self._iterations < PATIENCE:
             self._seen = waiting
             self._iterations += 1
             return True
@@ -178,6 +182,7 @@ class _Queue(Generic[Item, Result]):
             return
         while self.free and self.waiting.entries:
             batch = self.waiting.take(self._max_batch)
+            self._last = len(batch)
             if batch and self._start(batch):
                 # One batch an iteration, so that callers with an answer run before the next one is computed.
                 if self.waiting.entries:

@@ -27,12 +27,11 @@ def problem(error: Exception) -> dict[str, Any]:
         error = StrettoError("the server failed on this request; its log says why")
     cls = next(each for each in type(error).__mro__ if each in _TYPES)
     members: dict[str, Any] = {"type": _TYPES[cls], "title": cls.title, "status": error.status}
-    for name, arg in zip(cls.fields, error.args, strict=False):
-        members[_member(name)] = arg
-    members["detail"] = error.message
+    members |= {_member(name): _sendable(arg) for name, arg in zip(cls.fields, error.args, strict=False)}
+    members["detail"] = _sendable(error.message)
     if error.row is not None:
         members["row"] = error.row
-    return {name: _sendable(each) for name, each in members.items()}
+    return members
 
 
 def from_problem(members: Mapping[str, Any]) -> StrettoError:
@@ -52,7 +51,7 @@ def _member(field: str) -> str:
 
 
 def _sendable(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     # A message may quote a string with surrogates, and has to arrive all the same.
     return str(value).encode("utf-8", "backslashreplace").decode()

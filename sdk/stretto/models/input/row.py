@@ -20,6 +20,8 @@ import numpy as np
 from stretto.batch.frames import as_row, is_plain
 from stretto.errors import InputError
 
+_NUMBERS = (float, int, Real, Decimal, np.bool_)  # the usual ones first: for an abstract class each look takes longer
+
 
 @dataclass(frozen=True, slots=True)
 class RowFormat:
@@ -65,6 +67,8 @@ class RowFormat:
                 expected=self._row,
             )
         absent = [name for name in features if name not in row]
+        if not absent and len(row) == len(features):
+            return [row[name] for name in features]
         names = self.names
         unknown = [str(name) for name in row if name not in names]
         if unknown and self.extra is not None:
@@ -111,7 +115,7 @@ class RowFormat:
         """
         if value is None:
             return math.nan
-        if isinstance(value, Real | Decimal | np.bool_):
+        if isinstance(value, _NUMBERS):
             try:
                 return float(value)
             except OverflowError:
