@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 
+from stretto.batch import arrays
+from stretto.batch.arrays import Array
 from stretto.batch.frames import Frame
 from stretto.errors import StrettoError
 from stretto.plan.steps import InputReader
 
-_ARRAYS = (list, np.ndarray)
 _NONE: Final[Mapping[int, StrettoError]] = {}
 
 
@@ -31,7 +32,7 @@ class Batch:
 
     def __init__(
         self,
-        values: list[Any] | np.ndarray | dict[str, Batch] | tuple[Part, ...],
+        values: list[Any] | Array | dict[str, Batch] | tuple[Part, ...],
         size: int,
         errors: Mapping[int, StrettoError] | None = None,
         *,
@@ -52,7 +53,9 @@ class Batch:
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
-        return cls(rows if isinstance(rows, _ARRAYS) else list(rows), len(rows), request=request)
+        if arrays.is_array(rows):
+            return cls(cast("Array", rows), arrays.size(rows), request=request)
+        return cls(rows if isinstance(rows, list) else list(rows), len(rows), request=request)
 
     @classmethod
     def failed(cls, errors: Iterable[StrettoError]) -> Batch:
@@ -112,10 +115,10 @@ class Batch:
             return self._take_of_parts(values, rows)
         if isinstance(values, dict):
             values = {key: column.take(rows) for key, column in cast("dict[str, Batch]", values).items()}
-        elif isinstance(values, np.ndarray):
-            values = values[np.asarray(rows, dtype=np.intp)]
-        else:
+        elif isinstance(values, list):
             values = [values[i] for i in rows]
+        else:
+            values = arrays.take(values, rows)
         errors = {at: self.errors[i] for at, i in enumerate(rows) if i in self.errors} if self.errors else {}
         return Batch(values, len(rows), errors, request=self.request)
 
@@ -168,14 +171,14 @@ class Batch:
         values = self.values
         if isinstance(values, list):
             return values
-        if isinstance(values, np.ndarray):
-            return values.tolist() if values.ndim == 1 else list(values)
         if isinstance(values, tuple):
             rows = [None] * self.size
             for positions, column in values:
                 for at, value in zip(positions, column.rows(), strict=True):
                     rows[at] = value
             return rows
+        if not isinstance(values, dict):
+            return arrays.rows(values)
         if not values:
             return [{} for _ in range(self.size)]
         names = list(values)
@@ -190,9 +193,14 @@ class Batch:
 
     def data(self) -> Any:
         """Return what a vectorised function takes: a list, an array, or a dict of these, for rows of one form."""
+        return self._given(arrays.plain)
+
+    def _given(self, of_array: Callable[[Any], Any]) -> Any:
         values = self.values
         assert not isinstance(values, tuple)
-        return {key: column.data() for key, column in values.items()} if isinstance(values, dict) else values
+        if isinstance(values, dict):
+            return {key: column._given(of_array) for key, column in values.items()}
+        return values if isinstance(values, list) else of_array(values)
 
     def read(self, reader: InputReader) -> Any:
         """Return the rows as a reader reads them: once for all readers with equal keys; errors are not kept."""
@@ -200,7 +208,8 @@ class Batch:
             self._read = {}
         key = reader.key
         if key not in self._read:
-            self._read[key] = reader.read(self.data())
+            # A reader gets the columns of a frame as they came.
+            self._read[key] = reader.read(self._given(_same))
         return self._read[key]
 
     def outcomes(self) -> list[Any]:
@@ -252,14 +261,14 @@ def _form(column: Batch) -> Hashable:
     values = column.values
     if isinstance(values, list):
         return column.request
-    if isinstance(values, np.ndarray):
-        # The width of strings comes from the longest one at hand.
-        kind = values.dtype.kind if values.dtype.kind in "SU" else values.dtype
-        return column.request, kind, values.shape[1:]
     if isinstance(values, dict):
         members = tuple((key, _form(each)) for key, each in values.items())
         return None if any(form is None for _, form in members) else (column.request, members)
-    return None
+    return None if isinstance(values, tuple) else (column.request, arrays.form(values))
+
+
+def _same(array: Any) -> Any:
+    return array
 
 
 def _joined(values: Sequence[Any]) -> Any:
@@ -267,9 +276,7 @@ def _joined(values: Sequence[Any]) -> Any:
     first = values[0]
     if isinstance(first, dict):
         return {key: Batch.concat([each[key] for each in values]) for key in cast("dict[str, Batch]", first)}
-    if isinstance(first, np.ndarray):
-        return np.concatenate(values)
-    return [row for each in values for row in each]
+    return [row for each in values for row in each] if isinstance(first, list) else arrays.joined(values)
 
 
 def _spread(size: int, positions: list[int], values: Sequence[Any]) -> Any:
@@ -279,11 +286,9 @@ def _spread(size: int, positions: list[int], values: Sequence[Any]) -> Any:
         keys = cast("dict[str, Batch]", first)
         return {key: _spread_column(size, positions, [each[key] for each in values]) for key in keys}
     joined = values[0] if len(values) == 1 else _joined(values)
-    if isinstance(joined, np.ndarray):
-        spread: Any = np.zeros((size, *joined.shape[1:]), dtype=joined.dtype)
-        spread[positions] = joined
-        return spread
-    spread = [None] * size
+    if not isinstance(joined, list):
+        return arrays.spread(joined, size, positions)
+    spread: list[Any] = [None] * size
     for at, value in zip(positions, joined, strict=True):
         spread[at] = value
     return spread

@@ -11,6 +11,8 @@ from typing import Any, Final, cast, overload
 
 import numpy as np
 
+from stretto.batch import arrays
+from stretto.batch.arrays import SparseTable
 from stretto.errors import InputError, PipelineError
 
 _PLAIN: Final = frozenset({dict, list, tuple, str, int, float, bool, type(None), np.ndarray})
@@ -19,6 +21,8 @@ _PLAIN: Final = frozenset({dict, list, tuple, str, int, float, bool, type(None),
 class Frame(Sequence[dict[str, Any]]):
     """Named columns of one length, as a sequence of rows, each a dict by column name; slices share memory.
 
+    Columns keep the types that they came with: they are arrays of numpy, or of pandas where numpy has no such type.
+
     >>> frame = Frame({"length": np.array([1.0, 2.0]), "kind": np.array(["a", "b"], dtype=object)}, 2)
     >>> frame[1]
     {'length': 2.0, 'kind': 'b'}
@@ -26,7 +30,7 @@ class Frame(Sequence[dict[str, Any]]):
 
     __slots__ = ("columns", "size")
 
-    def __init__(self, columns: Mapping[str, np.ndarray], size: int) -> None:
+    def __init__(self, columns: Mapping[Any, Any], size: int) -> None:
         self.columns = dict(columns)
         self.size = size
 
@@ -44,7 +48,7 @@ class Frame(Sequence[dict[str, Any]]):
         return next(iter(self[position : position + 1]))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        values = [column.tolist() for column in self.columns.values()]
+        values = [arrays.rows(column) for column in self.columns.values()]
         return (dict(zip(self.columns, row, strict=True)) for row in zip(*values, strict=True))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -81,8 +85,10 @@ def as_rows(x: Any) -> Any:
     """
     if is_frame(x):
         return _of_frame(x)
+    if isinstance(x, SparseTable):
+        return cast("Any", x).tocsr()
     if is_series(x):
-        return _values(x)
+        return _column(x) if type(x).__module__.startswith("pandas.") else _values(x)
     if isinstance(x, list) and not all(map(is_plain, _one_of_each_type(cast("list[Any]", x)))):
         return [as_row(row) for row in cast("list[Any]", x)]
     return x
@@ -97,13 +103,10 @@ def as_row(x: Any) -> Any:
     if is_plain(x):
         return x
     if is_frame(x):
-        rows = _of_frame(x)
-        if len(rows) != 1:
-            raise InputError(
-                f"predict() takes one row, and the data frame has {len(rows)}: give it to predict_many()",
-                expected="a row, or a data frame of one",
-            )
-        return rows[0]
+        row = _one_of(_of_frame(x), "data frame")
+        return {name: _present(value) for name, value in row.items()} if isinstance(row, dict) else row
+    if isinstance(x, SparseTable):
+        return _one_of(cast("Any", x).toarray(), "sparse table")
     if is_series(x):
         index = getattr(x, "index", None)
         names = None if index is None or not hasattr(index, "tolist") else index.tolist()
@@ -117,6 +120,15 @@ def _one_of_each_type(rows: list[Any]) -> list[Any]:
     return list(dict(zip(map(type, rows), rows, strict=True)).values())
 
 
+def _one_of(rows: Any, what: str) -> Any:
+    if len(rows) != 1:
+        raise InputError(
+            f"predict() takes one row, and the {what} has {len(rows)}: give it to predict_many()",
+            expected=f"a row, or a {what} of one",
+        )
+    return rows[0]
+
+
 def _of_frame(x: Any) -> Frame | np.ndarray | list[Any]:
     if not hasattr(type(x), "__len__") and not hasattr(type(x), "num_rows"):
         raise InputError(f"a {type(x).__name__} is lazy: collect() it first", expected="a data frame")
@@ -127,6 +139,8 @@ def _of_frame(x: Any) -> Frame | np.ndarray | list[Any]:
     _checked(names)
     if not names:
         raise InputError("the data frame has no columns", expected="a column for each feature")
+    if type(x).__module__.startswith("pandas."):
+        return Frame({name: _column(x[name]) for name in names}, len(x))
     frame = _narwhals().from_native(x, eager_only=True)
     return Frame({name: _array(column) for name, column in zip(names, frame.iter_columns(), strict=True)}, len(frame))
 
@@ -135,30 +149,44 @@ def _counted(names: list[Any]) -> bool:
     return all(type(name) is int for name in names) and names == list(range(len(names)))
 
 
-def _checked(names: list[Any]) -> list[str]:
-    odd = next((name for name in names if not isinstance(name, str)), None)
-    if odd is not None:
-        raise InputError(
-            f"a column is named {odd!r}, of type {type(odd).__name__}: features have strings as names",
-            field=str(odd)[:100],
-            expected="strings as column names",
-        )
+def _checked(names: list[Any]) -> list[Any]:
+    """Return the names of a frame's columns, which are strings, or all of them integers, or all of them tuples."""
+    if set(map(type, names)) not in ({int}, {tuple}):
+        odd = next((name for name in names if not isinstance(name, str)), None)
+        if odd is not None:
+            raise InputError(
+                f"a column is named {odd!r}, of type {type(odd).__name__}: features have strings as names",
+                field=str(odd)[:100],
+                expected="strings as column names",
+            )
     twice = next((name for name in dict.fromkeys(names) if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"two columns are named {twice!r}", field=twice, expected="each feature once")
+        raise InputError(f"two columns are named {twice!r}", field=str(twice)[:100], expected="each feature once")
     return names
 
 
+def _column(series: Any) -> Any:
+    """Return a pandas series as numpy's array, or as pandas' own where numpy has no such type."""
+    return series.to_numpy() if isinstance(series.dtype, np.dtype) else series.array
+
+
 def _array(column: Any) -> np.ndarray:
-    """Return a column as numbers, NaN for those missing, or else as Python values."""
-    if column.dtype.is_numeric() or (column.dtype == _narwhals().Boolean and not column.null_count()):
+    """Return a column of another library: as numpy's array of its type, or as objects, None for those missing."""
+    if column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == _narwhals().Boolean:
         array = np.asarray(column.to_numpy())
-        if array.dtype.kind in "fiub":
+        if array.dtype.kind in "fiub" or (
+            array.dtype.kind in "mM" and getattr(column.dtype, "time_zone", None) is None
+        ):
             return array
     values = column.to_list()
     array = np.empty(len(values), dtype=object)
-    array[:] = [None if _is_missing(value) else value for value in values]
+    array[:] = [_present(value) for value in values]
     return array
+
+
+def _present(value: Any) -> Any:
+    """Return a value of a row, None for a missing one."""
+    return None if _is_missing(value) else value
 
 
 def _is_missing(value: Any) -> bool:
@@ -169,7 +197,7 @@ def _values(series: Any) -> list[Any]:
     values = series.to_list() if hasattr(series, "to_list") else list(series)
     # A pandas series of mixed values, such as a row of a frame, holds NumPy's scalars.
     plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    return [None if _is_missing(value) else value for value in plain]
+    return [_present(value) for value in plain]
 
 
 def _narwhals() -> Any:

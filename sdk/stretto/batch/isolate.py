@@ -31,6 +31,20 @@ Part: TypeAlias = tuple[Sequence[int], Answer | Exception]
 Failures: TypeAlias = type[Exception] | tuple[type[Exception], ...]
 
 
+class UnlikeError(Exception):
+    """Raised by a function over many rows for rows that it takes, but not together: each of `groups` by itself.
+
+    A column of integers is one of floats where one of its rows has a fraction, and no row may see its neighbours.
+    """
+
+    def __init__(self, kinds: Sequence[Any]) -> None:
+        super().__init__("these rows are taken apart, by kind")
+        groups: dict[Any, list[int]] = {}
+        for at, kind in enumerate(kinds):
+            groups.setdefault(kind, []).append(at)
+        self.groups = list(groups.values())
+
+
 class Outcomes(NamedTuple):
     """What `each_row` returns: `values` as `many` returned them, or a list of what `one` did; and `errors` by position.
 
@@ -108,8 +122,9 @@ async def isolate(
     `ask` is awaited for the positions of all rows. Where it raises one of `failed`, they are split in `parts`, which
     are asked for one after the other, until single rows are left that fail: these have the error. Where it raises
     `BadRows`, the rows named have failed (by their place among the rows asked for), and the rest is asked for again.
-    Any other exception is the caller's. Where a smaller part would do no better, as after a deadline, `ask` returns its
-    error instead of raising it. Nothing suspends but `ask`.
+    Where it raises `UnlikeError`, each of its groups is asked for. Any other exception is the caller's. Where a smaller
+    part would do no better, as after a deadline, `ask` returns its error instead of raising it. Nothing suspends but
+    `ask`.
 
     >>> import asyncio
     >>> async def ask(positions):
@@ -142,5 +157,7 @@ def _split(rows: Sequence[int], error: Exception, parts: int, answers: list[Part
     if isinstance(error, BadRows) or len(rows) == 1:
         answers.append((rows, error))
         return []
+    if isinstance(error, UnlikeError) and len(error.groups) > 1:
+        return [[rows[i] for i in group] for group in reversed(error.groups)]
     step = -(-len(rows) // parts)
     return [rows[start : start + step] for start in reversed(range(0, len(rows), step))]

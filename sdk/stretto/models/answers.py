@@ -26,6 +26,7 @@ def model_info(fn: ModelFunction) -> ModelInfo:
         kind=kind(fn.estimator),
         classes=fn.classes,
         width=_width(fn),
+        signature=fn.signature,
         file=fn.file,
         engine=fn.engine,
         note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,

@@ -199,17 +199,19 @@ def method_name(estimator: Any, output: Output) -> str:
 def takes_missing(estimator: Any) -> bool | None:
     """Return whether an estimator takes NaN, None where only trying shows it.
 
-    The tag of a meta-estimator is False also where its parts take NaN, such as an imputer before a classifier; that of
-    an estimator without validation always is.
+    Only of scikit-learn's own estimators without parts is it known: all of these without the tag refuse NaN and
+    infinities. The tag of a meta-estimator is False also where its parts take NaN, such as an imputer before a
+    classifier; that of an estimator without validation always is.
     """
     if not hasattr(estimator, "__sklearn_tags__"):
-        return False
+        return None
     from sklearn.utils import get_tags
 
     tags = get_tags(estimator)
     if tags.input_tags.allow_nan:
         return True
-    return None if tags.no_validation or has_parts(estimator) else False
+    own = type(estimator).__module__.startswith("sklearn.")
+    return None if not own or tags.no_validation or has_parts(estimator) else False
 
 
 def parts(estimator: Any) -> Iterator[Any]:

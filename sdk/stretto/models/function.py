@@ -14,6 +14,7 @@ from stretto.models.files.cache import File
 from stretto.models.input.reader import ModelReader
 from stretto.models.labels import Labels
 from stretto.models.method import Method
+from stretto.models.signature import Signature
 from stretto.plan.steps import Step
 
 
@@ -28,6 +29,7 @@ class ModelFunction:
         source: What the model is: its file, or the identity of its estimator.
         shown: How the user wrote it.
         note: What the plan says of it.
+        signature: What it takes, as recorded from its user's frame, or None.
     """
 
     method: Method | Compiled
@@ -36,6 +38,7 @@ class ModelFunction:
     source: Hashable
     shown: str
     note: str = ""
+    signature: Signature | None = None
 
     @property
     def estimator(self) -> Any:
@@ -88,14 +91,14 @@ class ModelFunction:
 
         Raises:
             BadRows: rows are not what the model takes; it has the error of each.
-            InputError: the model does not take the missing value in the only row.
+            InputError: the model does not take a missing, infinite or unseen value in the only row.
         """
         rows = self.reader.read(batch)
         if not rows.size:
             return self._no_answers()
         try:
             answers = self.method(rows)
-        except ValueError as error:
+        except Exception as error:
             # The engine splits a batch that fails until the failing rows stand alone.
             reason = str(error).partition("\n")[0]
             rejection = self.reader.rejection(rows, reason) if rows.size == 1 else None

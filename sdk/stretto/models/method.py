@@ -10,6 +10,8 @@ from typing import Any, Final, Protocol, cast
 
 import numpy as np
 
+from stretto.batch import arrays
+from stretto.batch.arrays import SparseTable
 from stretto.errors import ModelError
 from stretto.models.estimator import Output, has_parts, is_part, method_name, takes_positions
 from stretto.models.input.reader import ModelInput
@@ -107,9 +109,10 @@ class ByName:
     def __call__(self, rows: ModelInput, /) -> Any:
         """Return an answer for each row, as an array or a list."""
         data = rows.data
-        if isinstance(data, np.ndarray):
-            data = dict(zip(self.estimator.feature_names_in_, data.copy().T, strict=True))
-        return _rows(self._function(_frame(data)))
+        if not isinstance(data, dict):
+            table = data.toarray() if isinstance(data, SparseTable) else data
+            data = dict(zip(self.estimator.feature_names_in_, table.T, strict=True))
+        return _rows(self._function(_frame(data, copy=True)))
 
 
 class Foreign:
@@ -129,8 +132,8 @@ class Foreign:
         """Return an answer for each row, as an array or a list."""
         data = rows.data
         if isinstance(data, dict):
-            data = _frame(cast("dict[str, Any]", data))
-        elif isinstance(data, np.ndarray):
+            data = _frame(cast("dict[Any, Any]", data), copy=True)
+        elif arrays.is_array(data):
             data = data.copy()
         return _rows(self._function(data))
 
@@ -164,12 +167,14 @@ def _config() -> tuple[Callable[[], dict[str, Any]], Callable[..., None]]:
     return get_config, set_config
 
 
-def _frame(columns: dict[str, Any]) -> Any:
+def _frame(columns: dict[Any, Any], *, copy: bool = False) -> Any:
     pandas = import_module("pandas")
     # With their own dtypes: pandas would infer one for strings, in which a missing value differs from that of objects.
-    return pandas.DataFrame(
-        {name: pandas.Series(each, dtype=each.dtype, copy=False) for name, each in columns.items()}, copy=False
-    )
+    made = {at: pandas.Series(each, dtype=each.dtype, copy=copy) for at, each in enumerate(columns.values())}
+    frame = pandas.DataFrame(made, copy=False)
+    names = list(columns)
+    frame.columns = pandas.MultiIndex.from_tuples(names) if isinstance(names[0], tuple) else names
+    return frame
 
 
 def _rows(answers: Any) -> Any:

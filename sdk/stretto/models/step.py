@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from stretto.batch.frames import is_frame
+import numpy as np
+
+from stretto.batch.frames import is_frame, is_series
 from stretto.errors import BadRows, Disagreement, ModelError
 from stretto.models.answers import model_info
 from stretto.models.compiled import Compiled, compile_method
@@ -30,6 +32,7 @@ from stretto.models.input.numeric import NumericInput
 from stretto.models.input.row import RowFormat
 from stretto.models.labels import Labels, read_labels
 from stretto.models.method import method_of
+from stretto.models.signature import Signature
 from stretto.plan.steps import Step
 
 
@@ -102,17 +105,34 @@ def _function(
     saved: SavedModel, name: str, features: Any, labels: Any, output: str, source: Hashable, shown: str
 ) -> ModelFunction:
     estimator = saved.estimator
-    frame = features if is_frame(features) else None
-    features = features if frame is None else list(frame.columns)
-    names, count = feature_names(estimator, saved.features if features is None else features)
+    signature = _signature(saved, features)
+    given = signature.names if signature is not None else saved.features if features is None else features
+    names, count = feature_names(estimator, given)
+    if signature is not None and signature.form != "values" and count is None:
+        count = len(signature.columns)
+    if signature is not None and signature.form != "values" and count != len(signature.columns):
+        kind = type(estimator).__name__
+        raise ModelError(f"features= has {len(signature.columns)} columns, but {kind} was fitted on {count} features")
     given = saved.labels if labels is None else read_labels(labels)
     if given is not None and output == "label_proba" and len(set(map(str, given))) < len(given):
         raise ModelError(
             f"labels= has one name for two classes in {list(given)}: output='label_proba' needs different ones"
         )
-    reader = infer_reader(estimator, RowFormat(name, names, count, missing=takes_missing(estimator)), frame)
+    reader = infer_reader(estimator, RowFormat(name, names, count, missing=takes_missing(estimator)), signature)
     method = method_of(estimator, check_output(estimator, output), mixed=isinstance(reader, MixedInput))
-    return ModelFunction(method, reader, None if given is None else Labels(estimator, given), source, shown)
+    labelled = None if given is None else Labels(estimator, given)
+    return ModelFunction(method, reader, labelled, source, shown, signature=signature)
+
+
+def _signature(saved: SavedModel, features: Any) -> Signature | None:
+    """Return what was recorded from the data that the user gives, or that is in the file; None of names alone."""
+    if features is None:
+        return getattr(saved, "signature", None)
+    if is_frame(features) or (is_series(features) and hasattr(features, "index")):
+        return Signature.of(features)
+    if isinstance(features, np.ndarray) and features.ndim == 2:
+        return Signature.of(features, saved.features)
+    return None
 
 
 def on_engine(fn: ModelFunction, engine: str, sample: Any = None) -> ModelFunction:

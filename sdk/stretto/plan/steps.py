@@ -47,6 +47,7 @@ class ModelInfo:
         kind: ``"classifier"``, ``"regressor"`` or empty.
         classes: The classes it distinguishes, as its answers name them and in the order of its probabilities.
         width: The number of values in one of its answers; 0 where an answer is a single value and not a row.
+        signature: What it takes, a `stretto.models.Signature`.
         file: The file it was read from, a `stretto.models.File`.
         engine: The engine that computes it, by name, where that is not the estimator itself.
         note: What the plan says of its engine.
@@ -59,6 +60,7 @@ class ModelInfo:
     kind: Literal["", "classifier", "regressor"] = ""
     classes: tuple[Any, ...] | None = None
     width: int | None = None
+    signature: object = None
     file: object = None
     engine: str = ""
     note: str = ""

@@ -23,13 +23,13 @@ class ColumnType:
         holds: Numbers, objects such as categories, texts, any of these, or values that the model does not look at.
         known: The only values that the model takes, None where it takes others too.
         missing: A missing value as the model was fitted with it: NaN or None.
-        category: Whether the model takes the column as a `pandas.Categorical`.
+        categories: The values that the model was fitted on, where it keeps them, whether it takes others or not.
     """
 
     holds: Holds = "number"
     known: tuple[Any, ...] | None = None
     missing: float | None = math.nan
-    category: bool = False
+    categories: tuple[Any, ...] | None = None
 
     def both(self, other: ColumnType) -> ColumnType:
         """Return the type of a column that two parts of a model read, each by its own type."""
@@ -39,7 +39,8 @@ class ColumnType:
             known = self.known if other.known is None else other.known
         else:
             known = tuple(value for value in self.known if value in other.known)
-        return ColumnType(holds, known, None if None in (self.missing, other.missing) else math.nan)
+        missing = None if None in (self.missing, other.missing) else math.nan
+        return ColumnType(holds, known, missing, self.categories or other.categories)
 
 
 UNUSED = ColumnType("unused")
@@ -50,25 +51,23 @@ def column_types(estimator: Any, count: int) -> tuple[ColumnType, ...]:
     return _types(estimator, count, seen=())
 
 
-def types_of_frame(frame: Any) -> tuple[ColumnType, ...]:
-    """Return the types of the columns of a pandas data frame."""
-    return tuple(_type_of(dtype) for dtype in frame.dtypes)
-
-
-def _type_of(dtype: Any) -> ColumnType:
-    if hasattr(dtype, "categories"):
-        return ColumnType("object", (*dtype.categories.tolist(), math.nan), category=True)
-    return ColumnType("number" if getattr(dtype, "kind", "O") in "fiub" else "object")
-
-
 def wants_categories(estimator: Any) -> bool:
-    """Return whether a booster was fitted on pandas' categories, and so takes only these in their place."""
+    """Return whether a booster was fitted on pandas' categories, and so takes only these in their place.
+
+    So do a pipeline, a search or a vote that hands its own input to such a booster.
+    """
     booster = getattr(estimator, "booster_", None)  # of LightGBM
     if booster is not None:
         return bool(getattr(booster, "pandas_categorical", None))
     if type(estimator).__module__.startswith("xgboost."):
         return "c" in (estimator.get_booster().feature_types or ())
-    return False
+    steps = [step for _, step in getattr(estimator, "steps", ()) if step not in (None, "passthrough")]
+    return any(map(wants_categories, steps[:1] or members(estimator)))
+
+
+def knows_large(column: ColumnType) -> bool:
+    """Return whether a model knows integers in a column that floats can't tell apart."""
+    return any(isinstance(each, int) and abs(each) > 2**53 for each in column.categories or ())
 
 
 def _types(estimator: Any, count: int, seen: tuple[int, ...]) -> tuple[ColumnType, ...]:
@@ -142,7 +141,7 @@ def _of_categories(encoder: Any, categories: np.ndarray) -> ColumnType:
     strict = getattr(encoder, "handle_unknown", "error") == "error" and not hasattr(encoder, "target_type_")
     known = tuple(values) if strict else None
     holds: Holds = "number" if categories.dtype.kind in "fiub" else "object"
-    return ColumnType(holds, known, None if None in values else math.nan)
+    return ColumnType(holds, known, None if None in values else math.nan, tuple(values))
 
 
 def members(estimator: Any) -> Iterator[Any]:

@@ -1,39 +1,82 @@
-"""How the rows of an estimator are read, inferred from what it was fitted on."""
+"""How the rows of an estimator are read: by its signature, or by what it was fitted on."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from stretto.errors import ModelError
-from stretto.models.input.column_types import ColumnType, column_types, form_of, types_of_frame, wants_categories
+from stretto.models.estimator import has_method
+from stretto.models.input.column_types import ColumnType, column_types, form_of, knows_large, wants_categories
+from stretto.models.input.columns import column_input
 from stretto.models.input.mixed import MixedInput
 from stretto.models.input.numeric import NumericInput
+from stretto.models.input.open import OpenInput
 from stretto.models.input.reader import ModelReader
 from stretto.models.input.row import RowFormat
 from stretto.models.input.single import SingleInput
+from stretto.models.input.typed import TypedColumn
+from stretto.models.signature import Signature
 
 
-def infer_reader(estimator: Any, row: RowFormat, frame: Any = None) -> ModelReader:
-    """Return the reader of an estimator's rows.
-
-    `frame` is a data frame like that which it was fitted on, whose types show which columns are categories.
+def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = None) -> ModelReader:
+    """Return the reader of an estimator's rows, which have the types of its signature, where one was recorded.
 
     Raises:
-        ModelError: it was fitted on categories, and there is no frame.
+        ModelError: it was fitted on categories, and there is no signature; or the signature has columns that it does
+            not take.
     """
+    typed = signature if signature is not None and signature.is_typed else None
     form = form_of(estimator)
+    if typed is not None and typed.form == "values":
+        form = form or ("text" if typed.columns[0].is_text else "any")
     if form is not None:
         return SingleInput(row.model, form)
-    if row.count is None:
-        return NumericInput(row)
-    if frame is None and wants_categories(estimator):
+    if typed is None and wants_categories(estimator):
         raise ModelError(
             f"{type(estimator).__name__} was fitted on columns of categories: pass features=X_train, the data frame "
             "that it was fitted on, which has their names"
         )
-    recorded = types_of_frame(frame) if frame is not None and hasattr(frame, "dtypes") else ()
-    types = recorded if any(each.category for each in recorded) else column_types(estimator, row.count)
-    if all(each == ColumnType() or (each.holds == "number" and each.known is None) for each in types):
+    if row.count is None:
+        # A function is called with an array of numbers, as its page says; an object of one's own with what there is.
+        opened = has_method(estimator, "predict", "transform") and not hasattr(estimator, "n_features_in_")
+        return OpenInput(row) if opened else NumericInput(row)
+    types = column_types(estimator, row.count)
+    if typed is not None:
+        return _of_signature(estimator, row, typed, types)
+    if all(each == ColumnType() or (each.holds == "number" and not knows_large(each)) for each in types):
         return NumericInput(row)
-    names = getattr(estimator, "feature_names_in_", row.features if recorded else None)
-    return MixedInput.of(row, types, None if names is None else tuple(map(str, names)))
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is None and all(each.holds == "any" for each in types):
+        names = row.features  # such as a transformer of one's own at the front of a pipeline
+    columns = tuple(column_input(row, at, each) for at, each in enumerate(types))
+    return MixedInput(row, columns, None if names is None else tuple(map(str, names)))
+
+
+def _of_signature(
+    estimator: Any, row: RowFormat, signature: Signature, types: tuple[ColumnType, ...]
+) -> NumericInput | MixedInput:
+    for column, each in zip(signature.columns, types, strict=True):
+        if each.holds == "number" and (column.is_text or column.categories is not None) and not each.known:
+            if column.categories is not None and wants_categories(estimator):
+                continue
+            raise ModelError(
+                f"features= has {'categories' if column.categories is not None else 'texts'} in column "
+                f"{column.label!r}, and {type(estimator).__name__} takes numbers there"
+            )
+    plain = all(each.holds == "number" and not knows_large(each) for each in types)
+    if plain and _only_known(estimator) and all(each.dtype in _PLAIN for each in signature.columns):
+        return NumericInput(row)
+    columns = tuple(
+        TypedColumn(row, at, each, column)
+        for at, (each, column) in enumerate(zip(types, signature.columns, strict=True))
+    )
+    framed = signature.form == "frame" or getattr(estimator, "feature_names_in_", None) is not None
+    return MixedInput(row, columns, tuple(each.name for each in signature.columns) if framed else None)
+
+
+_PLAIN = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}
+
+
+def _only_known(estimator: Any) -> bool:
+    """Return whether an estimator is of a package that is known to compute numbers alike in an array and in a frame."""
+    return type(estimator).__module__.partition(".")[0] in ("sklearn", "lightgbm", "xgboost", "catboost", "stretto")

@@ -9,12 +9,12 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from stretto.batch.isolate import each_row
+from stretto.batch.arrays import SparseTable
+from stretto.batch.isolate import UnlikeError, each_row
 from stretto.errors import InputError
-from stretto.models.input.column_types import ColumnType
-from stretto.models.input.columns import ColumnInput, column_input
+from stretto.models.input.columns import ColumnInput
 from stretto.models.input.reader import ModelInput, one_by_one, rows_of
-from stretto.models.input.row import RowFormat
+from stretto.models.input.row import RowFormat, by_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,12 @@ class MixedInput:
 
     row: RowFormat
     columns: tuple[ColumnInput, ...]
-    frame: tuple[str, ...] | None
+    frame: tuple[Any, ...] | None
     key: Hashable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        types = repr([column.type for column in self.columns])
+        types = repr([(type(column).__name__, column.type, getattr(column, "column", None)) for column in self.columns])
         object.__setattr__(self, "key", ("mixed", self.row.features, self.row.count, self.row.extra, types, self.frame))
-
-    @classmethod
-    def of(cls, row: RowFormat, types: Sequence[ColumnType], frame: tuple[str, ...] | None) -> Self:
-        """Return the reader of rows with columns of these types."""
-        return cls(row, tuple(column_input(row, at, each) for at, each in enumerate(types)), frame)
 
     @property
     def features(self) -> tuple[str, ...] | None:
@@ -61,8 +56,18 @@ class MixedInput:
         """
         if isinstance(batch, ModelInput):
             return batch
-        rows = each_row(rows_of(batch), self.one, lambda _: self.many(batch)).require()
-        return rows if isinstance(rows, ModelInput) else cast("ModelInput", self._joined(self._transposed(rows)))
+        if isinstance(batch, SparseTable):
+            batch = cast("Any", batch).toarray()
+        try:
+            together = self.many(batch)
+        except UnlikeError:
+            raise  # each kind is asked for alone
+        except Exception:
+            together = None
+        if together is not None:
+            return together
+        rows = each_row(rows_of(batch), self.one).require()
+        return cast("ModelInput", self._joined(self._transposed(rows)))
 
     def one(self, row: Any) -> list[Any]:
         """Return the values of a row in the order of the features.
@@ -71,7 +76,8 @@ class MixedInput:
             InputError: it is not a row of this model.
         """
         if isinstance(row, Mapping) and self.features is not None:
-            row = {**dict.fromkeys(set(self.features).difference(self._used)), **cast("Mapping[Any, Any]", row)}
+            named = by_text(cast("Mapping[Any, Any]", row))
+            row = {**dict.fromkeys(set(self.features).difference(self._used)), **named}
         values = self.row.values(row)
         return [column.one(value) for column, value in zip(self.columns, values, strict=True)]
 
@@ -79,10 +85,10 @@ class MixedInput:
         """Return the columns of a dict of them, or of rows that are all dicts or all sequences."""
         names = self.features
         if isinstance(batch, dict) and names is not None:
-            columns = cast("dict[Any, Any]", batch)
+            columns = by_text(cast("dict[Any, Any]", batch))
             size = len(next(iter(columns.values()), ()))
             if self.row.allows(columns) and all(name in columns for name in self._used):
-                return self._joined([_listed(columns.get(name, [None] * size)) for name in names])
+                return self._joined([columns.get(name, [None] * size) for name in names])
         rows = one_by_one(batch)
         if names is not None and set(map(type, rows)) == {dict}:
             if self.extra is not None and not all(map(self.row.names.issuperset, rows)):
@@ -98,7 +104,7 @@ class MixedInput:
     def _used(self) -> list[str]:
         return [self.row.features[column.at] for column in self.columns if column.used] if self.row.features else []
 
-    def _joined(self, columns: Sequence[Sequence[Any]]) -> ModelInput | None:
+    def _joined(self, columns: Sequence[Any]) -> ModelInput | None:
         """Return the columns as the model takes them, None where a value is wrong."""
         arrays = [column.many(values) for column, values in zip(self.columns, columns, strict=True)]
         if any(array is None for array in arrays):
@@ -106,7 +112,8 @@ class MixedInput:
         size = len(arrays[0])
         if self.frame is not None:
             return ModelInput(dict(zip(self.frame, arrays, strict=True)), size)
-        if all(array.dtype.kind == "f" for array in arrays):
+        kinds = {array.dtype.kind if isinstance(array, np.ndarray) else "O" for array in arrays}
+        if kinds <= set("iufb") or (len(kinds) == 1 and kinds <= set("USmM")):
             table = np.column_stack(arrays)
         else:
             table = np.empty((size, len(arrays)), dtype=object)
@@ -120,13 +127,7 @@ class MixedInput:
         return self._joined([[column.sample] for column in self.columns])
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
-        """Return the error of a row that the model rejected for a missing value, None if it has none."""
-        values = [column[0] for column in row.data.values()] if isinstance(row.data, dict) else row.data[0]
-        for value, column in zip(values, self.columns, strict=True):
-            if column.used and (value is None or value != value):
-                return self.row.rejected(column.at, reason)
-        return None
-
-
-def _listed(column: Any) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+        """Return the error of a row that the model refused, None if nothing is known against its values."""
+        values = [column[0] for column in row.data.values()] if isinstance(row.data, dict) else list(row.data[0])
+        refusals = (column.refusal(value, reason) for value, column in zip(values, self.columns, strict=True))
+        return next((each for each in refusals if each is not None), None)

@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
-from types import NoneType
 from typing import Any, Final, Self, cast
 
 import numpy as np
 
+from stretto.batch.arrays import SparseTable
 from stretto.batch.isolate import each_row
 from stretto.errors import BadRows, InputError
 from stretto.models.input.reader import ModelInput, one_by_one
 from stretto.models.input.row import RowFormat
+from stretto.models.input.sorts import sort_of
 
 _NUMBERS: Final = frozenset({float, int, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.uint8})
 _SEQUENCES: Final = frozenset({list, tuple, np.ndarray})
@@ -56,7 +57,9 @@ class NumericInput:
         Raises:
             BadRows: rows are not what the model takes; it has the error of each.
         """
-        if type(batch) is not ModelInput:
+        if isinstance(batch, SparseTable):
+            batch = self._sparse(batch)
+        elif type(batch) is not ModelInput:
             table = self.table(batch)
             if table is batch:  # the caller's own, who may go on writing to it
                 table = table.view()
@@ -65,6 +68,11 @@ class NumericInput:
         if not batch.finite:
             self._check(batch.data)
         return batch
+
+    def _sparse(self, table: Any) -> ModelInput:
+        if self.row.count not in (None, table.shape[1]):
+            each_row(list(table.toarray()), self.one).require()
+        return ModelInput(table, table.shape[0])
 
     def table(self, batch: Any) -> np.ndarray:
         """Return the table of a batch. An array, or a dict of them, may have any numbers in it, which `read` checks.
@@ -90,9 +98,10 @@ class NumericInput:
             InputError: it is not a row of this model.
         """
         numbers = [self.row.number(value, at) for at, value in enumerate(self.row.values(row))]
-        for at, number in enumerate(numbers):
-            if not math.isfinite(number) and (self.row.missing is False or not math.isnan(number)):
-                raise self.row.not_finite(number, at)
+        if self.row.missing is False:
+            for at, number in enumerate(numbers):
+                if not math.isfinite(number):
+                    raise self.row.not_finite(number, at)
         return numbers
 
     def many(self, rows: list[Any]) -> np.ndarray | None:
@@ -142,8 +151,14 @@ class NumericInput:
         values = map(_getter(features), rows)
         return list(values) if len(features) == 1 else list(chain.from_iterable(values))
 
-    def _check(self, table: np.ndarray) -> None:
-        wrong = ~np.isfinite(table) if self.row.missing is False else np.isinf(table)
+    def _check(self, table: Any) -> None:
+        if self.row.missing is not False:
+            return  # the model alone decides
+        if isinstance(table, SparseTable):
+            if np.isfinite(cast("Any", table).data).all():
+                return
+            table = cast("Any", table).toarray()
+        wrong = ~np.isfinite(table)
         errors: dict[int, Exception] = {}
         for i in np.flatnonzero(wrong.any(axis=1)).tolist():
             at = int(wrong[i].argmax())
@@ -156,11 +171,12 @@ class NumericInput:
         return None if self.row.count is None else ModelInput(np.zeros((1, self.row.count)), 1, finite=True)
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
-        """Return the error of a row that the model rejected for a missing value, None if it has none."""
-        missing = np.isnan(row.data[0])
-        if self.row.missing is not None or not missing.any():
+        """Return the error of a row that the model refused, None if all of its numbers are finite."""
+        numbers = np.asarray(cast("Any", row.data).toarray() if isinstance(row.data, SparseTable) else row.data)[0]
+        at = int(np.argmin(np.isfinite(numbers)))
+        if np.isfinite(numbers[at]):
             return None
-        return self.row.rejected(int(missing.argmax()), reason)
+        return self.row.rejected(at, reason) if np.isnan(numbers[at]) else self.row.not_finite(float(numbers[at]), at)
 
 
 def is_finite(table: np.ndarray) -> bool:
@@ -183,9 +199,10 @@ def is_finite(table: np.ndarray) -> bool:
 def only_numbers(values: list[Any]) -> list[Any] | None:
     """Return the values with NaN for None if all are numbers; numpy would read strings as numbers too."""
     types = set(map(type, values))
-    if NoneType in types:
-        values = [math.nan if value is None else value for value in values]
-        types.discard(NoneType)
+    missing = {each for each in types - _NUMBERS if sort_of(each) == "missing"}
+    if missing:
+        values = [math.nan if type(value) in missing else value for value in values]
+        types -= missing
     return values if types <= _NUMBERS else None
 
 

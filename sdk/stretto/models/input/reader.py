@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol, Self, cast
 
-import numpy as np
-
+from stretto.batch import arrays
 from stretto.errors import InputError
 from stretto.plan.steps import InputReader
 
@@ -15,7 +14,7 @@ class ModelInput(NamedTuple):
     """The rows of a batch as a model takes them.
 
     Attributes:
-        data: An array with a row along its first axis, a list of values, or a dict of columns by name.
+        data: An array or a sparse table with a row along its first axis, a list of values, or a dict of columns.
         size: The number of rows.
         finite: Whether all are known to be finite numbers, in float32 too.
     """
@@ -57,9 +56,9 @@ class ModelReader(InputReader, Protocol):
         ...
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
-        """Return the error of a row that the model rejected for a missing value, None if it has none.
+        """Return the error of a row that the model refused, None if nothing is known against its values.
 
-        Of some models only trying shows whether they take missing values. `reason` is what the model said.
+        Only trying shows what a model makes of missing, infinite and unseen values. `reason` is what the model said.
         """
         ...
 
@@ -77,6 +76,4 @@ def one_by_one(batch: Any) -> list[Any]:
         columns = cast("dict[Any, Any]", batch)
         lists = [one_by_one(column) for column in columns.values()]
         return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
-    if isinstance(batch, np.ndarray):
-        return batch.tolist() if batch.ndim == 1 else list(batch)
-    return list(batch)
+    return arrays.rows(batch) if arrays.is_array(batch) else list(batch)

@@ -19,6 +19,7 @@ import numpy as np
 
 from stretto.batch.frames import as_row, is_plain
 from stretto.errors import InputError
+from stretto.models.input.sorts import sort_of
 
 _NUMBERS = (float, int, Real, Decimal, np.bool_)  # the usual ones first: for an abstract class each look takes longer
 
@@ -31,7 +32,8 @@ class RowFormat:
         features: The names of the features in order, None where they are unknown.
         count: The number of features, None where it is unknown.
         extra: Names that a row may have beyond the features; None means any.
-        missing: Whether the model takes missing values; None where only trying shows it.
+        missing: Whether the model takes missing values; None where only trying shows it. False is for models that are
+            known to refuse NaN and infinities: their rows are refused without being tried.
     """
 
     model: str
@@ -56,7 +58,7 @@ class RowFormat:
             InputError: it has other features, or is no row.
         """
         row = row if is_plain(row) else as_row(row)
-        return self._by_name(cast("Mapping[Any, Any]", row)) if isinstance(row, Mapping) else self._in_order(row)
+        return self._by_name(by_text(row)) if isinstance(row, Mapping) else self._in_order(row)
 
     def _by_name(self, row: Mapping[Any, Any]) -> list[Any]:
         features = self.features
@@ -113,7 +115,7 @@ class RowFormat:
         Raises:
             InputError: it is no number.
         """
-        if value is None:
+        if sort_of(type(value)) == "missing":
             return math.nan
         if isinstance(value, _NUMBERS):
             try:
@@ -121,7 +123,9 @@ class RowFormat:
             except OverflowError:
                 return math.inf
         hint = "; write it without quotes" if isinstance(value, str) and _is_number(value) else ""
-        raise self.error(at, f"is {reprlib.repr(value)}, which is {_with_article(value)} and no number{hint}")
+        raise self.error(
+            at, f"is {reprlib.repr(value)}, which is {with_article(type(value).__name__)} and no number{hint}"
+        )
 
     def not_finite(self, number: float, at: int) -> InputError:
         """Return the error of a row with NaN or infinity at this position."""
@@ -153,6 +157,13 @@ class RowFormat:
         return InputError(f"model {self.model!r}: {text}", field, expected)
 
 
+def by_text(named: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return what is named by the columns of a frame with their names as text: integers and tuples are names too."""
+    if all(isinstance(name, str) for name in named):
+        return named
+    return {str(name): value for name, value in named.items()}
+
+
 @lru_cache(maxsize=64)
 def _closest(name: str, names: tuple[str, ...]) -> str | None:
     # Bounded and cached: the names may come with a request, and all of its rows may be wrong in the same way.
@@ -175,12 +186,12 @@ def _described(value: Any) -> str:
         return "None"
     if isinstance(value, np.ndarray):
         return f"an array of shape {value.shape}"
-    return f"{reprlib.repr(value)} ({_with_article(value)})"
+    return f"{reprlib.repr(value)} ({with_article(type(value).__name__)})"
 
 
-def _with_article(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[:1] in 'aeiouAEIOU' else 'a'} {name}"
+def with_article(kind: str) -> str:
+    """Return the name of a type with "a" or "an" before it."""
+    return f"{'an' if kind[:1] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
 def _is_number(text: str) -> bool:

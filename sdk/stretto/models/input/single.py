@@ -56,9 +56,9 @@ class SingleInput:
         Raises:
             InputError: it is of another form.
         """
-        # A number may come as an array of shape (n_rows, 1), which an estimator of one number takes too.
-        if self.form == "number" and isinstance(row, list | tuple | np.ndarray) and len(row) == 1:
-            row = row[0]
+        # The only column of a frame or a table, which an estimator of one value a row takes too.
+        if self.form in ("number", "text") and isinstance(row, list | tuple | np.ndarray | Mapping) and len(row) == 1:
+            row = next(iter(row.values())) if isinstance(row, Mapping) else row[0]
         if not self._fits(row):
             expected = _EXPECTED[self.form]
             raise InputError(f"model {self.model!r}: {short(row)} is not a row; a row is {expected}", "", expected)
@@ -71,7 +71,7 @@ class SingleInput:
             case "dict":
                 return isinstance(row, Mapping)
             case "number":
-                return isinstance(row, int | float | np.number) and bool(np.isfinite(row))
+                return isinstance(row, int | float | np.number)
             case "any":
                 return row is not None
 
