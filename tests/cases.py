@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pandas import DataFrame
+from pandas import Categorical, DataFrame, date_range
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import VotingClassifier
@@ -132,6 +132,30 @@ def days() -> tuple[Pipeline[Any, Any], list[Any]]:
     fitted = make_pipeline(columns, LogisticRegression()).fit(DataFrame(rows), [0, 1, 0, 1])
     bad = [{"hour": "late", "day": "mon"}, {"hour": 6.0}, {"hour": 6.0, "day": ["mon"]}]
     return model(fitted, name="days"), [*rows, *bad, {"hour": 6.0, "day": "tuesday"}]
+
+
+def as_texts(frame: DataFrame) -> DataFrame:
+    return frame.astype(str)
+
+
+@functools.cache
+def typed() -> tuple[Pipeline[Any, Any], list[Any]]:
+    """A model that knows the types of its columns, and answers otherwise where one of them is lost."""
+    rows = DataFrame(
+        {
+            "zip": [10115, 20095, 80331, 10115],
+            "flag": [True, False, False, True],
+            "kind": Categorical(["a", "b", "a", "b"]),
+            "size": np.array([1, 2, 3, 4], dtype=np.float32),
+            "day": date_range("2024-01-01", periods=4),
+        }
+    )
+    encode = make_pipeline(FunctionTransformer(as_texts), OneHotEncoder(handle_unknown="ignore"))
+    fitted = make_pipeline(encode, LogisticRegression()).fit(rows, [0, 1, 1, 0])
+    good = [dict(zip(rows, row, strict=True)) for row in rows.astype(object).to_numpy().tolist()]
+    odd = [{**good[0], **each} for each in ({"zip": 1.5}, {"zip": None}, {"kind": "new"}, {"flag": None})]
+    bad = [{**good[0], **each} for each in ({"zip": "10115"}, {"day": "then"}, {"flag": "yes"}, {"kind": [1]})]
+    return model(fitted, name="typed", features=rows, output="proba"), [*good, *odd, *bad, list(good[1].values())]
 
 
 def ensemble() -> Pipeline[Any, Any]:
@@ -367,5 +391,6 @@ CASES = [
     Case("a refusal further in is a failure", lambda: Pipeline(lambda x: -x) >> refuse_negative, [1, -1]),
     Case("kinds of values", lambda: Pipeline(kinds), [1, "a", None]),
     Case("nested failure", lambda: fallback(switch(negative, {False: invert}), vote(invert, invert)), [1, 0, -1]),
+    Case("columns of recorded types", lambda: typed()[0], typed()[1], split=True),
     Case("mixed stages", lambda: parallel(add_one, invert, step(slow_double, blocking=True)) >> len, [1, 0, 13]),
 ]

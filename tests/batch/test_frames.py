@@ -149,8 +149,9 @@ async def test_a_frame_given_as_features_says_which_are_categories() -> None:
         assert await client.predict_many(typed) == [1, 0, 2]
         assert await client.predict({"colour": "c"}) == 2
         assert await client.predict({"colour": None}) == -1
-        with pytest.raises(InputError, match="has never seen; it knows 'a', 'b', 'c'"):
-            await client.predict({"colour": "d"})
+        # What the model has not seen comes after what it knows: the model alone decides what to make of it.
+        assert await client.predict({"colour": "d"}) == 3
+        assert await client.predict_many([{"colour": "d"}, {"colour": "e"}, {"colour": "b"}]) == [3, 4, 1]
 
 
 async def test_a_step_of_ones_own_gets_a_frame_as_columns() -> None:

@@ -299,9 +299,12 @@ def test_rows_whose_missing_values_a_part_refuses_fail_alone():
     assert culprits(step, [[5.1, None, 1.4, 0.2], [5.1, 3.5, None, 0.2], [5.1, 3.5, 1.4, 0.2]]) == [1]
 
 
-def test_infinity_is_always_refused():
-    for estimator in (logistic, HistGradientBoostingClassifier(max_iter=3).fit(X, y), make_pipeline(logistic)):
+def test_infinity_is_refused_where_the_model_refuses_it():
+    for estimator in (logistic, make_pipeline(logistic)):
         assert culprits(model_step(estimator), [X[0], [np.inf, 1, 1, 1]]) == [1]
+    boosted = HistGradientBoostingClassifier(max_iter=3).fit(X, y)
+    rows = [X[0], [np.inf, 1, 1, 1]]
+    assert model_step(boosted).fn(rows).tolist() == boosted.predict(rows).tolist()
 
 
 def test_a_number_too_large_for_a_tree_is_refused_by_the_tree_itself():

@@ -11,6 +11,7 @@ import numpy as np
 from stretto.models.compiled import Compiled
 from stretto.models.estimator import Output, classes_of_estimator, has_method
 from stretto.models.files.cache import File
+from stretto.models.input.mixed import MixedInput
 from stretto.models.input.reader import ModelReader
 from stretto.models.labels import Labels
 from stretto.models.method import Method
@@ -137,9 +138,13 @@ class ModelFunction:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadRows:
-    """Returns the rows as a model's reader reads them: an array, or named columns."""
+    """Returns the rows as a model's reader reads them: an array, or named columns.
+
+    With `strict` what the whole model is known to refuse is refused here, before its parts get it.
+    """
 
     reader: ModelReader
+    strict: bool = False
 
     @property
     def features(self) -> tuple[str, ...] | None:
@@ -149,7 +154,7 @@ class ReadRows:
     @property
     def key(self) -> Hashable:
         """Equal for those that read, and reject, alike."""
-        return ("rows", repr(self.reader))
+        return ("rows", repr(self.reader), self.strict)
 
     def __call__(self, batch: Any) -> Any:
         """Return the rows as the model takes them.
@@ -157,13 +162,16 @@ class ReadRows:
         Raises:
             BadRows: rows are not what the model takes; it has the error of each.
         """
-        return self.reader.read(batch).data
+        rows = self.reader.read(batch)
+        if self.strict and isinstance(self.reader, MixedInput):
+            self.reader.check_known(rows)
+        return rows.data
 
     def __repr__(self) -> str:
         return "rows"
 
 
-def rows_step(reader: ModelReader) -> Step:
+def rows_step(reader: ModelReader, *, strict: bool = False) -> Step:
     """Return the step that reads the rows of a request for several models."""
-    fn = ReadRows(reader)
+    fn = ReadRows(reader, strict)
     return Step(fn=fn, name="rows", vectorized=True, pure=True, key=fn.key, reader=reader, named=False)

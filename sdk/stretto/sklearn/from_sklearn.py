@@ -61,7 +61,7 @@ def from_sklearn(
     parts = _Parts().of(fn.estimator, wanted, name or default_name(estimator), framed)
     if parts is None:
         return _call(whole)
-    pipeline = _call(replace(rows_step(fn.reader), internal=True)) >> parts
+    pipeline = _call(replace(rows_step(fn.reader, strict=True), internal=True)) >> parts
     if fn.classes is not None and fn.output not in ("decision", "transform"):
         labelled = Labelled(fn.classes, fn.labels, by_label=fn.output == "label_proba")
         info = ModelInfo(output=fn.output, kind="classifier", classes=fn.classes)

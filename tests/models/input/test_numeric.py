@@ -147,12 +147,13 @@ def test_masked_values_of_a_table_are_missing():
     assert np.isnan(schema.table(masked)).tolist() == [[False, True, False]]
 
 
-def test_missing_values_pass_where_they_are_taken_but_infinity_does_not():
+def test_missing_values_and_infinity_pass_where_the_model_decides():
     tolerant = reader(NAMES, 3, missing=True)
     for rows in ([{**good, "width": None}], [[1, None, 3]], [[1, float("nan"), 3], good]):
         table = tolerant.read(rows).data
         assert np.isnan(table[0]).tolist() == [False, True, False]
-    assert refused([1, None, float("inf")], by=tolerant).field == "height"
+        assert tolerant.read([[1, None, float("inf")]]).data[0, 2] == np.inf
+    assert refused([1, None, float("inf")], by=reader(NAMES, 3)).field == "width"
 
 
 def test_without_names_a_dict_is_told_to_give_them():

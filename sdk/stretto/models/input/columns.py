@@ -24,6 +24,7 @@ from stretto.models.input.sorts import is_missing, sort_of
 
 _EXACT = 2**53
 """The integers up to which a float has every one."""
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,14 @@ class ColumnInput:
         """Return what is wrong with a value of a row that the model refused, None where nothing is known against it."""
         if not self.used:
             return None
+        value = value.item() if isinstance(value, np.generic) else value
         known = self.type.known
         if is_missing(value):
             if known is not None and not any(map(is_missing, known)):
                 return self.row.error(self.at, "is missing (NaN or null), and the model takes no missing values", "")
             return self.row.rejected(self.at, reason)
-        if isinstance(value, float | np.floating) and math.isinf(value):
-            return self.row.not_finite(float(value), self.at)
+        if isinstance(value, float) and math.isinf(value):
+            return self.row.not_finite(value, self.at)
         return self._unseen(value) if known is not None and value not in known else None
 
     def _unseen(self, value: Any) -> InputError:
@@ -85,17 +87,18 @@ class NumberColumn(ColumnInput):
         numbers = only_numbers(_as_list(values))
         if numbers is None:
             return None
-        large = [type(each) is int and abs(each) > _EXACT for each in numbers]
+        large = [type(each) is int and _EXACT < abs(each) < _LARGEST for each in numbers]
         if any(large):
             # As integers: floats this large are not all there, and two would be equal that are not.
             if not all(large):
                 raise UnlikeError(large)
             return np.array(numbers)
-        return np.array(numbers, dtype=np.float64)
+        return np.array([self.row.number(each, self.at) for each in numbers], dtype=np.float64)
 
     def one(self, value: Any) -> Any:
         """Return the number."""
-        return value if type(value) is int else self.row.number(value, self.at)
+        large = type(value) is int and _EXACT < abs(value) < _LARGEST
+        return value if large else self.row.number(value, self.at)
 
 
 class ObjectColumn(ColumnInput):

@@ -43,7 +43,7 @@ def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = N
     types = column_types(estimator, row.count)
     if typed is not None:
         return _of_signature(estimator, row, typed, types)
-    if all(each == ColumnType() or (each.holds == "number" and not knows_large(each)) for each in types):
+    if all(map(_is_plain, types)):
         return NumericInput(row)
     names = getattr(estimator, "feature_names_in_", None)
     if names is None and all(each.holds == "any" for each in types):
@@ -55,7 +55,7 @@ def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = N
 def _of_signature(
     estimator: Any, row: RowFormat, signature: Signature, types: tuple[ColumnType, ...]
 ) -> NumericInput | MixedInput:
-    for column, each in zip(signature.columns, types, strict=True):
+    for column, each in zip(signature.columns, types, strict=True) if _only_known(estimator) else ():
         if each.holds == "number" and (column.is_text or column.categories is not None) and not each.known:
             if column.categories is not None and wants_categories(estimator):
                 continue
@@ -63,8 +63,11 @@ def _of_signature(
                 f"features= has {'categories' if column.categories is not None else 'texts'} in column "
                 f"{column.label!r}, and {type(estimator).__name__} takes numbers there"
             )
-    plain = all(each.holds == "number" and not knows_large(each) for each in types)
-    if plain and _only_known(estimator) and all(each.dtype in _PLAIN for each in signature.columns):
+    if (
+        all(map(_is_plain, types))
+        and _only_known(estimator)
+        and all(each.dtype in _PLAIN for each in signature.columns)
+    ):
         return NumericInput(row)
     columns = tuple(
         TypedColumn(row, at, each, column)
@@ -75,6 +78,11 @@ def _of_signature(
 
 
 _PLAIN = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}
+
+
+def _is_plain(column: ColumnType) -> bool:
+    """Return whether a column holds numbers of which the model knows nothing that an array of floats would lose."""
+    return column == ColumnType() or (column.holds == "number" and column.known is None and not knows_large(column))
 
 
 def _only_known(estimator: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from stretto.batch.arrays import SparseTable
 from stretto.batch.isolate import UnlikeError, each_row
-from stretto.errors import InputError
+from stretto.errors import BadRows, InputError
 from stretto.models.input.columns import ColumnInput
 from stretto.models.input.reader import ModelInput, one_by_one, rows_of
 from stretto.models.input.row import RowFormat, by_text
@@ -125,6 +125,23 @@ class MixedInput:
     def sample(self) -> ModelInput | None:
         """Return a made-up row of the right types."""
         return self._joined([[column.sample] for column in self.columns])
+
+    def check_known(self, rows: ModelInput) -> None:
+        """Refuse what the estimator is known to refuse: values of a strict encoder that it was not fitted on.
+
+        Raises:
+            BadRows: it has the error of each row.
+        """
+        errors: dict[int, Exception] = {}
+        for column in self.columns:
+            if column.type.known is not None and column.used:
+                data = rows.data[self.frame[column.at]] if self.frame is not None else rows.data[:, column.at]
+                for i, value in enumerate(one_by_one(data)):
+                    refused = column.refusal(value, "") if i not in errors else None
+                    if refused is not None:
+                        errors[i] = refused
+        if errors:
+            raise BadRows(errors)
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
         """Return the error of a row that the model refused, None if nothing is known against its values."""

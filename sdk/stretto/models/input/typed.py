@@ -60,7 +60,7 @@ class TypedColumn(ColumnInput):
         return self._build(listed)
 
     def one(self, value: Any) -> Any:
-        """Return the value of one row, as it came."""
+        """Return the value of one row, as the column's type has it."""
         if not self._takes([value]):
             wanted = _EXPECTED.get(self._sort, "another value")
             hint = "; write it without quotes" if self._sort == "number" and isinstance(value, str) else ""
@@ -68,11 +68,10 @@ class TypedColumn(ColumnInput):
             said = f"is {short(value)}, which is {with_article(kind)}, and the model has {self.column.dtype} here{hint}"
             raise self.row.error(self.at, said, wanted)
         try:
-            self._build([value])
+            return arrays.rows(self._build([value]))[0]
         except (ValueError, TypeError, OverflowError) as error:
             said = f"is {short(value)}, which is no {self.column.dtype}: {error}"
             raise self.row.error(self.at, said, _EXPECTED.get(self._sort, self.column.dtype)) from error
-        return value
 
     @property
     def sample(self) -> Any:
