@@ -111,6 +111,8 @@ class Batch:
     def take(self, rows: Sequence[int]) -> Batch:
         """Return the rows at these positions, in this order, with their errors."""
         values: Any = self.values
+        if rows == range(self.size):
+            return self
         if isinstance(values, tuple):
             return self._take_of_parts(values, rows)
         if isinstance(values, dict):
@@ -179,17 +181,7 @@ class Batch:
             return rows
         if not isinstance(values, dict):
             return arrays.rows(values)
-        if not values:
-            return [{} for _ in range(self.size)]
-        names = list(values)
-        members = [column.rows() for column in values.values()]
-        match names:
-            case [a]:
-                return [{a: x} for x in members[0]]
-            case [a, b]:
-                return [{a: x, b: y} for x, y in zip(*members, strict=True)]
-            case _:
-                return [dict(zip(names, row, strict=True)) for row in zip(*members, strict=True)]
+        return dicts(tuple(values), [column.rows() for column in values.values()], self.size)
 
     def data(self) -> Any:
         """Return what a vectorised function takes: a list, an array, or a dict of these, for rows of one form."""
@@ -225,6 +217,19 @@ class Batch:
     def with_errors(self, errors: Mapping[int, StrettoError]) -> Batch:
         """Return the same values with other errors."""
         return Batch(self.values, self.size, errors, request=self.request)
+
+
+def dicts(names: tuple[str, ...], columns: Sequence[Sequence[Any]], size: int) -> list[Any]:
+    """Return the rows of named columns, each a dict."""
+    match names:
+        case ():
+            return [{} for _ in range(size)]
+        case (a,):
+            return [{a: x} for x in columns[0]]
+        case (a, b):
+            return [{a: x, b: y} for x, y in zip(*columns, strict=True)]
+        case _:
+            return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 Part: TypeAlias = tuple[Sequence[int], Batch]

@@ -49,12 +49,10 @@ def _fused(plan: Plan) -> Plan:
 def _groups(plan: Plan) -> dict[Node, _Group]:
     """Return the group of every node that can be in a stage; a group of packs alone has no work to batch."""
     consumers: defaultdict[Node, list[Node]] = defaultdict(list)
-    level: dict[Node, int] = dict.fromkeys(plan.inputs, 0)
+    level = plan.depths()
     for node in plan.order:
         for each in node.inputs:
             consumers[each].append(node)
-        # The number of nodes that wait on the longest way from the inputs.
-        level[node] = max((level[each] + (each in plan.waiting) for each in node.inputs), default=0)
     groups: dict[Node, _Group] = {}
     for node in reversed(plan.order):
         if node in plan.waiting:

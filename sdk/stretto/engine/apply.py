@@ -12,7 +12,7 @@ import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
 from stretto.batch.isolate import Outcomes, each_row, isolate
-from stretto.engine.context import Context
+from stretto.engine.context import Context, limit
 from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.steps import Step
@@ -157,7 +157,7 @@ async def _together_waiting(step: Step, batch: Batch, context: Context, threads:
             done[at] = (rows, await threads.run(_together, step, some, context))
 
     parts = batch.parts()
-    with anyio.move_on_after(context.budget):
+    with limit(context.budget):
         async with anyio.create_task_group() as tasks:
             for at, (rows, some) in enumerate(parts):
                 tasks.start_soon(part, at, rows, some)
@@ -180,21 +180,24 @@ async def _awaited(step: Step, batch: Batch, context: Context) -> Batch:
 
 async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
     values: list[Any] = [None] * batch.size
-    errors: dict[int, StrettoError] = {i: context.exceeded(f"step {step.name!r}") for i in range(batch.size)}
+    errors: dict[int, StrettoError] = {}
+    late = set(range(batch.size))
 
     async def one(i: int, row: Any) -> None:
         try:
             values[i] = await _own(step.fn(row)) if step.asynchronous else _plain(await threads.run(step.fn, row))
-            if not context.expired:
-                del errors[i]
+            if context.expired:
+                return
         except Exception as error:
             errors[i] = _failure(step, error, batch.from_request(i), context)
+        late.discard(i)
 
-    with anyio.move_on_after(context.budget):
+    with limit(context.budget):
         if batch.size == 1:
             await one(0, batch.rows()[0])
         else:
             await _all(one, batch.rows())
+    errors |= {i: context.exceeded(f"step {step.name!r}") for i in late}
     return Batch(values, batch.size, errors)
 
 

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
+from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
-
-
-class RowQueue(Protocol):
-    """A queue in front of a stage."""
-
-    def ask(self, row: Any, context: Context) -> Awaitable[Any]:
-        """Return the answer to one row of a request, for a caller that awaits it at once; its error is raised."""
-        ...
 
 
 class Backend(ABC):
     """Runs the calls of a plan, where the evaluator runs all other nodes."""
 
     @abstractmethod
-    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
+    async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         """Apply a step to its column, or a stage to its inputs' columns, keeping `context.deadline`.
 
         A `Step` gets one column without failed rows; a `Stage` gets its inputs as they are. Errors are outcomes of
         rows, never raised.
         """
 
-    def queue(self, stage: Stage) -> RowQueue | None:
-        """Return the queue in which single rows of concurrent requests meet; None where `run` is the only way."""
+    @abstractmethod
+    def evaluate(self, plan: Plan, columns: Sequence[Batch], context: Context) -> Awaitable[Batch]:
+        """Return the output of a plan, all of whose calls this runs, for the rows of its inputs' batches."""
+
+    def queue(self, stage: Stage) -> Callable[[Any, Context], Awaitable[Any]] | None:
+        """Return the queue in which single rows of concurrent requests meet; None where `run` is the only way.
+
+        It is a function of a row, which returns the row's answer or raises its error, and is awaited at once.
+        """
         return None
 
     @abstractmethod

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from functools import partial
 from types import coroutine
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from stretto.engine.per_loop import PerLoop
 from stretto.errors import Overloaded
@@ -41,12 +41,9 @@ class Coalescer(Generic[Item, Result]):
         workers: int = 1,
         max_batch: int = 64,
         max_queued: int = 10_000,
-        name: str = "",
+        name: str = "the models",
     ) -> None:
-        def queue() -> _Queue[Item, Result]:
-            return _Queue(run, workers, max_batch, _Waiting[Item, Result](max_queued, name or "the models"))
-
-        self._queue = PerLoop(queue)
+        self._queue = PerLoop(lambda: _Queue(run, workers, max_batch, max_queued, name))
 
     def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
         """Return the future of an item's result; cancelling it withdraws the item. `weight` is the rows in it.
@@ -55,7 +52,7 @@ class Coalescer(Generic[Item, Result]):
             Overloaded: the queue is full.
         """
         queue = self._queue.here()
-        future = queue.waiting.add(item, weight)
+        future = queue.add(item, weight)
         queue.soon()
         return future
 
@@ -68,7 +65,7 @@ class Coalescer(Generic[Item, Result]):
             Overloaded: the queue is full.
         """
         queue = self._queue.here()
-        future = queue.waiting.add(item, weight)
+        future = queue.add(item, weight)
         if queue.due or not queue.free:
             return future
         queue.due = True
@@ -79,64 +76,31 @@ class Coalescer(Generic[Item, Result]):
         await self._queue.here().aclose()
 
 
-class _Waiting(Generic[Item, Result]):
-    """The items that wait, bounded by the rows in them."""
-
-    def __init__(self, most: int, name: str) -> None:
-        self._most = most
-        self._name = name
-        self._loop = asyncio.get_running_loop()
-        self.entries: deque[Entry[Item, Result]] = deque()
-        self.rows = 0
-
-    def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
-        if self.rows + weight > self._most and self.rows:
-            self._drop_cancelled()
-            if self.rows and self.rows + weight > self._most:
-                raise Overloaded(f"{self.rows} rows wait in front of {self._name}; try again later")
-        future: asyncio.Future[Result] = self._loop.create_future()
-        self.entries.append((item, future, weight))
-        self.rows += weight
-        return future
-
-    def take(self, most: int) -> Entries[Item, Result]:
-        """Remove the oldest entries, up to so many rows, and return those that somebody waits for."""
-        entries = self.entries
-        batch: Entries[Item, Result] = []
-        total = 0
-        while entries and (not batch or total + entries[0][2] <= most):
-            entry = entries.popleft()
-            self.rows -= entry[2]
-            if not entry[1].done():
-                batch.append(entry)
-                total += entry[2]
-        return batch
-
-    def cancel(self) -> None:
-        while self.entries:
-            self.entries.popleft()[1].cancel()
-        self.rows = 0
-
-    def _drop_cancelled(self) -> None:
-        self.entries = deque(entry for entry in self.entries if not entry[1].done())
-        self.rows = sum(entry[2] for entry in self.entries)
-
-
 class _Queue(Generic[Item, Result]):
-    """When what waits is run: the part of a `Coalescer` that belongs to an event loop.
+    """What waits in an event loop, bounded by the rows in it, and when it is run.
 
     Its tasks are asyncio's own, in no task group: a batch belongs to all its callers, and outlives each of them.
     """
 
-    def __init__(self, run: Run[Item, Result], workers: int, max_batch: int, waiting: _Waiting[Item, Result]) -> None:
-        self._run = run
-        self._max_batch = max_batch
+    def __init__(self, run: Run[Item, Result], workers: int, max_batch: int, max_queued: int, name: str) -> None:
+        self._run, self._max_batch, self._max_queued, self._name = run, max_batch, max_queued, name
         self._loop = asyncio.get_running_loop()
+        self._entries: deque[Entry[Item, Result]] = deque()
+        self._rows = self._seen = self._iterations = self._last = 0
         self._running: set[asyncio.Future[Answers[Result]]] = set()
-        self._seen = self._iterations = self._last = 0
-        self.waiting = waiting
         self.free = workers
         self.due = False
+
+    def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
+        if self._rows + weight > self._max_queued and self._rows:
+            self._entries = deque(entry for entry in self._entries if not entry[1].done())
+            self._rows = sum(entry[2] for entry in self._entries)
+            if self._rows and self._rows + weight > self._max_queued:
+                raise Overloaded(f"{self._rows} rows wait in front of {self._name}; try again later")
+        future: asyncio.Future[Result] = self._loop.create_future()
+        self._entries.append((item, future, weight))
+        self._rows += weight
+        return future
 
     def soon(self) -> None:
         if self.free and not self.due:
@@ -158,17 +122,33 @@ class _Queue(Generic[Item, Result]):
             del future  # the traceback of its error holds this frame: so they need no garbage collector
 
     async def aclose(self) -> None:
-        self.waiting.cancel()
+        for _, future, _ in self._entries:
+            future.cancel()
+        self._entries.clear()
+        self._rows = 0
         running = list(self._running)
         for work in running:
             work.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
+    def _take(self) -> Entries[Item, Result]:
+        """Remove the oldest entries, up to `max_batch` rows, and return those that somebody waits for."""
+        entries = self._entries
+        batch: Entries[Item, Result] = []
+        room = self._max_batch
+        while entries and (not batch or entries[0][2] <= room):
+            entry = entries.popleft()
+            self._rows -= entry[2]
+            if not entry[1].done():
+                batch.append(entry)
+                room -= entry[2]
+        return batch
+
     def _expects_more(self) -> bool:
         """Return whether waiting one more iteration pays: requests that are answered together come back together."""
-        waiting = len(self.waiting.entries)
+        waiting = len(self._entries)
         several = waiting > 1 or self._last > 1
-        if several and waiting > self._seen and self.waiting.rows < self._max_batch and self._iterations < PATIENCE:
+        if several and waiting > self._seen and self._rows < self._max_batch and self._iterations < PATIENCE:
             self._seen = waiting
             self._iterations += 1
             return True
@@ -180,12 +160,12 @@ class _Queue(Generic[Item, Result]):
         if self.free and self._expects_more():
             self.soon()
             return
-        while self.free and self.waiting.entries:
-            batch = self.waiting.take(self._max_batch)
+        while self.free and self._entries:
+            batch = self._take()
             self._last = len(batch)
             if batch and self._start(batch):
                 # One batch an iteration, so that callers with an answer run before the next one is computed.
-                if self.waiting.entries:
+                if self._entries:
                     self.soon()
                 return
 
@@ -203,7 +183,7 @@ class _Queue(Generic[Item, Result]):
         work = asyncio.ensure_future(results)
         self._running.add(work)
         work.add_done_callback(partial(self._ended, batch))
-        _Withdrawal(batch, work)
+        _cancel_with_all(batch, work)
         return False
 
     def _ended(self, batch: Entries[Item, Result], work: asyncio.Future[Answers[Result]]) -> None:
@@ -219,25 +199,24 @@ class _Queue(Generic[Item, Result]):
         self._flush()
 
 
+def _cancel_with_all(batch: Entries[Any, Any], work: asyncio.Future[Any]) -> None:
+    """Cancel the work on a batch once nobody waits for any item of it."""
+    left = len(batch)
+
+    def one_less(future: asyncio.Future[Any]) -> None:
+        nonlocal left
+        left -= future.cancelled()
+        if not left:
+            work.cancel()
+
+    for _, future, _ in batch:
+        future.add_done_callback(one_less)
+
+
 @coroutine
 def _iteration() -> Generator[None]:
     """Wait for one iteration of the event loop, as ``asyncio.sleep(0)`` does with one more frame."""
     yield
-
-
-class _Withdrawal(Generic[Item, Result]):
-    """Cancels the work on a batch once nobody waits for any item of it."""
-
-    def __init__(self, batch: Entries[Item, Result], work: asyncio.Future[Answers[Result]]) -> None:
-        self._left = len(batch)
-        self._work = work
-        for _, future, _ in batch:
-            future.add_done_callback(self._one_less)
-
-    def _one_less(self, future: asyncio.Future[Result]) -> None:
-        self._left -= future.cancelled()
-        if not self._left:
-            self._work.cancel()
 
 
 def _settle(batch: Entries[Item, Result], results: Sequence[Result | BaseException]) -> None:

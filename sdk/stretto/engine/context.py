@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
+
+import anyio
 
 from stretto.errors import DeadlineExceeded
 
@@ -80,22 +82,23 @@ class Context:
         """Return the error for a deadline that passed in `where`, such as ``"step 'svm'"``."""
         return DeadlineExceeded(where, self.seconds)
 
-    @contextmanager
-    def span(self, name: str, kind: str, rows: int, place: str = "") -> Generator[None]:
+    def span(self, name: str, kind: str, rows: int, place: str = "") -> AbstractContextManager[Any]:
         """Record the time that the block takes, if this is a traced request."""
-        if self.spans is None:
-            yield
-            return
-        start = time.time()
-        try:
-            yield
-        finally:
-            self.spans.append(Span(name, kind, start, time.time(), rows, place))
+        return nullcontext() if self.spans is None else _measured(self.spans, name, kind, rows, place)
 
     @staticmethod
     def starting(timeout: float | None) -> Context:
         """Return the context of a request that has `timeout` seconds."""
         return UNLIMITED if timeout is None else Context(now() + timeout, seconds=timeout)
+
+
+@contextmanager
+def _measured(spans: list[Span], name: str, kind: str, rows: int, place: str) -> Generator[None]:
+    start = time.time()
+    try:
+        yield
+    finally:
+        spans.append(Span(name, kind, start, time.time(), rows, place))
 
 
 UNLIMITED: Final = Context()
@@ -110,3 +113,8 @@ def latest(deadlines: Iterable[float | None]) -> float | None:
             return None
         last = max(last, deadline)
     return last
+
+
+def limit(seconds: float | None) -> AbstractContextManager[Any]:
+    """Return the block that is cancelled, and left, after so many seconds: nothing where there is no limit."""
+    return nullcontext() if seconds is None else anyio.move_on_after(seconds)

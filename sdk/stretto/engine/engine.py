@@ -55,7 +55,7 @@ class Engine:
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error."""
-        return self._predict(row, context) if self._queue is None else self._queue.ask(row, context)
+        return self._predict(row, context) if self._queue is None else self._queue(row, context)
 
     async def _predict(self, row: Any, context: Context) -> Any:
         (outcome,) = await self._outcomes([row], context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from stretto.batch.batch import Batch
@@ -12,8 +12,10 @@ from stretto.engine.apply import apply_waiting
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
+from stretto.engine.per_loop import PerLoop
 from stretto.engine.stage_queue import StageQueue
 from stretto.engine.threads import Threads
+from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
 
 THREADS = 40
@@ -33,10 +35,13 @@ class InlineBackend(Backend):
         self._workers = workers or os.cpu_count() or 1
         self._queues: dict[Stage, StageQueue] = {}
         self._threads = Threads(THREADS)
-        self._asides: set[asyncio.Task[object]] = set()
+        self._asides = PerLoop(set[asyncio.Task[object]])
 
-    def queue(self, stage: Stage) -> StageQueue:
+    def queue(self, stage: Stage) -> Callable[[Any, Context], Awaitable[Any]]:
         """Return the queue in front of a stage, which all requests share."""
+        return self._queue(stage).ask
+
+    def _queue(self, stage: Stage) -> StageQueue:
         queue = self._queues.get(stage)
         if queue is None:
             queue = self._queues[stage] = StageQueue(
@@ -44,30 +49,35 @@ class InlineBackend(Backend):
             )
         return queue
 
-    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
+    async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         """Apply a step here, or queue a stage's rows."""
         if isinstance(step, Step):
             return await apply_waiting(step, columns[0], context, self._threads)
         if step.plan.waits:
             # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
             return await evaluate(step.plan, columns, self, context)
-        return await self.queue(step).run(columns, context)
+        return await self._queue(step).run(tuple(columns), context)
+
+    def evaluate(self, plan: Plan, columns: Sequence[Batch], context: Context) -> Awaitable[Batch]:
+        """Evaluate a plan here."""
+        return evaluate(plan, columns, self, context)
 
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start work that nobody waits for; under load it is the first to go."""
-        if len(self._asides) >= THREADS:
+        tasks = self._asides.here()
+        if len(tasks) >= THREADS:
             return False
-        task = asyncio.get_running_loop().create_task(work())
-        self._asides.add(task)
-        task.add_done_callback(self._asides.discard)
+        # In no task group, as a batch's: it outlives its request, and ends with the backend.
+        tasks.add(task := asyncio.create_task(work()))
+        task.add_done_callback(tasks.discard)
         return True
 
     async def aclose(self) -> None:
         """Cancel what runs and withdraw what waits."""
-        here = [task for task in self._asides if task.get_loop() is asyncio.get_running_loop()]
-        for task in here:
+        tasks = list(self._asides.here())
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*here, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for queue in self._queues.values():
             await queue.aclose()
         self._threads.close()

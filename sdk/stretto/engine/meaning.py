@@ -1,60 +1,47 @@
 """What each kind of node means, over a batch.
 
 A node's value is a batch of rows with an outcome each, so routing splits a batch, recovery runs only the rows that
-failed, and one bad row never fails its neighbours.
-
-A meaning is a generator: it yields the work it needs (a plan, a step or a stage, over batches), is sent the results,
-and returns the node's batch. It neither waits nor knows who does the work, so that `evaluate` can await it and a
-`Program` can do it at once: the two ways to run a plan have one meaning. Kinds whose own work waits (an `Around`, an
-`Aside`, a `Join` with members that wait) yield themselves, and only `evaluate` does that work.
+failed, and one bad row never fails its neighbours. Sub-plans and calls are the backend's: it runs them here and now,
+or awaits what waits.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import anyio
 
 from stretto.batch.batch import Batch, Part, scatter
-from stretto.engine.context import Context
-from stretto.engine.join import Tally, by_failure
+from stretto.engine.backend import Backend
+from stretto.engine.context import UNLIMITED, Context
+from stretto.engine.join import by_failure, join
 from stretto.errors import InputError, StepError, StrettoError
 from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
-from stretto.plan.steps import Stage, Step
+from stretto.plan.steps import Stage
 
 
-class Work(NamedTuple):
-    """Something to be done over the batches of its inputs."""
-
-    what: Plan | Step | Stage | Node
-    columns: Sequence[Batch]
-    context: Context
-
-
-Meaning: TypeAlias = Generator[Sequence[Work], Sequence[Batch], Batch]
-"""Yields work that may be done side by side, and is sent its results in the same order."""
-
-
-def meaning(node: Node, columns: Sequence[Batch], context: Context) -> Meaning:
+async def meaning(node: Node, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
     """Return a node's batch from those of its inputs."""
     match node:
         case Call(step=Stage() as stage):
-            return (yield from _one(stage, columns, context))
+            return await backend.run(stage, columns, context)
         case Pack():
             return pack(node, columns, context)
         case Join(own_inputs=True):
-            return (yield from _join(node, columns, context))
+            return await join(node, columns, context, backend)
         case _:
             pass
     failed = failures(columns)
     if not failed:
-        return (yield from _of_fine_rows(node, columns, context))
+        return await _of_fine_rows(node, columns, context, backend)
     size = columns[0].size
     fine = [i for i in range(size) if i not in failed]
     if not fine:
         return Batch([None] * size, size, failed)
-    result = yield from _of_fine_rows(node, [each.take(fine) for each in columns], context)
+    result = await _of_fine_rows(node, [each.take(fine) for each in columns], context, backend)
     return scatter(size, [(fine, result)], failed)
 
 
@@ -68,31 +55,35 @@ def failures(columns: Sequence[Batch]) -> Mapping[int, StrettoError]:
     return errors
 
 
-def _of_fine_rows(node: Node, columns: Sequence[Batch], context: Context) -> Meaning:
+async def _of_fine_rows(node: Node, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
     match node:
         case Call(step=step):
-            return (yield from _one(step, columns, context))
+            return await backend.run(step, columns, context)
         case Sub(body=body):
-            return under(node, (yield from _one(body, columns, context)))
-        case Within(body=body):
-            return under(node, (yield from _one(body, columns, context.within(node.seconds))))
+            return _under(node, await backend.evaluate(body, columns, context))
+        case Within(body=body, seconds=seconds):
+            return _under(node, await backend.evaluate(body, columns, context.within(seconds)))
         case Choose():
-            return (yield from _choose(node, columns, context))
+            return await _choose(node, columns, context, backend)
         case Recover():
-            return (yield from _recover(node, columns, context))
+            return await _recover(node, columns, context, backend)
         case Each():
-            return (yield from _each(node, columns, context))
+            return await _each(node, columns, context, backend)
         case Join():
-            return (yield from _join(node, columns, context))
-        case Around() | Aside():
-            return (yield from _one(node, columns, context))
+            return await join(node, columns, context, backend)
+        case Around():
+            return await _around(node, columns, context, backend)
+        case Aside():
+            return _aside(node, columns, backend)
         case _:
             raise AssertionError(f"no meaning for {type(node).__name__}")
 
 
-def _one(what: Plan | Step | Stage | Node, columns: Sequence[Batch], context: Context) -> Meaning:
-    (result,) = yield (Work(what, columns, context),)
-    return result
+def _under(node: Node, batch: Batch) -> Batch:
+    """Return the batch with the composer's name in front of its errors' paths."""
+    if not batch.errors:
+        return batch
+    return batch.with_errors({i: error.under(node.title) for i, error in batch.errors.items()})
 
 
 def pack(node: Pack, columns: Sequence[Batch], context: Context) -> Batch:
@@ -130,21 +121,25 @@ def _without(node: Pack, failed: Sequence[str], columns: Mapping[str, Batch], ro
     return Batch.pack(tuple(members), list(members.values()), len(rows))
 
 
-def _choose(node: Choose, columns: Sequence[Batch], context: Context) -> Meaning:
+async def _choose(node: Choose, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
     *values, keys = columns
     size = keys.size
     chosen, errors = _chosen(node, keys.rows())
-    work = [
-        Work(plan, values if len(rows) == size else [each.take(rows) for each in values], context)
-        for plan, rows in chosen.items()
-    ]
-    if context.spans is None:
-        results = yield work
-    else:
-        taken = [f"{key}" for key, plan in node.cases if plan in chosen] + ["default"] * (node.default in chosen)
-        with context.span(f"{node.title}/{', '.join(taken)}", "case", size):
-            results = yield work
-    parts = [(rows, under(node, result)) for rows, result in zip(chosen.values(), results, strict=True)]
+    parts: list[Part] = []
+
+    async def case(plan: Plan, rows: Sequence[int]) -> None:
+        some = values if len(rows) == size else [each.take(rows) for each in values]
+        parts.append((rows, _under(node, await backend.evaluate(plan, some, context))))
+
+    taken = [f"{key}" for key, plan in node.cases if plan in chosen] + ["default"] * (node.default in chosen)
+    with context.span(f"{node.title}/{', '.join(taken)}", "case", size):
+        if sum(plan.waits for plan in chosen) < 2:
+            for plan, rows in chosen.items():
+                await case(plan, rows)
+        else:
+            async with anyio.create_task_group() as tasks:
+                for plan, rows in chosen.items():
+                    tasks.start_soon(case, plan, rows)
     return scatter(size, parts, errors)
 
 
@@ -167,22 +162,21 @@ def _chosen(node: Choose, keys: Sequence[Any]) -> tuple[dict[Plan, list[int]], d
     return chosen, errors
 
 
-def _recover(node: Recover, columns: Sequence[Batch], context: Context) -> Meaning:
-    result = yield from _one(node.body, columns, context)
+async def _recover(node: Recover, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
+    result = await backend.evaluate(node.body, columns, context)
     # A bad request is the caller's mistake and stays one; and after the deadline there is no time to recover in.
     failed = [i for i, error in sorted(result.errors.items()) if not isinstance(error, InputError)]
     if not failed or context.expired:
-        return under(node, result)
-    recovered = yield from _one(node.handler, [each.take(failed) for each in columns], context)
+        return _under(node, result)
+    recovered = _under(node, await backend.evaluate(node.handler, [each.take(failed) for each in columns], context))
+    if len(failed) == result.size:
+        return recovered
     refused = {i: error for i, error in result.errors.items() if isinstance(error, InputError)}
     fine = result.ok_rows()
-    parts: list[Part] = [(failed, under(node, recovered))]
-    if fine:
-        parts.append((fine, result.take(fine)))
-    return scatter(columns[0].size, parts, refused)
+    return scatter(result.size, [(failed, recovered), (fine, result.take(fine))], refused)
 
 
-def _each(node: Each, columns: Sequence[Batch], context: Context) -> Meaning:
+async def _each(node: Each, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
     lists, others = columns[0].rows(), columns[1:]
     errors: dict[int, StrettoError] = {}
     elements: list[list[Any]] = []
@@ -196,7 +190,7 @@ def _each(node: Each, columns: Sequence[Batch], context: Context) -> Meaning:
     source = [i for i, row in enumerate(elements) for _ in row]
     result = Batch.of([])
     if flat:
-        result = yield from _one(node.body, [Batch.of(flat), *(each.take(source) for each in others)], context)
+        result = await backend.evaluate(node.body, [Batch.of(flat), *(each.take(source) for each in others)], context)
     answers, start, values = result.rows(), 0, list[Any]()
     for i, row in enumerate(elements):
         values.append(answers[start : start + len(row)])
@@ -214,18 +208,45 @@ def _elements(row: Any) -> list[Any]:
     return list(cast("Iterable[Any]", row))
 
 
-def _join(node: Join, columns: Sequence[Batch], context: Context) -> Meaning:
-    if node.waits:
-        return (yield from _one(node, columns, context))
-    tally = Tally(node, columns, context)
-    for at, member in enumerate(node.members):
-        if len(rows := tally.open):
-            tally.add(at, rows, (yield from _one(member, tally.inputs(at), context)))
-    return tally.batch()
+def _aside(node: Aside, columns: Sequence[Batch], backend: Backend) -> Batch:
+    taken = columns[1:] or columns
+
+    async def work() -> None:
+        await backend.evaluate(node.body, taken, UNLIMITED)
+
+    if not backend.aside(work) and node.dropped is not None:
+        node.dropped(columns[0].size)
+    return columns[0]
 
 
-def under(node: Node, batch: Batch) -> Batch:
-    """Return the batch with the composer's name in front of its errors' paths."""
-    if not batch.errors:
-        return batch
-    return batch.with_errors({i: error.under(node.title) for i, error in batch.errors.items()})
+async def _around(node: Around, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
+    size = columns[0].size
+    try:
+        outcomes = await node.policy(_Body(node, columns, context, backend))
+        if len(outcomes) != size:
+            raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
+    except StrettoError as error:
+        return Batch.failed(error.copy() for _ in range(size))
+    except Exception as error:
+        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
+    return Batch.of_outcomes(outcomes)
+
+
+class _Body:
+    """The body of an `Around` over the rows at hand."""
+
+    def __init__(self, node: Around, columns: Sequence[Batch], context: Context, backend: Backend) -> None:
+        self._node, self._columns, self._context, self._backend = node, columns, context, backend
+
+    @property
+    def rows(self) -> Sequence[Any]:
+        rows = [each.rows() for each in self._columns]
+        return rows[0] if len(rows) == 1 else list(zip(*rows, strict=True))
+
+    @property
+    def budget(self) -> float | None:
+        return self._context.budget
+
+    async def run(self, rows: Sequence[int] | None = None, /) -> Sequence[Any]:
+        columns = self._columns if rows is None else [each.take(rows) for each in self._columns]
+        return _under(self._node, await self._backend.evaluate(self._node.body, columns, self._context)).outcomes()

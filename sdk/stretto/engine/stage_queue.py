@@ -11,8 +11,9 @@ import anyio
 
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import UNLIMITED, Context, latest
+from stretto.engine.context import UNLIMITED, Context, latest, limit
 from stretto.engine.evaluate import Program
+from stretto.engine.meaning import failures
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
 from stretto.plan.steps import Stage
@@ -42,10 +43,7 @@ class Cost:
     def expect(self, rows: int) -> float | None:
         """Return the seconds that a batch will take, about; None where nothing has been measured."""
         size = rows.bit_length()
-        seconds = self._seconds[size]
-        if seconds is not None:
-            return seconds
-        for less in range(1, size + 1):
+        for less in range(size + 1):
             seconds = self._seconds[size - less]
             if seconds is not None:
                 return seconds * 2.0**less
@@ -81,14 +79,14 @@ class StageQueue:
         return self._queue.ask((row, None)) if context.deadline is None else self._in_time(row, context)
 
     async def _in_time(self, row: Any, context: Context) -> Any:
-        with anyio.move_on_after(context.budget):
+        with limit(context.budget):
             return await self._queue.ask((row, context.deadline))
         raise context.exceeded(f"stage {self.stage.name!r}")
 
     async def run(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         """Queue the rows of a request's columns, and return their outcomes by its deadline."""
         try:
-            with anyio.move_on_after(context.budget):
+            with limit(context.budget):
                 result = await self._by_size(columns, context, columns[0].size)
                 if not context.expired:
                     return result
@@ -97,7 +95,7 @@ class StageQueue:
         else:
             error = context.exceeded(f"stage {self.stage.name!r}")
         # A row that had failed on the way here keeps its own error: that one says where the time went.
-        failed = Batch.pack(tuple(map(str, range(len(columns)))), columns, columns[0].size).errors
+        failed = failures(columns)
         return Batch.failed(failed.get(i) or error for i in range(columns[0].size))
 
     async def _by_size(self, columns: tuple[Batch, ...], context: Context, size: int) -> Batch:
@@ -115,11 +113,7 @@ class StageQueue:
         values, deadlines = zip(*items, strict=True)
         deadline = latest(deadlines)
         context = UNLIMITED if deadline is None else Context(deadline)
-        return self._go(*together(values), context)
-
-    def _go(
-        self, columns: Columns, answers: Callable[[Batch], Sequence[Any]], context: Context
-    ) -> Sequence[Any] | Awaitable[Sequence[Any]]:
+        columns, answers = together(values)
         expected = self.cost.expect(columns[0].size)
         if expected is not None and expected < LOOP_BUDGET:
             return answers(self._timed(columns, context))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from stretto.batch.batch import Batch
 from stretto.compiler import Profile, check, share
 from stretto.engine.apply import apply_waiting
-from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
-from stretto.engine.threads import Threads
 from stretto.errors import PipelineError, StrettoError
 from stretto.pipeline import Part, as_pipeline
 from stretto.plan.steps import Stage, Step
@@ -56,23 +54,21 @@ async def profile(pipeline: Part[Any, Any], sample: Sequence[Any], *, hop: float
     return Profile(watch.alone, watch.batched, await _hop() if hop is None else hop)
 
 
-class _Stopwatch(Backend):
+class _Stopwatch(InlineBackend):
     """Runs each step several times over its column, and notes the median."""
 
     def __init__(self) -> None:
         self.alone: dict[str, float] = {}
         self.batched: dict[str, float] = {}
-        self._inline = InlineBackend()
-        self._threads = Threads(1)
+        super().__init__()
 
-    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
-        if isinstance(step, Stage) or not columns[0].size:
-            return await self._inline.run(step, columns, context)
+    async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         column = columns[0]
-        self.alone[step.name] = await self._time(step, column.slice(0, 1))
-        batch = column.take([i % column.size for i in range(BATCH)])
-        self.batched[step.name] = await self._time(step, batch) / BATCH
-        return await self._inline.run(step, columns, context)
+        if isinstance(step, Step) and column.size:
+            self.alone[step.name] = await self._time(step, column.slice(0, 1))
+            batch = column.take([i % column.size for i in range(BATCH)])
+            self.batched[step.name] = await self._time(step, batch) / BATCH
+        return await super().run(step, columns, context)
 
     async def _time(self, step: Step, column: Batch) -> float:
         took: list[float] = []
@@ -83,13 +79,6 @@ class _Stopwatch(Backend):
             if sum(took) > 1.0:
                 break
         return statistics.median(took)
-
-    def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
-        return self._inline.aside(work)
-
-    async def aclose(self) -> None:
-        await self._inline.aclose()
-        self._threads.close()
 
 
 async def _hop() -> float:

@@ -21,7 +21,7 @@ class Plan:
     The plan of a pipeline has one input; a sub-plan and the plan of a stage may have several.
     """
 
-    __slots__ = ("inputs", "order", "output", "waiting")
+    __slots__ = ("forks", "inputs", "order", "output", "waiting")
 
     def __init__(self, inputs: tuple[Input, ...], output: Node) -> None:
         if len(set(inputs)) < len(inputs):
@@ -30,6 +30,8 @@ class Plan:
         self.output = output
         self.order = _order(inputs, output)
         self.waiting = frozenset(node for node in self.order if node.waits)
+        depths = self.depths() if len(self.waiting) > 1 else {}
+        self.forks = len({depths[node] for node in self.waiting if depths}) < len(self.waiting) > 1
 
     @classmethod
     def of_step(cls, step: Step | Stage) -> Plan:
@@ -51,6 +53,13 @@ class Plan:
     def waits(self) -> bool:
         """Whether anything in it can suspend: a plan that cannot may run whole in a worker thread."""
         return bool(self.waiting)
+
+    def depths(self) -> dict[Node, int]:
+        """Return the number of nodes that wait on the longest way to each node from the inputs."""
+        depth: dict[Node, int] = dict.fromkeys(self.inputs, 0)
+        for node in self.order:
+            depth[node] = max((depth[each] + (each in self.waiting) for each in node.inputs), default=0)
+        return depth
 
     def walk(self) -> Iterator[Node]:
         """Return every node, those of sub-plans and stages too, each once, in the order written."""

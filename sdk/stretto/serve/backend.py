@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from stretto.batch.batch import Batch, scatter
 from stretto.engine.context import Context, Span
@@ -31,7 +31,7 @@ class ServeBackend(InlineBackend):
             name: Replicas(handle, name, f"deployment {name!r}", lanes[name]) for name, handle in handles.items()
         }
 
-    async def run(self, step: Step | Stage, columns: tuple[Batch, ...], context: Context) -> Batch:
+    async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         """Call a deployed stage's deployment for the rows that have not failed before, or run what is local here."""
         if isinstance(step, Step) or not step.deployment:
             return await super().run(step, columns, context)
