@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from stretto import Client, Pipeline, composer, parallel, step
-from stretto.compiler import check, compile_plan, defer, fuse, place, share
+from stretto.compiler import check, compile_plan, defer, fuse, optimize, place, share
 from stretto.errors import PipelineError
 from stretto.nodes import Call, Input, Join, Node, Pack, Plan, Step
 from stretto.plan.steps import Stage
@@ -31,7 +31,9 @@ PASSES: dict[str, Callable[[Plan], Plan]] = {
     "place fused": lambda plan: place(plan, "fused"),
     "place split": lambda plan: place(plan, "split"),
     "fuse": fuse,
+    "optimize": lambda plan: optimize(plan, None),
     "all": compile_plan,
+    "optimize, all": lambda plan: compile_plan(optimize(check(plan), None)),
     "all, split": lambda plan: compile_plan(plan, "split"),
 }
 

@@ -13,7 +13,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from stretto import Client, Pipeline, model, step
-from stretto.compiler import compile_plan, fuse
+from stretto.compiler import check, compile_plan, fuse, optimize
 from stretto.onnx.merge import merge
 from stretto.plan.nodes import Call
 from stretto.plan.steps import Stage
@@ -31,31 +31,31 @@ def table(column: Any) -> Any:
 
 
 @functools.cache
-def models() -> dict[str, Pipeline[Any, Any]]:
-    """Return compiled models, a compiled chain, and a model that is not compiled."""
+def models(engine: str | None = "onnx") -> dict[str, Pipeline[Any, Any]]:
+    """Return models on an engine, a chain of them, and a model that is on none."""
     scaler = StandardScaler().fit(TABLE)
     svm = SVC().fit(scaler.transform(TABLE), CLASSES)
     tree = DecisionTreeClassifier(max_depth=4, random_state=0).fit(TABLE, CLASSES)
     number = DecisionTreeRegressor(max_depth=3, random_state=0).fit(TABLE, np.round(TABLE[:, 0]) + 0.5)
     return {
-        "tree": model(tree, name="tree", engine="onnx"),
-        "chain": model(scaler, name="scaler", engine="onnx") >> model(svm, name="svm", engine="onnx"),
+        "tree": model(tree, name="tree", engine=engine),
+        "chain": model(scaler, name="scaler", engine=engine) >> model(svm, name="svm", engine=engine),
         "plain": model(SVC(gamma=0.1).fit(TABLE, CLASSES), name="plain"),
-        "number": model(number, name="number", engine="onnx"),
+        "number": model(number, name="number", engine=engine),
     }
 
 
-def groups() -> Pipelines:
+def groups(engine: str | None = "onnx") -> Pipelines:
     """Return models of one table: alone, in fan-outs at any depth, and in votes."""
-    labels = st.sampled_from(["tree", "chain", "plain"]).map(lambda name: models()[name])
+    labels = st.sampled_from(["tree", "chain", "plain"]).map(lambda name: models(engine)[name])
     votes = st.lists(labels, min_size=1, max_size=3).map(lambda some: vote(*some))
-    leaves = labels | votes | st.just("number").map(lambda name: models()[name])
+    leaves = labels | votes | st.just("number").map(lambda name: models(engine)[name])
     return st.recursive(leaves, lambda p: st.lists(p, min_size=1, max_size=3).map(parallel_of), max_leaves=5)
 
 
-def pipelines() -> Pipelines:
+def pipelines(engine: str | None = "onnx") -> Pipelines:
     """Return groups of models behind parts and in front of them."""
-    made = groups().map(lambda group: step(table, vectorized=True, pure=True) >> group)
+    made = groups(engine).map(lambda group: step(table, vectorized=True, pure=True) >> group)
     return st.one_of(
         made,
         st.builds(lambda part, group: part >> group, parts(), made),
@@ -79,5 +79,21 @@ def test_merging_keeps_meaning_and_makes_a_legal_plan(pipeline: Pipeline[Any, An
         async with Client(pipeline) as client:
             assert same(await client.predict_many(some, on_error="return"), expected)
             assert same([(await client.predict_many([row], on_error="return"))[0] for row in some], expected)
+
+    gathered(main)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=8)
+@given(pipelines(engine=None), rows())
+def test_optimizing_keeps_meaning_and_makes_a_legal_plan(pipeline: Pipeline[Any, Any], some: list[int]) -> None:
+    optimized = optimize(check(pipeline.plan()), None)
+    assert_legal(optimized)
+    models = [step.model for step in optimized.steps() if step.model is not None]
+    event("compiled" if any(each.engine for each in models) else "as it was")
+
+    async def main() -> None:
+        for plan in (optimized, compile_plan(optimized)):
+            got = [await oracle_outcome(plan, row) for row in some]
+            assert same(got, [await oracle_outcome(pipeline, row) for row in some])
 
     gathered(main)

@@ -31,7 +31,7 @@ from stretto.compiler import compile_plan
 from stretto.engine import stage_queue as lane
 from stretto.errors import Disagreement, ModelError
 from stretto.models import model_step
-from stretto.onnx import convert
+from stretto.onnx import engine as onnx_engine
 from stretto.onnx.session import Session
 from stretto.plan.steps import Stage
 from stretto.testing.oracle import oracle, same
@@ -166,7 +166,7 @@ def test_a_row_with_missing_values_goes_to_the_estimator():
 
 def test_what_answers_otherwise_is_refused_with_the_rows(monkeypatch):
     fitted, other = LogisticRegression().fit(*THREE), LogisticRegression(C=1e-4).fit(*THREE)
-    graphs = convert.kernels
+    graphs = onnx_engine.kernels
     monkeypatch.setattr("stretto.onnx.engine.kernels", lambda _, output: graphs(other, output))
     with pytest.raises(Disagreement, match=r"model 'flowers': LogisticRegression .* on \d+ of 500 rows") as caught:
         model(fitted, name="flowers", engine="onnx", sample=THREE[0])

@@ -296,3 +296,9 @@ def test_the_readers_of_a_plan_are_those_that_take_its_own_input() -> None:
     node = Sub((start, Call((start,), step=Step(fn=same, name="yes"))), body=Plan((value, other), both))
     steps = [each.step.name for each in Plan((start,), node).readers() if isinstance(each, Call)]
     assert sorted(steps) == ["key", "yes"]
+
+
+@pytest.mark.parametrize(("fn", "vectorized"), [(later, True), (same, False)])
+def test_a_row_form_that_nothing_would_call_is_refused(fn: Callable[..., Any], vectorized: bool) -> None:
+    with pytest.raises(PipelineError, match="step 'half': one= is the row form of a vectorized function"):
+        Step(fn=fn, one=same, name="half", vectorized=vectorized)

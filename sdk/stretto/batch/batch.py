@@ -194,8 +194,10 @@ class Batch:
             return {key: column._given(of_array) for key, column in values.items()}
         return values if isinstance(values, list) else of_array(values)
 
-    def read(self, reader: InputReader) -> Any:
-        """Return the rows as a reader reads them: once for all readers with equal keys; errors are not kept."""
+    def read(self, reader: InputReader | None) -> Any:
+        """Return `data`, or as a reader reads it: once for all readers with equal keys; errors are not kept."""
+        if reader is None:
+            return self.data()
         if self._read is None:
             self._read = {}
         key = reader.key

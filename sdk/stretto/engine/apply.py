@@ -87,52 +87,47 @@ class _OverdueError(Exception):
 
 
 def _together(step: Step, batch: Batch, context: Context) -> Batch:
-    """Call a vectorised function, for the rows of each form."""
+    """Call a vectorised function that is not async, for the rows of each form."""
     if not batch.is_even:
         return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in batch.parts()], {})
+    return run_sync(_isolated(step, batch, context))
 
-    # As a coroutine for the reason in `_rows`.
+
+async def _isolated(step: Step, batch: Batch, context: Context) -> Batch:
+    """Call a vectorised function for rows of one form, and where it fails for fewer of them."""
+
     async def ask(rows: Sequence[int]) -> Batch:
-        return _called(step, batch if len(rows) == batch.size else batch.take(rows), context)
+        part = batch if len(rows) == batch.size else batch.take(rows)
+        if context.expired:
+            return _late(step, part.size, context)
+        if step.asynchronous:
+            result = shaped(await _own(step.fn(part.read(step.reader))), part.size)
+        else:
+            result = _called(step, part, context)
+        return _late(step, part.size, context) if context.expired else result
 
-    return _gathered(step, batch, context, run_sync(isolate(batch.size, ask)))
+    done: list[Part] = []
+    errors: dict[int, StrettoError] = {}
+    for rows, answer in await isolate(batch.size, ask):
+        if isinstance(answer, Batch):
+            done.append((rows, answer))
+        else:
+            errors |= {row: _failure(step, answer, batch.request, context) for row in rows}
+    return scatter(batch.size, done, errors)
 
 
 def _called(step: Step, batch: Batch, context: Context) -> Batch:
-    if context.deadline is None:
-        return _whole(step, batch) if step.one is None else _whole_or_each(step, step.one, batch, context)
-    result = None
-    if not context.expired:
-        result = _whole(step, batch) if step.one is None else _whole_or_each(step, step.one, batch, context)
-    return _late(step, batch.size, context) if result is None or context.expired else result
+    one = step.one
+    if one is None:
+        return shaped(step.fn(batch.read(step.reader)), batch.size)
 
-
-def _whole(step: Step, batch: Batch) -> Batch:
-    data = batch.data() if step.reader is None else batch.read(step.reader)
-    return shaped(step.fn(data), batch.size)
-
-
-def _whole_or_each(step: Step, one: Callable[[Any], Any], batch: Batch, context: Context) -> Batch:
     def many(batch: Batch) -> Batch | None:
-        result = step.fn(batch.data() if step.reader is None else batch.read(step.reader))
+        result = step.fn(batch.read(step.reader))
         return None if result is None else shaped(result, batch.size)
 
     # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
     values = each_row(batch, _in_time(lambda row: _plain(one(row)), context), many).require()
     return values if isinstance(values, Batch) else Batch(values, batch.size)
-
-
-def _gathered(
-    step: Step, batch: Batch, context: Context, answers: Sequence[tuple[Sequence[int], Batch | Exception]]
-) -> Batch:
-    done = [(rows, answer) for rows, answer in answers if isinstance(answer, Batch)]
-    errors = {
-        row: _failure(step, answer, batch.request, context)
-        for rows, answer in answers
-        if isinstance(answer, Exception)
-        for row in rows
-    }
-    return scatter(batch.size, done, errors)
 
 
 def _failure(step: Step, error: Exception, own: bool, context: Context) -> StrettoError:
@@ -148,34 +143,19 @@ def _late(step: Step, size: int, context: Context) -> Batch:
 
 async def _together_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:
     """Call a vectorised function that waits, side by side for the rows of each form."""
-    done: dict[int, Part] = {}
+    late = set(range(batch.size))
+    done: list[Part] = []
 
-    async def part(at: int, rows: Sequence[int], some: Batch) -> None:
-        if step.asynchronous:
-            done[at] = (rows, await _awaited(step, some, context))
-        else:
-            done[at] = (rows, await threads.run(_together, step, some, context))
+    async def part(rows: Sequence[int], some: Batch) -> None:
+        run = _isolated(step, some, context) if step.asynchronous else threads.run(_together, step, some, context)
+        done.append((rows, await run))
+        late.difference_update(rows)
 
-    parts = batch.parts()
     with limit(context.budget):
         async with anyio.create_task_group() as tasks:
-            for at, (rows, some) in enumerate(parts):
-                tasks.start_soon(part, at, rows, some)
-    late = {
-        i: context.exceeded(f"step {step.name!r}") for at, (rows, _) in enumerate(parts) if at not in done for i in rows
-    }
-    return scatter(batch.size, list(done.values()), late)
-
-
-async def _awaited(step: Step, batch: Batch, context: Context) -> Batch:
-    async def ask(rows: Sequence[int]) -> Batch:
-        if context.expired:
-            return _late(step, len(rows), context)
-        part = batch if len(rows) == batch.size else batch.take(rows)
-        result = shaped(await _own(step.fn(part.data() if step.reader is None else part.read(step.reader))), part.size)
-        return _late(step, part.size, context) if context.expired else result
-
-    return _gathered(step, batch, context, await isolate(batch.size, ask))
+            for rows, some in batch.parts():
+                tasks.start_soon(part, rows, some)
+    return scatter(batch.size, done, {i: context.exceeded(f"step {step.name!r}") for i in late})
 
 
 async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Threads) -> Batch:

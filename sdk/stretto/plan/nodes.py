@@ -47,7 +47,7 @@ class Node:
     inputs: tuple[Node, ...] = ()
 
     def __post_init__(self) -> None:
-        problem = _no_nodes(self.inputs) or self._problem() or _misfed(self)
+        problem = _no_nodes(self.inputs) or _problem(self) or _misfed(self)
         if problem:
             raise PipelineError(f"{type(self).__name__}: {problem}")
 
@@ -71,10 +71,6 @@ class Node:
         """The name of the composer it stands for, or its kind."""
         return getattr(self, "name", "") or type(self).__name__.lower()
 
-    def _problem(self) -> str:
-        # Why this node is ill-formed, or the empty string: each kind checks what it can see of itself.
-        return ""
-
     def rebuild(self, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Self:
         """Return this node over other inputs and sub-plans."""
         left = iter(plans)
@@ -82,7 +78,21 @@ class Node:
 
     def label(self) -> str:
         """Return in a few words what it does, next to its kind."""
-        return ""
+        match self:
+            case Call(step=step):
+                return step.name
+            case Pack(names=names, on_error=on_error):
+                return ", ".join(names) + ("" if on_error == "raise" else f"; on error {on_error!r}")
+            case Choose(cases=cases, default=default):
+                return ", ".join([*(repr(key) for key, _ in cases), *(["default"] if default else [])])
+            case Join(names=names):
+                return ", ".join(names)
+            case Within(seconds=seconds):
+                return f"{seconds:g} s"
+            case Around(policy=policy) if type(policy).__repr__ is not object.__repr__:
+                return repr(policy)
+            case _:
+                return ""
 
 
 def _plans_in(fields: Iterator[Any]) -> Iterator[Any]:
@@ -126,9 +136,6 @@ def _misfed(node: Node) -> str:
 class Input(Node):
     """The value a plan is applied to."""
 
-    def _problem(self) -> str:
-        return "it has its value from outside, not from inputs" if self.inputs else ""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Node):
@@ -140,17 +147,6 @@ class Call(Node):
     def waits(self) -> bool:
         """Whether its step does."""
         return self.step.waits
-
-    def _problem(self) -> str:
-        step = cast("object", self.step)
-        if not isinstance(step, Step | Stage):
-            return f"it calls a Step, not {step!r}"
-        needed = 1 if isinstance(step, Step) else len(step.plan.inputs)
-        return "" if len(self.inputs) == needed else f"{step!r} takes {needed} inputs, and got {len(self.inputs)}"
-
-    def label(self) -> str:
-        """Return the step's name."""
-        return self.step.name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,25 +171,6 @@ class Pack(Node):
     names: tuple[str, ...] = field(kw_only=True)
     on_error: Literal["raise", "omit"] | Instead = "raise"
     name: str = ""
-
-    def _problem(self) -> str:
-        if not isinstance(self.on_error, Instead) and self.on_error not in ("raise", "omit"):
-            return f"on_error is 'raise', 'omit' or an Instead, not {self.on_error!r}"
-        return _misnamed(self.names, len(self.inputs), "inputs")
-
-    def label(self) -> str:
-        """Return the keys, and what replaces those that failed."""
-        keys = ", ".join(self.names)
-        return keys if self.on_error == "raise" else f"{keys}; on error {self.on_error!r}"
-
-
-def _misnamed(names: Sequence[str], count: int, what: str) -> str:
-    if len(names) != count or not count:
-        return f"it needs a name for each of its {what}, at least one: {len(names)} names, {count} {what}"
-    twice = (
-        next((name for at, name in enumerate(names) if name in names[:at]), None) if len(set(names)) < count else None
-    )
-    return "" if twice is None else f"two of its {what} are named {twice!r}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -220,24 +197,6 @@ class Choose(Node):
     def feeds(self) -> tuple[tuple[Node, ...], ...]:
         """All inputs but the key, for each sub-plan."""
         return (self.inputs[:-1],) * len(self.plans)
-
-    def _problem(self) -> str:
-        if len(self.inputs) < 2:
-            return "it needs a value and, as its last input, a key"
-        if not self.plans:
-            return "it has nothing to choose: give a case, or a default"
-        keys: set[Any] = set()
-        for key, _ in self.cases:
-            if not isinstance(key, Hashable):
-                return f"the key of a case must be hashable, and {key!r} is not"
-            if key in keys:
-                return f"two cases have the key {key!r}"
-            keys.add(key)
-        return ""
-
-    def label(self) -> str:
-        """Return the cases' keys."""
-        return ", ".join([*(repr(key) for key, _ in self.cases), *(["default"] if self.default else [])])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -307,21 +266,6 @@ class Join(Node):
         """What decides many rows together, if `until` has it."""
         return getattr(self.until, "many", None)
 
-    def _problem(self) -> str:
-        if self.own_inputs and len(self.inputs) != len(self.members):
-            return f"it has {len(self.members)} members with inputs of their own, and {len(self.inputs)} inputs"
-        if not callable(self.one):
-            return f"until is a function, or an object with a method `one`, not {self.until!r}"
-        return _misnamed(self.names, len(self.members), "members") or _no_time(self.seconds)
-
-    def label(self) -> str:
-        """Return the members' names."""
-        return ", ".join(self.names)
-
-
-def _no_time(seconds: float | None) -> str:
-    return "" if seconds is None or seconds > 0 else f"seconds is a time above zero, not {seconds!r}"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Within(Node):
@@ -332,13 +276,6 @@ class Within(Node):
     body: Plan = field(kw_only=True)
     seconds: float = field(kw_only=True)
     name: str = ""
-
-    def _problem(self) -> str:
-        return _no_time(self.seconds)
-
-    def label(self) -> str:
-        """Return the seconds."""
-        return f"{self.seconds:g} s"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -402,9 +339,58 @@ class Around(Node):
         """The fewest and the most times that the policy runs the body for a row."""
         return getattr(self.policy, "attempts", (1, 1))
 
-    def _problem(self) -> str:
-        return "" if callable(self.policy) else f"policy is an async function of a body, not {self.policy!r}"
 
-    def label(self) -> str:
-        """Return the policy, where it has a `repr` of its own."""
-        return "" if type(self.policy).__repr__ is object.__repr__ else repr(self.policy)
+def _problem(node: Node) -> str:
+    """Return why a node is ill-formed, as far as it shows in the node itself; else the empty string."""
+    match node:
+        case Input():
+            return "it has its value from outside, not from inputs" if node.inputs else ""
+        case Call(step=step):
+            if not isinstance(cast("object", step), Step | Stage):
+                return f"it calls a Step, not {step!r}"
+            needed = 1 if isinstance(step, Step) else len(step.plan.inputs)
+            return "" if len(node.inputs) == needed else f"{step!r} takes {needed} inputs, and got {len(node.inputs)}"
+        case Pack(names=names, on_error=on_error):
+            if not isinstance(on_error, Instead) and on_error not in ("raise", "omit"):
+                return f"on_error is 'raise', 'omit' or an Instead, not {on_error!r}"
+            return _misnamed(names, len(node.inputs), "inputs")
+        case Choose():
+            return _no_choice(node)
+        case Join(inputs=inputs, members=members):
+            if node.own_inputs and len(inputs) != len(members):
+                return f"it has {len(members)} members with inputs of their own, and {len(inputs)} inputs"
+            if not callable(node.one):
+                return f"until is a function, or an object with a method `one`, not {node.until!r}"
+            return _misnamed(node.names, len(members), "members") or _no_time(node.seconds)
+        case Within(seconds=seconds):
+            return _no_time(seconds)
+        case Around(policy=policy) if not callable(policy):
+            return f"policy is an async function of a body, not {policy!r}"
+        case _:
+            return ""
+
+
+def _no_choice(node: Choose) -> str:
+    if len(node.inputs) < 2:
+        return "it needs a value and, as its last input, a key"
+    if not node.plans:
+        return "it has nothing to choose: give a case, or a default"
+    keys: set[Any] = set()
+    for key, _ in node.cases:
+        if not isinstance(key, Hashable):
+            return f"the key of a case must be hashable, and {key!r} is not"
+        if key in keys:
+            return f"two cases have the key {key!r}"
+        keys.add(key)
+    return ""
+
+
+def _misnamed(names: Sequence[str], count: int, what: str) -> str:
+    if len(names) != count or not count:
+        return f"it needs a name for each of its {what}, at least one: {len(names)} names, {count} {what}"
+    twice = [name for name in names if names.count(name) > 1] if len(set(names)) < count else []
+    return f"two of its {what} are named {twice[0]!r}" if twice else ""
+
+
+def _no_time(seconds: float | None) -> str:
+    return "" if seconds is None or seconds > 0 else f"seconds is a time above zero, not {seconds!r}"

@@ -7,6 +7,8 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
+from stretto.errors import PipelineError
+
 if TYPE_CHECKING:
     from stretto.plan.plan import Plan
 
@@ -95,6 +97,8 @@ class Step:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "asynchronous", is_async(self.fn))
+        if self.one is not None and (self.asynchronous or not self.vectorized):
+            raise PipelineError(f"step {self.name!r}: one= is the row form of a vectorized function that is not async")
 
     @property
     def waits(self) -> bool:

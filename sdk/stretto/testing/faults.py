@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -30,30 +31,22 @@ Compare: TypeAlias = Callable[[Plan, Sequence[Any], Sequence[Any], str], Awaitab
 
 
 class Hung:
-    """A step that begins and never returns, and counts its calls."""
+    """A step that begins and never returns before `over`, and counts its calls."""
 
     def __init__(self) -> None:
-        self.begun = self.cancelled = 0
-        self._first = asyncio.Event()
-        self._over = asyncio.Event()
+        self.running = self.calls = 0
+        self.begun, self.over = asyncio.Event(), asyncio.Event()
 
     async def __call__(self, value: Any) -> Any:
         """Wait until the test is over."""
-        self.begun += 1
-        self._first.set()
+        self.calls += 1
+        self.running += 1
+        self.begun.set()
         try:
-            await self._over.wait()
+            await self.over.wait()
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.running -= 1
             raise
-
-    async def begins(self) -> None:
-        """Wait until it is called."""
-        await self._first.wait()
-
-    def end(self) -> None:
-        """End all calls: one that cannot be cancelled would keep the event loop from closing."""
-        self._over.set()
 
 
 async def fails(value: Any) -> Any:
@@ -73,79 +66,65 @@ def probe(build: Build, inputs: Sequence[Any], compare: Compare) -> None:
     plan = build().plan()
     background = {step for node in plan.walk() if isinstance(node, Aside) for step in node.body.steps()}
     for place, step in enumerate(dict.fromkeys(plan.steps())):
-        for work in (_cancelled_at_once, _cancelled_late, _with_deadline, _failing_with_deadline):
-            with virtual_clock() as clock:
-                clock.run(work(build, place, inputs, step in background))
-        with virtual_clock() as clock:
-            clock.run(_failing(build, place, inputs, compare))
+        for rows in (inputs, inputs[:1]):
+            for wait in (0.0, HOUR):
+                _run(_cancelled(build, place, rows, wait, background=step in background))
+            for fn in (Hung(), fails):
+                _run(_within_deadline(build, place, rows, fn))
+        _run(_failing(build, place, inputs, compare))
 
 
-async def _cancelled_at_once(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
-    for some in (inputs, inputs[:1]):
-        await _cancelled(build, place, some, background, wait=0.0)
+def _run(work: Coroutine[Any, Any, None]) -> None:
+    with virtual_clock() as clock:
+        clock.run(work)
 
 
-async def _cancelled_late(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
-    for some in (inputs, inputs[:1]):
-        await _cancelled(build, place, some, background, wait=HOUR)
-
-
-async def _cancelled(build: Build, place: int, inputs: Sequence[Any], background: bool, wait: float) -> None:
+async def _cancelled(build: Build, place: int, rows: Sequence[Any], wait: float, *, background: bool) -> None:
     """Cancel the caller once the step has begun, or that much later, when it may have begun again."""
-    client, name, _ = _client(build, place, hung := Hung())
-    async with client:
-        call = asyncio.create_task(client.predict_many(inputs, on_error="return"))
-        begun = asyncio.create_task(hung.begins())
+    hung = Hung()
+    async with _client(build, place, hung) as (client, name, _):
+        call = asyncio.create_task(client.predict_many(rows, on_error="return"))
+        begun = asyncio.create_task(hung.begun.wait())
         await asyncio.wait([call, begun], timeout=HOUR, return_when=asyncio.FIRST_COMPLETED)
         begun.cancel()
-        if wait:
-            await asyncio.wait([call], timeout=wait)
+        await asyncio.wait([call], timeout=wait)
         call.cancel()
         await _turns()
-        done, left = call.done(), hung.begun - hung.cancelled
+        done, left = call.done(), hung.running
         if not background:
-            hung.end()
+            hung.over.set()  # a call that can't be cancelled would keep the event loop from closing
     assert done, f"the call goes on after it was cancelled while step {name!r} was at work"
-    assert background or not left, f"step {name!r} goes on for a caller who has cancelled: {left} of {hung.begun} calls"
+    assert background or not left, f"step {name!r} goes on for a caller who has cancelled: {left} of {hung.calls} calls"
     await _nothing_left(f"the call was cancelled while step {name!r} was at work")
 
 
-async def _with_deadline(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
-    for some in (inputs, inputs[:1]):
-        hung = Hung()
-        await _within_deadline(build, place, some, hung, "never answers")
-
-
-async def _failing_with_deadline(build: Build, place: int, inputs: Sequence[Any], background: bool) -> None:
-    for some in (inputs, inputs[:1]):
-        await _within_deadline(build, place, some, fails, "fails")
-
-
-async def _within_deadline(build: Build, place: int, inputs: Sequence[Any], fn: Callable[[Any], Any], how: str) -> None:
-    client, name, _ = _client(build, place, fn)
+async def _within_deadline(build: Build, place: int, rows: Sequence[Any], fn: Callable[[Any], Any]) -> None:
     now = asyncio.get_running_loop().time
-    async with client:
+    async with _client(build, place, fn) as (client, name, _):
         start = now()
-        call = asyncio.create_task(client.predict_many(inputs, timeout=TIMEOUT, on_error="return"))
+        call = asyncio.create_task(client.predict_many(rows, timeout=TIMEOUT, on_error="return"))
         await asyncio.wait([call], timeout=HOUR)
         took = now() - start
         call.cancel()
         if isinstance(fn, Hung) and took > TIMEOUT:
-            fn.end()
-    assert took <= TIMEOUT + 1e-6, f"with {TIMEOUT:g} s for it, a call in which step {name!r} {how} takes {took:g} s"
-    await _nothing_left(f"step {name!r} {how} and the deadline was exceeded")
+            fn.over.set()
+    fault = f"step {name!r} {'never answers' if isinstance(fn, Hung) else 'fails'}"
+    assert took <= TIMEOUT + 1e-6, f"with {TIMEOUT:g} s for it, a call in which {fault} takes {took:g} s"
+    await _nothing_left(f"{fault} and the deadline was exceeded")
 
 
-async def _failing(build: Build, place: int, inputs: Sequence[Any], compare: Compare) -> None:
-    client, name, plan = _client(build, place, fails)
-    async with client:
-        outcomes = await client.predict_many(inputs, on_error="return")
-    await compare(plan, inputs, outcomes, f"step {name!r} fails")
+async def _failing(build: Build, place: int, rows: Sequence[Any], compare: Compare) -> None:
+    async with _client(build, place, fails) as (client, name, plan):
+        outcomes = await client.predict_many(rows, on_error="return")
+    await compare(plan, rows, outcomes, f"step {name!r} fails")
     await _nothing_left(f"step {name!r} had failed")
 
 
-def _client(build: Build, place: int, fn: Callable[[Any], Any]) -> tuple[Client[Any, Any], str, Plan]:
-    """Return a client of the pipeline in which `fn` stands for one of the steps; the step's name; and the plan."""
+@asynccontextmanager
+async def _client(
+    build: Build, place: int, fn: Callable[[Any], Any]
+) -> AsyncGenerator[tuple[Client[Any, Any], str, Plan]]:
+    """Enter a client of the pipeline in which `fn` stands for one of the steps; with the step's name, and the plan."""
     plan = build().plan()
     step = list(dict.fromkeys(plan.steps()))[place]
     twin = Step(fn=fn, name=step.name, vectorized=step.vectorized, named=step.named)
@@ -154,7 +133,8 @@ def _client(build: Build, place: int, fn: Callable[[Any], Any]) -> tuple[Client[
         return replace(node, step=twin) if isinstance(node, Call) and node.step is step else node
 
     probed = plan.rewrite(rule)
-    return Client(LocalTransport(compile_plan(probed))), step.name, probed
+    async with Client(LocalTransport(compile_plan(probed))) as client:
+        yield client, step.name, probed
 
 
 async def _turns() -> None:
