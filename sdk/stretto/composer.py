@@ -10,18 +10,7 @@ from dataclasses import replace
 from itertools import repeat
 from numbers import Real
 from types import SimpleNamespace, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Concatenate,
-    Literal,
-    ParamSpec,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from typing import Annotated, Any, Concatenate, Literal, ParamSpec, Union, cast, get_args, get_origin, get_type_hints
 
 from stretto.errors import PipelineError
 from stretto.pipeline import Atom, ComposerCall, Estimator, Pipeline, as_pipeline, shown

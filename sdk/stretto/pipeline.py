@@ -152,7 +152,7 @@ class Pipeline(Generic[In, Out]):
             Disagreement: a compiled model differs from its estimator; the error holds the rows.
             ModelError: a row of the sample is not what a model takes, or ``stretto[onnx]`` is not installed.
         """
-        return Pipeline.of(grafted(optimize(check(self.plan()), sample, engine), self.text, self.label))
+        return grafted(optimize(check(self.plan()), sample, engine), self.text, self.label)
 
     @overload
     def __rshift__(self, other: Pipeline[Out, X]) -> Pipeline[In, X]: ...
@@ -183,24 +183,16 @@ class Pipeline(Generic[In, Out]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restored, (self.plan(), self.text, self.label, self.call)
+        return grafted, (self.plan(), self.text, self.label, self.call)
 
 
 Part: TypeAlias = Pipeline[X, Y] | Estimator | Callable[[X], Awaitable[Y] | Y]
 """What can stand in a composition."""
 
 
-def grafted(plan: Plan, text: str, label: str, call: ComposerCall | None = None) -> Atom:
-    """Return the link that applies a copy of the plan's graph to a node."""
-    return Atom(functools.partial(_graft, plan), text, label, call=call)
-
-
-def _graft(plan: Plan, node: Node) -> Node:
-    return substitute(plan.output, {plan.inputs[0]: node})
-
-
-def _restored(plan: Plan, text: str, label: str, call: ComposerCall | None) -> Pipeline[Any, Any]:
-    return Pipeline.of(grafted(plan, text, label, call))
+def grafted(plan: Plan, text: str, label: str, call: ComposerCall | None = None) -> Pipeline[Any, Any]:
+    """Return the pipeline that applies a copy of the plan's graph to a node."""
+    return Pipeline.of(Atom(lambda node: substitute(plan.output, {plan.inputs[0]: node}), text, label, call=call))
 
 
 def as_pipeline(part: Part[Any, Any]) -> Pipeline[Any, Any]:
@@ -212,10 +204,10 @@ def as_pipeline(part: Part[Any, Any]) -> Pipeline[Any, Any]:
     if isinstance(part, Pipeline):
         return cast("Pipeline[Any, Any]", part)
     if isinstance(part, PipelinePlan):
-        return Pipeline.of(grafted(part, part.written, part.label))
+        return grafted(part, part.written, part.label)
     if is_estimator(part):
         return _of_step(model_step(part), default_name(part))
-    if isinstance(part, type) and is_estimator_class(part):
+    if isinstance(part, type) and hasattr(part, "fit") and hasattr(part, "get_params"):
         raise PipelineError(f"{part.__name__} is a class: give a fitted instance, such as {part.__name__}().fit(X, y)")
     if getattr(part, "_composes", False):
         name = _function_name(part)
@@ -238,11 +230,6 @@ def plan_of(part: Part[Any, Any]) -> Plan:
     '%0 = Input()\n%1 = Call(%0) abs'
     """
     return as_pipeline(part).plan()
-
-
-def is_estimator_class(part: type) -> bool:
-    """Return whether `part` is the class of an estimator, given by mistake in place of a fitted one."""
-    return callable(getattr(part, "fit", None)) and callable(getattr(part, "get_params", None))
 
 
 def _of_step(step: Step, text: str, alone: str = "") -> Pipeline[Any, Any]:
@@ -355,26 +342,16 @@ def step(
 
 @overload
 def parallel(*parts: Pipeline[X, Y], **named: Pipeline[X, Y]) -> Pipeline[X, dict[str, Y]]: ...
-
-
 @overload
 def parallel(*parts: Pipeline[Any, Any], **named: Pipeline[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
-
-
 @overload
 def parallel(
     *parts: Callable[[X], Awaitable[Y] | Y], **named: Callable[[X], Awaitable[Y] | Y]
 ) -> Pipeline[X, dict[str, Y]]: ...
-
-
 @overload
 def parallel(*parts: Part[Any, Any], **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
-
-
 @overload
 def parallel(*parts: Part[Any, Any], on_error: Any, **named: Part[Any, Any]) -> Pipeline[Any, dict[str, Any]]: ...
-
-
 def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any, dict[str, Any]]:
     """Run every part on the same value, side by side, and return a dict keyed by branch name, in the order written.
 
@@ -397,8 +374,7 @@ def parallel(*parts: Any, on_error: Any = "raise", **named: Any) -> Pipeline[Any
     """
     policy = _on_error(on_error)
     branches: dict[str, Pipeline[Any, Any]] = {}
-    pairs: list[tuple[str | None, Any]] = [*((None, part) for part in parts), *named.items()]
-    for key, part in pairs:
+    for key, part in (*(("", part) for part in parts), *named.items()):
         branch = as_pipeline(part)
         name = key or branch.label
         if name in branches:

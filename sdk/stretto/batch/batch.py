@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, chain
 from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
@@ -80,63 +81,41 @@ class Batch:
     @classmethod
     def concat(cls, columns: Sequence[Batch]) -> Batch:
         """Return the rows of several batches as one."""
-        if len(columns) == 1:
-            return columns[0]
-        starts = [0]
-        for column in columns:
-            starts.append(starts[-1] + column.size)
-        forms = {_form(column) for column in columns}
-        if len(forms) > 1 or None in forms:
-            ranges = [range(start, start + column.size) for start, column in zip(starts, columns, strict=False)]
-            return scatter(starts[-1], list(zip(ranges, columns, strict=True)), {})
-        errors = {
-            start + i: error
-            for start, column in zip(starts, columns, strict=False)
-            for i, error in column.errors.items()
-        }
-        return cls(_joined([column.values for column in columns]), starts[-1], errors, request=columns[0].request)
+        starts = [0, *accumulate(column.size for column in columns)]
+        return scatter(
+            starts[-1], [(range(at, at + each.size), each) for at, each in zip(starts, columns, strict=False)], {}
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.rows())
 
     def slice(self, start: int, stop: int) -> Batch:
         """Return the rows from `start` up to `stop`."""
-        values = self.values
-        if isinstance(values, tuple):
-            return self.take(range(start, stop))
-        some = {k: c.slice(start, stop) for k, c in values.items()} if isinstance(values, dict) else values[start:stop]
-        errors = {i - start: error for i, error in self.errors.items() if start <= i < stop} if self.errors else {}
-        return Batch(some, stop - start, errors, request=self.request)
+        return self.take(range(start, stop))
 
     def take(self, rows: Sequence[int]) -> Batch:
         """Return the rows at these positions, in this order, with their errors."""
         values: Any = self.values
         if rows == range(self.size):
             return self
+        errors = {at: self.errors[i] for at, i in enumerate(rows) if i in self.errors} if self.errors else {}
         if isinstance(values, tuple):
-            return self._take_of_parts(values, rows)
+            return self._take_of_parts(rows, errors)
         if isinstance(values, dict):
             values = {key: column.take(rows) for key, column in cast("dict[str, Batch]", values).items()}
-        elif isinstance(values, list):
-            values = [values[i] for i in rows]
+        elif isinstance(rows, range) and rows.step == 1:
+            values = values[rows.start : rows.stop]
         else:
-            values = arrays.take(values, rows)
-        errors = {at: self.errors[i] for at, i in enumerate(rows) if i in self.errors} if self.errors else {}
+            values = [values[i] for i in rows] if isinstance(values, list) else arrays.take(values, rows)
         return Batch(values, len(rows), errors, request=self.request)
 
-    def _take_of_parts(self, parts: tuple[Part, ...], rows: Sequence[int]) -> Batch:
-        home = {row: (part, at) for part, (positions, _) in enumerate(parts) for at, row in enumerate(positions)}
-        taken = [(list[int](), list[int]()) for _ in parts]
-        errors: dict[int, StrettoError] = {}
-        for new, row in enumerate(rows):
-            if row in self.errors:
-                errors[new] = self.errors[row]
-            else:
-                part, at = home[row]
-                taken[part][0].append(new)
-                taken[part][1].append(at)
-        some = [(new, column.take(at)) for (new, at), (_, column) in zip(taken, parts, strict=True) if new]
-        return scatter(len(rows), some, errors)
+    def _take_of_parts(self, rows: Sequence[int], errors: Mapping[int, StrettoError]) -> Batch:
+        taken: list[Part] = []
+        for positions, column in cast("tuple[Part, ...]", self.values):
+            place = {row: at for at, row in enumerate(positions)}
+            new = [at for at, row in enumerate(rows) if row in place and at not in errors]
+            taken += [(new, column.take([place[rows[at]] for at in new]))] if new else []
+        return scatter(len(rows), taken, errors)
 
     @property
     def is_even(self) -> bool:
@@ -278,28 +257,21 @@ def _same(array: Any) -> Any:
     return array
 
 
-def _joined(values: Sequence[Any]) -> Any:
-    """Return values of one form, one after the other."""
-    first = values[0]
-    if isinstance(first, dict):
-        return {key: Batch.concat([each[key] for each in values]) for key in cast("dict[str, Batch]", first)}
-    return [row for each in values for row in each] if isinstance(first, list) else arrays.joined(values)
-
-
 def _spread(size: int, positions: list[int], values: Sequence[Any]) -> Any:
     """Return `size` rows with values of one form at these positions."""
     first = values[0]
     if isinstance(first, dict):
         keys = cast("dict[str, Batch]", first)
-        return {key: _spread_column(size, positions, [each[key] for each in values]) for key in keys}
-    joined = values[0] if len(values) == 1 else _joined(values)
+        return {
+            key: Batch(_spread(size, positions, [each[key].values for each in values]), size, request=column.request)
+            for key, column in keys.items()
+        }
+    joined = list(chain(*values)) if isinstance(first, list) else arrays.joined(values)
+    if positions == list(range(size)):
+        return joined
     if not isinstance(joined, list):
         return arrays.spread(joined, size, positions)
     spread: list[Any] = [None] * size
     for at, value in zip(positions, joined, strict=True):
         spread[at] = value
     return spread
-
-
-def _spread_column(size: int, positions: list[int], columns: Sequence[Batch]) -> Batch:
-    return Batch(_spread(size, positions, [each.values for each in columns]), size)

@@ -1,19 +1,14 @@
 """The row law: many rows at once mean what each row means alone, and a failing row fails no other.
 
-A function over many rows is written as two plain functions that raise plain exceptions. `many` takes the rows together
-and returns their values together; it returns None, or raises, where it can't. `one` takes one row and returns its
-value, or raises what is wrong with it. Nobody collects errors by position, nobody loops, nobody catches:
+A function over many rows is written as two plain functions. `many` takes the rows together and returns their values
+together, and None, or raises, where it can't; `one` takes one row and returns its value, or raises what is wrong.
 
-* A step is ``Step(fn=many, one=one, vectorized=True, ...)``, and the engine does the rest. A function that has no row
-  form leaves `one` out: the engine splits the rows until only the failing ones are left.
-* A reader or an encoder that is no step calls `each_row(rows, one, many)`. ``each_row(...).require()`` returns the
-  values or raises `BadRows`, ``each_row(...).as_list()`` has the errors in the places of their rows. Without `many` it
-  is a loop over the rows that goes on after a failure.
-* What has to be awaited (an ``async def`` function over many rows, a replica, a request over HTTP) calls
-  `isolate(size, ask, failed)`, which asks for parts of the rows, and for smaller parts where that fails.
+* A step is ``Step(fn=many, one=one, vectorized=True, ...)``; without `one` the rows are split until only failing ones
+  are left.
+* A reader or an encoder that is no step calls `each_row(rows, one, many)`.
+* What has to be awaited (a replica, a request over HTTP) calls `isolate(size, ask, failed)`.
 
-A `many` that knows which rows are bad may raise `BadRows`, naming them: it saves the search, and changes nothing
-else. `tests/batch/test_row_law.py` finds every pair of functions in the packages and holds `many` equal to `one`.
+`tests/batch/test_row_law.py` finds every pair of functions in the packages and holds `many` equal to `one`.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stretto.errors import PipelineError
 from stretto.models import accepting, check_after_fan_out, check_after_model
 from stretto.plan.nodes import Call, Node, Pack
@@ -50,18 +48,10 @@ def _check_depth(plan: Plan) -> None:
 
 def _sharing_features(plan: Plan) -> Plan:
     # A model rejects a feature it does not know, unless another part of the plan reads it from the same request.
-    steps = [node.step for node in plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
-    if len({id(step) for step in steps}) < 2:
+    features = {step: step.features for step in plan.readers()}
+    if len(features) < 2:
         return plan
-    features = [step.features for step in steps]
-    accepted = (
-        None if any(each is None for each in features) else frozenset(name for each in features for name in each or ())
-    )
-
-    def rule(node: Node) -> Node:
-        if isinstance(node, Call) and isinstance(node.step, Step) and node.step in targets:
-            return replace(node, step=targets[node.step])
-        return node
-
-    targets = {step: accepting(step, accepted) for step, own in zip(steps, features, strict=True) if own is not None}
-    return plan.rewrite(rule)
+    unknown = None in features.values()
+    accepted = None if unknown else frozenset(name for each in features.values() for name in each or ())
+    targets = {step: accepting(step, accepted) for step, own in features.items() if own is not None}
+    return plan.with_calls(lambda step: targets.get(step, step) if isinstance(step, Step) else step)

@@ -26,12 +26,7 @@ def optimize(plan: Plan, sample: Any, engine: str = "onnx") -> Plan:
     """
     samples = _samples(plan, _UNKNOWN if sample is None else sample)
     compiled = {step: _compiled(step, engine, rows) for step, rows in samples.items()}
-
-    def rule(node: Node) -> Node:
-        step = compiled.get(node.step, node.step) if isinstance(node, Call) and isinstance(node.step, Step) else None
-        return node if step is None else replace(node, step=step)
-
-    return plan.rewrite(rule)
+    return plan.with_calls(lambda step: compiled.get(step, step) if isinstance(step, Step) else step)
 
 
 def _samples(plan: Plan, sample: Any) -> dict[Step, Any]:

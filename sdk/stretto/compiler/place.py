@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from stretto.errors import PipelineError
-from stretto.plan.nodes import Call, Input, Node
+from stretto.plan.nodes import Call, Input
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
 
@@ -40,20 +40,17 @@ def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> P
         raise PipelineError(f"placement={placement!r}: it is 'auto', 'fused' or 'split'")
     hosted: dict[Step, Stage] = {}
 
-    def rule(node: Node) -> Node:
-        if not (isinstance(node, Call) and isinstance(node.step, Step)):
-            return node
-        step = node.step
-        reason = _why_apart(step, placement, profile)
-        if not reason:
-            return node
+    def placed(step: Step | Stage) -> Step | Stage:
+        reason = _why_apart(step, placement, profile) if isinstance(step, Step) else ""
+        if not isinstance(step, Step) or not reason:
+            return step
         if step not in hosted:
             start = Input()
             inner = Plan((start,), Call((start,), step=replace(step, options={})))
             hosted[step] = Stage(inner, deployment=step.name, options=step.options, reason=reason)
-        return replace(node, step=hosted[step])
+        return hosted[step]
 
-    return plan.rewrite(rule)
+    return plan.with_calls(placed)
 
 
 def _why_apart(step: Step, placement: Placement, profile: Profile | None) -> str:

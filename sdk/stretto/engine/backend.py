@@ -27,20 +27,6 @@ class Backend(ABC):
     def evaluate(self, plan: Plan, columns: Sequence[Batch], context: Context) -> Awaitable[Batch]:
         """Return the output of a plan, all of whose calls this runs, for the rows of its inputs' batches."""
 
-    def queue(self, stage: Stage) -> Callable[[Any, Context], Awaitable[Any]] | None:
-        """Return the queue in which single rows of concurrent requests meet; None where `run` is the only way.
-
-        It is a function of a row, which returns the row's answer or raises its error, and is awaited at once.
-        """
-        return None
-
     @abstractmethod
     def aside(self, work: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Start work that nobody waits for, unless there is too much of it already; say whether it is started."""
-
-    async def ready(self) -> bool:
-        """Return whether what it runs calls on answers; in this process models are loaded before there is a plan."""
-        return True
-
-    async def aclose(self) -> None:  # noqa: B027  a backend may well hold nothing
-        """Release threads, tasks and connections."""

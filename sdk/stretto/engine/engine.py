@@ -13,7 +13,6 @@ import anyio.to_thread
 import numpy as np
 
 from stretto.batch.batch import Batch
-from stretto.engine.backend import Backend
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
@@ -38,7 +37,7 @@ class Engine:
     def __init__(
         self,
         plan: Plan,
-        backend: Backend | None = None,
+        backend: InlineBackend | None = None,
         *,
         name: str = "",
         text: str = "",
@@ -126,13 +125,12 @@ class Engine:
 
 def describe(plan: Plan, name: str, text: str) -> Metadata:
     """Return the metadata of a compiled plan; `text` is the pipeline as written."""
-    readers = [node.step for node in plan.readers() if isinstance(node, Call) and isinstance(node.step, Step)]
     return Metadata(
         name=name,
         pipeline=text,
         plan=plan.text,
         steps=tuple(_by_name(plan)),
-        features=tuple(dict.fromkeys(feature for step in readers for feature in step.features or ())),
+        features=tuple(dict.fromkeys(feature for step in plan.readers() for feature in step.features or ())),
         versions={"stretto": version("stretto"), "python": platform.python_version()},
     )
 

@@ -38,7 +38,10 @@ class InlineBackend(Backend):
         self._asides = PerLoop(set[asyncio.Task[object]])
 
     def queue(self, stage: Stage) -> Callable[[Any, Context], Awaitable[Any]]:
-        """Return the queue in front of a stage, which all requests share."""
+        """Return the queue in which single rows of concurrent requests meet in front of a stage.
+
+        It is a function of a row, which returns the row's answer or raises its error, and is awaited at once.
+        """
         return self._queue(stage).ask
 
     def _queue(self, stage: Stage) -> StageQueue:
@@ -70,6 +73,10 @@ class InlineBackend(Backend):
         # In no task group, as a batch's: it outlives its request, and ends with the backend.
         tasks.add(task := asyncio.create_task(work()))
         task.add_done_callback(tasks.discard)
+        return True
+
+    async def ready(self) -> bool:
+        """Return whether what it runs calls on answers; in this process models are loaded before there is a plan."""
         return True
 
     async def aclose(self) -> None:

@@ -42,13 +42,13 @@ def merge(plan: Plan) -> Plan:
     The models stay next to the graph: they run for what it can't compute, such as bad rows.
     """
 
-    def rule(node: Node) -> Node:
-        if not isinstance(node, Call) or not isinstance(node.step, Stage) or node.step.deployment:
-            return node
-        inner = node.step.plan.fold(_with_plans, lambda plan, output: _grouped(ending(plan, output)))
-        return node if inner is node.step.plan else replace(node, step=replace(node.step, plan=inner))
+    def merged(stage: Step | Stage) -> Step | Stage:
+        if not isinstance(stage, Stage) or stage.deployment:
+            return stage
+        inner = stage.plan.fold(_with_plans, lambda plan, output: _grouped(ending(plan, output)))
+        return stage if inner is stage.plan else replace(stage, plan=inner)
 
-    return plan.rewrite(rule)
+    return plan.with_calls(merged)
 
 
 def _with_plans(node: Node, inputs: tuple[Node, ...], plans: tuple[Plan, ...]) -> Node:

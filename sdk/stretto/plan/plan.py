@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from operator import is_
 from typing import Any, TypeVar
 
@@ -78,8 +78,8 @@ class Plan:
             if isinstance(node, Call) and isinstance(node.step, Step):
                 yield node.step
 
-    def readers(self) -> Iterator[Node]:
-        """Return the nodes, of sub-plans and stages too, that take the value of the plan's first input."""
+    def readers(self) -> Iterator[Step]:
+        """Return the steps, of sub-plans and stages too, that take the value of the plan's first input."""
         left: list[tuple[Plan, Collection[Node]]] = [(self, self.inputs[:1])]
         seen: set[tuple[Plan, Collection[Node]]] = set(left)
         while left:
@@ -87,7 +87,8 @@ class Plan:
             for node in plan.order:
                 if not any(each in sources for each in node.inputs):
                     continue
-                yield node
+                if isinstance(node, Call) and isinstance(node.step, Step):
+                    yield node.step
                 for inner, fed in zip(_inside(node), _fed(node), strict=True):
                     place = tuple(own for own, each in zip(inner.inputs, fed, strict=True) if each in sources)
                     if place and (inner, place) not in seen:
@@ -144,6 +145,15 @@ class Plan:
             return node if isinstance(node, Input) else rule(rebuilt(node, inputs, plans))
 
         return self.fold(rewritten, ending)
+
+    def with_calls(self, made: Callable[[Step | Stage], Step | Stage]) -> Plan:
+        """Return the plan that calls what `made` returns in place of each step and stage."""
+
+        def rule(node: Node) -> Node:
+            step = made(node.step) if isinstance(node, Call) else None
+            return replace(node, step=step) if isinstance(node, Call) and step is not node.step else node
+
+        return self.rewrite(rule)
 
     @property
     def text(self) -> str:

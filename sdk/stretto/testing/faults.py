@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from stretto.client import Client
 from stretto.compiler import compile_plan
 from stretto.pipeline import Pipeline
-from stretto.plan.nodes import Aside, Call, Node
+from stretto.plan.nodes import Aside
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 from stretto.testing.clock import virtual_clock
@@ -128,11 +127,7 @@ async def _client(
     plan = build().plan()
     step = list(dict.fromkeys(plan.steps()))[place]
     twin = Step(fn=fn, name=step.name, vectorized=step.vectorized, named=step.named)
-
-    def rule(node: Node) -> Node:
-        return replace(node, step=twin) if isinstance(node, Call) and node.step is step else node
-
-    probed = plan.rewrite(rule)
+    probed = plan.with_calls(lambda each: twin if each is step else each)
     async with Client(LocalTransport(compile_plan(probed))) as client:
         yield client, step.name, probed
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -69,7 +68,7 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
         outcomes = [await _outcome(each, memo, request) for each in node.inputs]
         return await _plan(node.step.plan, outcomes, request)
     if isinstance(node, Join) and node.own_inputs:
-        return await _join(node, [[partial(_node, each, memo, request)] for each in node.inputs], request)
+        return await _join(node, [], memo, request)
     if isinstance(node, Pack) and node.on_error != "raise":
         return _pack(node, [await _outcome(each, memo, request) for each in node.inputs])
     inputs = [await _node(each, memo, request) for each in node.inputs]
@@ -86,7 +85,7 @@ async def _meaning(node: Node, memo: dict[Node, Any], request: Any) -> Any:
             case Recover():
                 return await _recover(node, inputs, request)
             case Join():
-                return await _join(node, [[partial(_same, each) for each in inputs]] * len(node.members), request)
+                return await _join(node, inputs, memo, request)
             case Within():
                 return await _within(node, inputs, request)
             case Each():
@@ -209,20 +208,17 @@ async def _each(node: Each, cells: list[Any], request: Any) -> Any:
     return [answers]
 
 
-async def _same(cell: Any) -> Any:
-    return cell
-
-
-async def _join(node: Join, inputs: Sequence[Sequence[Callable[[], Awaitable[Any]]]], request: Any) -> Any:
+async def _join(node: Join, inputs: list[Any], memo: dict[Node, Any], request: Any) -> Any:
     """Run the members one after the other: in turn they share the node's seconds, side by side each has them all."""
     arrived: dict[str, Any] = {}
     start = now()
-    for member, plan, cells in zip(node.names, node.members, inputs, strict=True):
+    for at, (member, plan) in enumerate(zip(node.names, node.members, strict=True)):
         spent = now() - start if node.in_turn else 0.0
         try:
             async with asyncio.timeout(None if node.seconds is None else node.seconds - spent):
                 try:
-                    arrived[member] = _value(await _plan(plan, [await cell() for cell in cells], request))
+                    cells = inputs or [await _node(node.inputs[at], memo, request)]
+                    arrived[member] = _value(await _plan(plan, cells, request))
                 except StrettoError as error:
                     arrived[member] = error
         except TimeoutError:
@@ -240,9 +236,8 @@ async def _join(node: Join, inputs: Sequence[Sequence[Callable[[], Awaitable[Any
 
 
 def _decided(node: Join, arrived: dict[str, Any], waiting: tuple[str, ...]) -> Any:
-    until = cast("Any", node.until)
     try:
-        return (until.one if hasattr(until, "one") else until)(arrived, waiting)
+        return node.one(arrived, waiting)
     except StrettoError:
         raise
     except Exception as error:
