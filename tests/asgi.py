@@ -67,4 +67,4 @@ def _json(value: Any) -> bytes:
         value = value.tolist()
     if isinstance(value, dict):
         value = {key: None if each != each else each for key, each in value.items()}
-    return json.dumps(value).encode()
+    return json.dumps(value, default=str).encode()  # a date is text in JSON
