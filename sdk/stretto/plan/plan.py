@@ -146,11 +146,11 @@ class Plan:
 
         return self.fold(rewritten, ending)
 
-    def with_calls(self, made: Callable[[Step | Stage], Step | Stage]) -> Plan:
-        """Return the plan that calls what `made` returns in place of each step and stage."""
+    def with_calls(self, instead: Callable[[Step | Stage], Step | Stage]) -> Plan:
+        """Return the plan that calls what `instead` returns in place of each step and stage."""
 
         def rule(node: Node) -> Node:
-            step = made(node.step) if isinstance(node, Call) else None
+            step = instead(node.step) if isinstance(node, Call) else None
             return replace(node, step=step) if isinstance(node, Call) and step is not node.step else node
 
         return self.rewrite(rule)
