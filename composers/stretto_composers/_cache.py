@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import cachetools
@@ -21,6 +21,7 @@ from stretto_composers._policies.numbers import seconds, whole
 from stretto_composers._policies.policy import Forgetful
 
 MISSING: Final = object()
+Flights: TypeAlias = dict[Hashable, asyncio.Future[Any]]
 
 
 @composer
@@ -46,15 +47,10 @@ def cache(
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> asked = []
-    >>> def double(x):
-    ...     asked.append(x)
-    ...     return 2 * x
-    >>> async def main():
-    ...     async with Client(cache(double, ttl=60)) as client:
-    ...         return await client.predict_many([1, 2, 1]), await client.predict(2)
-    >>> asyncio.run(main()), asked
-    (([2, 4, 2], 4), [1, 2])
+    >>> calls = []
+    >>> pipeline = cache(lambda x: calls.append(x) or 2 * x, ttl=60)
+    >>> asyncio.run(Client(pipeline).predict_many([1, 2, 1])), calls
+    ([2, 4, 2], [1, 2])
     """
     if key is not None and not callable(key):
         raise PipelineError(f"key={key!r}: it takes a function that gives something hashable for a row")
@@ -64,23 +60,21 @@ def cache(
 
 @dataclass(eq=False, repr=False)
 class Remember(Forgetful):
-    """Runs the rows whose answers are not known, each once."""
+    """Runs the rows whose answers are not known, each once; `flights` are those that are running."""
 
     ttl: float | None
     size: int
     key: Callable[[Any], Hashable] | None = None
     answers: MutableMapping[Hashable, Any] = field(init=False, repr=False)
-    flights: RunVar[dict[Hashable, asyncio.Future[Any]]] = field(init=False, repr=False)
+    flights: RunVar[Flights] = field(init=False, repr=False, default_factory=lambda: RunVar("flights"))
 
     attempts = (0, 1)
 
     def __post_init__(self) -> None:
-        self.answers = (
-            cachetools.LRUCache(self.size)
-            if self.ttl is None
-            else cachetools.TTLCache(self.size, self.ttl, timer=anyio.current_time)
-        )
-        self.flights = RunVar("flights")
+        if self.ttl is None:
+            self.answers = cachetools.LRUCache(self.size)
+        else:
+            self.answers = cachetools.TTLCache(self.size, self.ttl, timer=anyio.current_time)
 
     async def __call__(self, body: Body) -> Sequence[Any]:
         """Return the known answers, and run or wait for the others."""
@@ -93,7 +87,8 @@ class Remember(Forgetful):
             kept = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
             others = {key: flights[key] for key in left if key not in kept and key in flights}
             mine = {key: places[0] for key, places in left.items() if key not in kept and key not in others}
-            kept |= await self._run(body, mine, flights)
+            if mine:
+                kept |= await self._run(body, mine, flights)
             for key, flight in others.items():
                 kept[key] = await _landed(flight, body)
             for key, outcome in kept.items():
@@ -114,16 +109,13 @@ class Remember(Forgetful):
                 outcomes[i] = StepError("cache", type(error).__name__, f"{error}; {hint}")
         return places
 
-    async def _run(
-        self, body: Body, rows: dict[Hashable, int], flights: dict[Hashable, asyncio.Future[Any]]
-    ) -> dict[Hashable, Any]:
+    async def _run(self, body: Body, rows: dict[Hashable, int], flights: Flights) -> dict[Hashable, Any]:
         """Run the body for the rows, while other requests wait for their outcomes."""
-        mine = {key: asyncio.get_running_loop().create_future() for key in rows}
+        mine: Flights = {key: asyncio.get_running_loop().create_future() for key in rows}
         flights.update(mine)
         kept: dict[Hashable, Any] = {}
         try:
-            if rows:
-                kept.update(zip(rows, await body.run(list(rows.values())), strict=True))
+            kept.update(zip(rows, await body.run(list(rows.values())), strict=True))
             self.answers.update((key, each) for key, each in kept.items() if not isinstance(each, StrettoError))
             return kept
         finally:
@@ -143,10 +135,6 @@ async def _landed(flight: asyncio.Future[Any], body: Body) -> Any:
 
 
 def _copied(outcome: Any) -> Any:
-    match outcome:
-        case StrettoError():
-            return outcome.copy()
-        case list() | dict() | set() | tuple() | np.ndarray():
-            return copy.deepcopy(outcome)
-        case _:
-            return outcome
+    if isinstance(outcome, StrettoError):
+        return outcome.copy()
+    return copy.deepcopy(outcome) if isinstance(outcome, list | dict | set | tuple | np.ndarray) else outcome

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -11,8 +10,9 @@ from typing import Any, Literal, TypeAlias
 import anyio
 
 from stretto import composer
-from stretto.errors import InputError, Overloaded, StrettoError
+from stretto.errors import InputError, Overloaded
 from stretto.nodes import Around, Body, Node, Part, as_pipeline
+from stretto_composers._policies.failures import concerns
 from stretto_composers._policies.numbers import fraction, seconds, whole
 from stretto_composers._policies.policy import Forgetful
 
@@ -35,26 +35,22 @@ class Circuit:
     """
 
     def __init__(self) -> None:
-        self.state: State = "closed"
-        self.reopens = 0.0
+        self.turn("closed")
         self.trying = False
-        self._slices: deque[tuple[int, int, int]] = deque()
 
     def note(self, window: float, rows: int, failed: int) -> tuple[int, int]:
-        """Add what has come of some rows, and give how many of the rows of the last `window` seconds failed of all."""
+        """Add what has come of some rows; return how many rows of the last `window` seconds failed, and of how many."""
         now = int(anyio.current_time() / window * SLICES)
-        while self._slices and not now - SLICES < self._slices[0][0] <= now:
-            self._slices.popleft()
-        if self._slices and self._slices[-1][0] == now:
-            _, before, bad = self._slices.pop()
-            rows, failed = rows + before, failed + bad
-        self._slices.append((now, rows, failed))
-        return sum(bad for _, _, bad in self._slices), sum(every for _, every, _ in self._slices)
+        rows_before, failed_before = self._slices.pop(now, (0, 0))
+        self._slices[now] = rows + rows_before, failed + failed_before
+        self._slices = {each: counts for each, counts in self._slices.items() if now - SLICES < each <= now}
+        every, bad = zip(*self._slices.values(), strict=True)
+        return sum(bad), sum(every)
 
     def turn(self, state: State, reopens: float = 0.0) -> None:
         """Go over to another state, with nothing seen."""
         self.state, self.reopens = state, reopens
-        self._slices.clear()
+        self._slices: dict[int, tuple[int, int]] = {}
 
     def __repr__(self) -> str:
         return f"Circuit({self.state!r})"
@@ -88,13 +84,9 @@ def circuit_breaker(
     >>> import asyncio
     >>> from stretto import Client
     >>> circuit = Circuit()
-    >>> async def main():
-    ...     async with Client(circuit_breaker(lambda x: 1 / x, errors=2, circuit=circuit)) as client:
-    ...         return await client.predict_many([0, 0], on_error="skip"), await client.predict(1)
-    >>> asyncio.run(main())
-    Traceback (most recent call last):
-        ...
-    stretto.errors.Overloaded: circuit_breaker of 'lambda': the circuit is open; try again in 5 s
+    >>> client = Client(circuit_breaker(lambda x: 1 / x, errors=2, circuit=circuit))
+    >>> asyncio.run(client.predict_many([0, 0], on_error="skip"))
+    []
     >>> circuit
     Circuit('open')
     """
@@ -140,33 +132,22 @@ class Breaker(Forgetful):
             outcomes = await body.run()
         finally:
             circuit.trying = False
-        self._try(outcomes)
+        self._judge(outcomes, trial=True)
         return outcomes
 
-    def _judge(self, outcomes: Sequence[Any]) -> None:
+    def _judge(self, outcomes: Sequence[Any], trial: bool = False) -> None:
+        """Open or close the circuit by what has come of some rows; of those with bad input nothing has."""
+        failures = [concerns(None, each) for each in outcomes if not isinstance(each, InputError)]
         # What comes of rows that were asked before the circuit opened says nothing new.
-        if self.circuit.state != "closed" or not (counted := _counted(outcomes)):
+        if not failures or (not trial and self.circuit.state != "closed"):
             return
-        failed, rows = self.circuit.note(self.window, len(counted), sum(counted))
-        if failed >= self.errors and failed >= self.ratio * rows:
-            self._open(failed, rows)
-
-    def _try(self, outcomes: Sequence[Any]) -> None:
-        counted = _counted(outcomes)
-        if not counted:
-            return
-        if sum(counted) >= self.ratio * len(counted):
-            self._open(sum(counted), len(counted))
-        else:
+        failed, rows = sum(failures), len(failures)
+        if not trial:
+            failed, rows = self.circuit.note(self.window, rows, failed)
+        if failed >= self.ratio * rows and (trial or failed >= self.errors):
+            self.circuit.turn("open", anyio.current_time() + self.cooldown)
+            says = "circuit_breaker of %r: %d of %d rows failed; the circuit is open for %g s"
+            LOG.warning(says, self.part, failed, rows, self.cooldown)
+        elif trial:
             self.circuit.turn("closed")
             LOG.warning("circuit_breaker of %r: the circuit is closed again", self.part)
-
-    def _open(self, failed: int, rows: int) -> None:
-        self.circuit.turn("open", anyio.current_time() + self.cooldown)
-        says = "circuit_breaker of %r: %d of %d rows failed; the circuit is open for %g s"
-        LOG.warning(says, self.part, failed, rows, self.cooldown)
-
-
-def _counted(outcomes: Sequence[Any]) -> list[bool]:
-    """Return whether each row failed, leaving out rows with bad input."""
-    return [isinstance(each, StrettoError) for each in outcomes if not isinstance(each, InputError)]

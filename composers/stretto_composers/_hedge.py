@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +15,6 @@ import anyio
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._policies.latencies import Latencies
 from stretto_composers._policies.numbers import fraction, seconds, whole
 from stretto_composers._policies.policy import Forgetful
 
@@ -21,6 +23,9 @@ BURST = 10.0
 
 SOONEST = 0.001
 """Seconds, the least that a percentile stands for: uvloop's clock knows no less."""
+
+WINDOW, FEWEST = 256, 20
+"""How many of the latest durations are remembered, and how many it takes to say anything."""
 
 
 @composer
@@ -39,27 +44,39 @@ def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: 
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> asked = []
-    >>> async def sometimes_slow(x):
-    ...     asked.append(x)
-    ...     await asyncio.sleep(60 if len(asked) == 1 else 0)
+    >>> pauses = [60, 0]
+    >>> async def slow_at_first(x):
+    ...     await asyncio.sleep(pauses.pop(0))
     ...     return 2 * x
-    >>> async def main():
-    ...     async with Client(hedge(sometimes_slow, after=0.01)) as client:
-    ...         return await client.predict(21)
-    >>> asyncio.run(main()), asked
-    (42, [21, 21])
+    >>> asyncio.run(Client(hedge(slow_at_first, after=0.01)).predict(21))
+    42
     """
-    policy = Hedge(_checked(after), fraction("budget", budget), whole("times", times, 2))
+    if not isinstance(after, str):
+        after = seconds("after", after, zero=True)
+    elif not re.fullmatch(r"p\d+(\.\d+)?", after) or not 0 < float(after[1:]) < 100:
+        raise PipelineError(f"after={after!r}: it takes seconds, or a percentile between p0 and p100 such as 'p95'")
+    policy = Hedge(after, fraction("budget", budget), whole("times", times, 2))
     return Around((x,), body=plan_of(part), policy=policy)
 
 
-def _checked(after: Any) -> float | str:
-    if not isinstance(after, str):
-        return seconds("after", after, zero=True)
-    if not re.fullmatch(r"p\d+(\.\d+)?", after) or not 0 < float(after[1:]) < 100:
-        raise PipelineError(f"after={after!r}: it takes seconds, or a percentile between p0 and p100 such as 'p95'")
-    return after
+class Latencies:
+    """The latest durations, in seconds, and their percentiles."""
+
+    def __init__(self) -> None:
+        self._latest: deque[float] = deque()
+        self._sorted: list[float] = []
+
+    def note(self, seconds: float) -> None:
+        """Remember one more."""
+        if len(self._latest) == WINDOW:
+            del self._sorted[bisect_left(self._sorted, self._latest.popleft())]
+        self._latest.append(seconds)
+        insort(self._sorted, seconds)
+
+    def percentile(self, percent: float) -> float | None:
+        """Return the least duration that so many percent of the latest did not exceed; None while there are too few."""
+        count = len(self._sorted)
+        return self._sorted[math.ceil(count * percent / 100) - 1] if count >= FEWEST else None
 
 
 @dataclass(eq=False, repr=False)
@@ -79,58 +96,44 @@ class Hedge(Forgetful):
 
     async def __call__(self, body: Body) -> Sequence[Any]:
         """Return the first success for each row."""
-        size = len(body.rows)
-        self.saved = min(BURST, self.saved + self.budget * size)
-        delay = self._delay()
-        if delay is None:
-            began = anyio.current_time()
-            outcomes = await body.run()
-            self._learn(began, outcomes)
-            return outcomes
-        return await self._hedged(body, size, delay)
-
-    async def _hedged(self, body: Body, size: int, delay: float) -> Sequence[Any]:
+        self.saved = min(BURST, self.saved + self.budget * len(body.rows))
+        delay: float | None = None if isinstance(self.after, str) else self.after
+        if isinstance(self.after, str) and (usual := self.latencies.percentile(float(self.after[1:]))) is not None:
+            delay = max(SOONEST, usual)
         began = anyio.current_time()
-        contest = _Contest(body, size)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(contest.attempt, 0)
-            contest.running = 1
-            for attempt in range(1, self.times):
-                with anyio.move_on_after(delay):
-                    await contest.ended.wait()
-                # A batch may cost more than is saved, which is then owed: over many requests the share is kept.
-                if contest.ended.is_set() or self.saved < 1:
-                    break
-                self.saved -= len(contest.open)
-                contest.running += 1
-                tasks.start_soon(contest.attempt, attempt)
-            await contest.ended.wait()
-            tasks.cancel_scope.cancel()
-        outcomes = contest.outcomes()
-        self._learn(began, outcomes)
-        return outcomes
-
-    def _delay(self) -> float | None:
-        if not isinstance(self.after, str):
-            return self.after
-        usual = self.latencies.percentile(float(self.after[1:]))
-        return None if usual is None else max(SOONEST, usual)
-
-    def _learn(self, began: float, outcomes: Sequence[Any]) -> None:
+        outcomes = await (body.run() if delay is None else self._hedged(body, delay))
         # What fails fast says nothing of how long an answer takes. Where another attempt won, the first would have
         # taken longer than this: leaving it out would have the percentile sink with every hedge.
         if not any(isinstance(outcome, StrettoError) for outcome in outcomes):
             self.latencies.note(anyio.current_time() - began)
+        return outcomes
+
+    async def _hedged(self, body: Body, delay: float) -> Sequence[Any]:
+        contest = _Contest(body)
+        async with anyio.create_task_group() as tasks:
+            for attempt in range(self.times):
+                contest.running += 1
+                tasks.start_soon(contest.attempt, attempt)
+                with anyio.move_on_after(delay if attempt < self.times - 1 else None):
+                    await contest.ended.wait()
+                # A batch may cost more than is saved, which is then owed: over many requests the share is kept.
+                if self.saved < 1:
+                    await contest.ended.wait()
+                if contest.ended.is_set():
+                    break
+                self.saved -= len(contest.open)
+            tasks.cancel_scope.cancel()
+        return [contest.outcomes[i] for i in range(len(body.rows))]
 
 
 class _Contest:
-    """The attempts at the rows of one call, and what has come of them."""
+    """The attempts at the rows of one call, and what has come of them: the first success, or the first's error."""
 
-    def __init__(self, body: Body, size: int) -> None:
+    def __init__(self, body: Body) -> None:
         self._body = body
-        self._answers: list[Any] = [None] * size
-        self._errors: dict[int, tuple[int, Any]] = {}
-        self.open = dict.fromkeys(range(size))
+        self._failed: dict[int, int] = {}
+        self.outcomes: dict[int, Any] = {}
+        self.open = dict.fromkeys(range(len(body.rows)))
         self.running = 0
         self.ended = anyio.Event()
 
@@ -140,15 +143,12 @@ class _Contest:
             if i not in self.open:
                 continue
             if not isinstance(outcome, StrettoError):
-                self._answers[i] = outcome
                 del self.open[i]
-            elif number < self._errors.get(i, (number + 1, None))[0]:
-                self._errors[i] = (number, outcome)
+            elif number > self._failed.get(i, number):
+                continue
+            else:
+                self._failed[i] = number
+            self.outcomes[i] = outcome
         self.running -= 1
         if not self.open or not self.running:
             self.ended.set()
-
-    def outcomes(self) -> list[Any]:
-        for i in self.open:
-            self._answers[i] = self._errors[i][1]
-        return self._answers

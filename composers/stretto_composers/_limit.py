@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,11 +35,9 @@ def limit(x: Node, part: Part[Any, Any], n: int, *, queue: int = 1000) -> Node:
     ...     under_way.append(under_way[-1] + 1)
     ...     await asyncio.sleep(0.001)
     ...     under_way.append(under_way[-1] - 1)
-    >>> async def main():
-    ...     async with Client(limit(busy, 2)) as client:
-    ...         await client.predict_many(range(10))
-    >>> asyncio.run(main()), max(under_way)
-    (None, 2)
+    >>> _ = asyncio.run(Client(limit(busy, 2)).predict_many(range(10)))
+    >>> max(under_way)
+    2
     """
     policy = Bulkhead(whole("n", n, 1), whole("queue", queue, 0))
     return Around((x,), body=plan_of(part), policy=policy)
@@ -53,6 +50,28 @@ class _Gate:
         self.places = anyio.Semaphore(n, max_value=n, fast_acquire=True)
         self.waiting = 0
 
+    async def enter(self, rows: int, budget: float | None) -> int:
+        """Wait for a place; return how many of the rows there are places for, none where the time is up."""
+        self.waiting += rows
+        try:
+            with anyio.move_on_after(budget if rows else 0):
+                await self.places.acquire()
+                more = min(rows - 1, self.places.value)
+                for _ in range(more):
+                    self.places.acquire_nowait()
+                return 1 + more
+            return 0
+        finally:
+            self.waiting -= rows
+
+    async def run(self, body: Body, rows: Sequence[int], outcomes: list[Any]) -> None:
+        try:
+            for i, outcome in zip(rows, await body.run(rows), strict=True):
+                outcomes[i] = outcome
+        finally:
+            for _ in rows:
+                self.places.release()
+
 
 @dataclass(eq=False, repr=False)
 class Bulkhead(Forgetful):
@@ -60,12 +79,9 @@ class Bulkhead(Forgetful):
 
     n: int
     queue: int
-    gates: RunVar[_Gate] = field(init=False, repr=False)
+    gates: RunVar[_Gate] = field(init=False, repr=False, default_factory=lambda: RunVar("gate"))
 
     attempts = (0, 1)
-
-    def __post_init__(self) -> None:
-        self.gates = RunVar("gate")
 
     async def __call__(self, body: Body) -> Sequence[Any]:
         """Return the outcomes of the rows that found a place in time; the others were too late, or too many."""
@@ -77,39 +93,14 @@ class Bulkhead(Forgetful):
             full = f"{gate.waiting} rows wait in front of limit({self.n}); try again later"
             return [Overloaded(full) for _ in range(size)]
         outcomes: list[Any] = [None] * size
-        left = deque(range(size))
-        portion = await self._portion(gate, left, body.budget)
-        if not left:
-            await self._run(gate, body, portion, outcomes)
+        start, end = 0, await gate.enter(size, body.budget)
+        if end == size:
+            await gate.run(body, range(size), outcomes)
             return outcomes
         async with anyio.create_task_group() as tasks:
-            while portion:
-                tasks.start_soon(self._run, gate, body, portion, outcomes)
-                portion = await self._portion(gate, left, body.budget) if left else []
-        for i in left:
+            while start < end:
+                tasks.start_soon(gate.run, body, range(start, end), outcomes)
+                start, end = end, end + await gate.enter(size - end, body.budget)
+        for i in range(start, size):
             outcomes[i] = DeadlineExceeded(f"the queue in front of limit({self.n})")
         return outcomes
-
-    async def _portion(self, gate: _Gate, left: deque[int], budget: float | None) -> list[int]:
-        """Wait for a place, and give the rows that there are places for; none where the time is up."""
-        gate.waiting += len(left)
-        try:
-            with anyio.move_on_after(budget) as waiting:
-                await gate.places.acquire()
-        finally:
-            gate.waiting -= len(left)
-        if waiting.cancelled_caught:
-            return []
-        portion = [left.popleft()]
-        while left and gate.places.value:
-            gate.places.acquire_nowait()
-            portion.append(left.popleft())
-        return portion
-
-    async def _run(self, gate: _Gate, body: Body, rows: list[int], outcomes: list[Any]) -> None:
-        try:
-            for i, outcome in zip(rows, await body.run(rows), strict=True):
-                outcomes[i] = outcome
-        finally:
-            for _ in rows:
-                gate.places.release()

@@ -94,10 +94,8 @@ def shadow(
     ...         while report.rows < 2:
     ...             await asyncio.sleep(0.001)
     ...         return answers
-    >>> asyncio.run(main()), report
-    ([1, 2], Report(rows=2, disagreed=1, failed=0, dropped=0))
-    >>> report.examples[0]
-    Example(row=-2, answer=2, candidate=-2)
+    >>> asyncio.run(main()), report.examples[0]
+    ([1, 2], Example(row=-2, answer=2, candidate=-2))
     """
     if compare is not None and not callable(compare):
         raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from math import log
+from typing import Any, ClassVar, cast
 
 from stretto import Pipeline, composer
 from stretto.errors import PipelineError
-from stretto.nodes import Call, Choose, Node, Part, Step, as_pipeline, plan_of
+from stretto.nodes import Call, Choose, Node, Part, Step, as_pipeline
 from stretto_composers._members.members import labels_of
+from stretto_composers._policies.keys import canonical
 from stretto_composers._policies.numbers import number
-from stretto_composers._policies.rendezvous import Arms
 from stretto_composers._switch import keyed
 
 
 @composer
-def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = None, *, salt: str = "") -> Node:
+def split(
+    x: Node,
+    parts: Mapping[Any, float | tuple[Part[Any, Any], float]],
+    key: Part[Any, Any] | str | None = None,
+    *,
+    salt: str = "",
+) -> Node:
     """Return the answer of one of several parts, each for its fraction of the keys: A/B tests and canaries.
 
     `parts` is a dict from each part to its weight, ``{current: 0.9, candidate: 0.1}``, or from a name to both,
@@ -30,20 +40,15 @@ def split(x: Node, parts: Mapping[Any, Any], key: Part[Any, Any] | str | None = 
     >>> import asyncio
     >>> from stretto import Client
     >>> canary = split({"current": (lambda row: "v1", 0.9), "candidate": (lambda row: "v2", 0.1)}, key="user")
-    >>> async def main():
-    ...     async with Client(canary) as client:
-    ...         answers = await client.predict_many([{"user": user} for user in range(1000)])
-    ...         return answers.count("v2"), (await client.trace({"user": 8})).spans[-2].name
-    >>> asyncio.run(main())
-    (97, 'split/candidate')
+    >>> answers = asyncio.run(Client(canary).predict_many([{"user": user} for user in range(1000)]))
+    >>> answers.count("v2")
+    97
     """
     arms = _arms(parts)
-    weights = tuple(weight for _, weight in arms.values())
-    names = tuple(arms)
-    step = Step(fn=Arms(names, weights, salt), name="split", named=False, internal=True)
-    source = x if key is None else keyed(x, key)
-    plans = tuple((name, plan_of(part)) for name, (part, _) in arms.items())
-    return Choose((x, Call((source,), step=step)), cases=plans)
+    fn = Arms(tuple(arms), tuple(weight for _, weight in arms.values()), salt)
+    step = Step(fn=fn, name="split", named=False, internal=True)
+    choice = Call((x if key is None else keyed(x, key),), step=step)
+    return Choose((x, choice), cases=tuple((name, part.plan()) for name, (part, _) in arms.items()))
 
 
 def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float]]:
@@ -52,33 +57,53 @@ def _arms(parts: Mapping[Any, Any]) -> dict[str, tuple[Pipeline[Any, Any], float
         raise PipelineError(
             f"split() takes a dict from each part to its weight, such as {{a: 0.9, b: 0.1}}, not {parts!r}"
         )
-    if not parts:
-        raise PipelineError("split() needs at least one part")
-    items = [_arm(*item) for item in parts.items()]
-    labels = iter(labels_of([part for name, part, _ in items if name is None]))
+    unnamed = [part for part in parts if not isinstance(part, str)]
+    labels = dict(zip(unnamed, labels_of(unnamed), strict=True))
     arms: dict[str, tuple[Pipeline[Any, Any], float]] = {}
-    for name, part, weight in items:
-        name = next(labels) if name is None else name
+    for key, value in parts.items():
+        if isinstance(key, str) and not (isinstance(value, tuple | list) and len(cast("Any", value)) == 2):
+            raise PipelineError(f"split(): for a named part give both, {{{key!r}: (part, weight)}}, not {value!r}")
+        name, (part, weight) = (key, value) if isinstance(key, str) else (labels[key], (key, value))
+        share = number(weight)
         if name in arms:
             raise PipelineError(f"split() has two parts named {name!r}: name one otherwise")
-        arms[name] = (part, _weight(name, weight))
+        if share is None or share < 0:
+            raise PipelineError(f"split() gives {name!r} the weight {weight!r}: a weight is a number, zero or more")
+        arms[name] = as_pipeline(part), share
     if not any(weight for _, weight in arms.values()):
-        raise PipelineError("split() has only weights of zero: give one part a share at least")
+        raise PipelineError(f"split() {'has only weights of zero' if arms else 'needs at least one part'}")
     return arms
 
 
-def _arm(key: Any, value: Any) -> tuple[str | None, Pipeline[Any, Any], Any]:
-    if not isinstance(key, str):
-        return None, as_pipeline(key), value
-    match value:
-        case (part, weight):
-            return key, as_pipeline(part), weight
-        case _:
-            raise PipelineError(f"split(): for a named part give both, {{{key!r}: (part, weight)}}, not {value!r}")
+@dataclass(frozen=True)
+class Arms:
+    """Picks a name for a key, each for its share of all keys.
+
+    By weighted rendezvous hashing (Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005): of
+    independent draws for each name, seeded by name and key, the best wins, and a larger weight only betters one's own.
+    """
+
+    names: tuple[str, ...]
+    weights: tuple[float, ...]
+    salt: str = ""
+    # It reads no feature by name: models behind it go on to refuse those they don't know.
+    features: ClassVar[tuple[str, ...]] = ()
+
+    @cached_property
+    def seeds(self) -> list[bytes]:
+        """What the draws for each name are made with."""
+        return [blake2b(canonical((self.salt, name))).digest() for name in self.names]
+
+    def __call__(self, key: Any) -> str:
+        """Return the name for a key; raise a `TypeError` if it is None, or holds what has no canonical form."""
+        if key is None:
+            raise TypeError("the key is None, and all rows without a key would go one way: give each a key of its own")
+        content = canonical(key)
+        draws = [blake2b(content, digest_size=8, key=seed).digest() for seed in self.seeds]
+        scores = [weight and -weight / log(_number(draw)) for weight, draw in zip(self.weights, draws, strict=True)]
+        return self.names[scores.index(max(scores))]
 
 
-def _weight(name: str, weight: Any) -> float:
-    share = number(weight)
-    if share is None or share < 0:
-        raise PipelineError(f"split() gives {name!r} the weight {weight!r}: a weight is a number, zero or more")
-    return share
+def _number(draw: bytes) -> float:
+    """Return a number between 0 and 1, never one of them: of 53 bits the last is set, so that nothing is rounded."""
+    return ((int.from_bytes(draw, "big") >> 12) + 0.5) * 2.0**-52

@@ -185,7 +185,7 @@ class TestSplit:
         st.recursive(st.integers() | st.text(), st.lists),
     )
     def test_keys_that_differ_are_spelled_otherwise(self, one: Any, other: Any) -> None:
-        from stretto_composers._policies.canonical import canonical
+        from stretto_composers._policies.keys import canonical
 
         assert (canonical(one) == canonical(other)) == (one == other)
         assert canonical([one, other]) != canonical([[one], other])

@@ -18,7 +18,7 @@ from stretto.errors import BadRows, DeadlineExceeded, InputError, Overloaded, Pi
 from stretto.testing import virtual_clock
 from stretto.testing.check import check_composer
 from stretto_composers import default, fallback, hedge, limit, race, retry, timeout
-from stretto_composers._policies.latencies import FEWEST, WINDOW, Latencies
+from stretto_composers._hedge import FEWEST, WINDOW, Latencies
 
 
 def virtually(main: Callable[[], Awaitable[Any]]) -> Any:

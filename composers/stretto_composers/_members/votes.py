@@ -18,6 +18,9 @@ from stretto_composers._members.weights import Weights
 SLACK = 1e-9
 """The fraction of all votes that a lead must be ahead by to be certain, where sums of weights are rounded."""
 
+FEW = 500
+"""So many numbers are looked up sooner than NumPy sorts them."""
+
 
 @dataclass(slots=True)
 class Count:
@@ -266,19 +269,19 @@ def coded(columns: list[Any], tie: Tie, classes: tuple[Any, ...] | None) -> tupl
     kinds = {each.dtype.kind if isinstance(each, np.ndarray) and each.ndim == 1 else "" for each in columns}
     if len(kinds) != 1 or kinds - set("iuUbO"):
         return None
-    if kinds == {"O"}:
-        answers = np.concatenate(columns).tolist()
-        # Sorting objects is slow: only the distinct ones are sorted.
-        distinct = list(set(answers)) if set(map(type, answers)) == {str} else []
-        codes, kind = _places(answers, distinct), np.dtype(object)
+    answers = np.concatenate(columns)
+    if kinds <= {"U", "O"} or len(answers) < FEW:
+        values = answers.tolist()
+        distinct = list(set(values)) if kinds != {"O"} or set(map(type, values)) == {str} else []
+        codes = _places(values, distinct)
     else:
-        unique, codes = np.unique(np.stack(columns), return_inverse=True)
-        distinct, kind = unique.tolist(), None if kinds == {"U"} else unique.dtype
+        unique, codes = np.unique(answers, return_inverse=True)
+        distinct = unique.tolist()
     if not distinct or (classes is not None and not set(classes) >= set(distinct)):
         return None
     labels = tie.ranked(distinct if classes is None else classes)
-    codes = np.array(_places(distinct, labels), dtype=np.intp)[codes.reshape(len(columns), -1)]
-    return np.array(labels, dtype=kind), codes
+    codes = _places(distinct, labels)[codes].reshape(len(columns), -1)
+    return np.array(labels, dtype=None if kinds == {"U"} else answers.dtype), codes
 
 
 def _places(values: Sequence[Any], among: Sequence[Any]) -> np.ndarray:

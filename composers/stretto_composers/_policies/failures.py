@@ -9,7 +9,6 @@ from stretto.errors import InputError, PipelineError, StepError, StrettoError
 
 Failure: TypeAlias = str | type[Exception] | Callable[[StrettoError], bool]
 """A kind such as ``"ConnectionError"``, an exception's class, or a function that is given the error."""
-
 Failures: TypeAlias = Failure | Sequence[Failure]
 
 
@@ -19,14 +18,13 @@ def checked(on: Any) -> Any:
     Raises:
         PipelineError: it is no kind, no class of exceptions and no function, nor a list of these.
     """
-    if on is None or _is_one(on):
-        return on
-    if isinstance(on, list | tuple) and on and all(map(_is_one, cast("list[Any]", on))):
-        return tuple(cast("list[Any]", on))
-    raise PipelineError(
-        f"on={on!r}: it takes the name of an exception's class, such as 'ConnectionError', the class itself, "
-        "a function that is given the error, or a list of these"
-    )
+    each = tuple(cast("list[Any]", on)) if isinstance(on, list | tuple) else (on,)
+    if on is not None and not (each and all(map(_is_one, each))):
+        raise PipelineError(
+            f"on={on!r}: it takes the name of an exception's class, such as 'ConnectionError', the class itself, "
+            "a function that is given the error, or a list of these"
+        )
+    return each if isinstance(on, list) else on
 
 
 def _is_one(on: Any) -> bool:
@@ -39,23 +37,19 @@ def concerns(on: Failures | None, outcome: Any) -> bool:
     """Return whether a row's outcome is a failure that `on` is about (None: any); bad input is none."""
     if not isinstance(outcome, StrettoError) or isinstance(outcome, InputError):
         return False
+    kind = outcome.kind if isinstance(outcome, StepError) else type(outcome).__name__
     match on:
         case None:
             return True
         case str():
-            return kind(outcome) == on
+            return kind == on
         case type():
             # A failure from another process has nothing of its cause but the name.
-            return isinstance(outcome, on) or isinstance(outcome.__cause__, on) or kind(outcome) in set(_names(on))
+            return isinstance(outcome, on) or isinstance(outcome.__cause__, on) or kind in set(_names(on))
         case list() | tuple():
             return any(concerns(each, outcome) for each in cast("Sequence[Failure]", on))
         case _:
             return bool(cast("Callable[[StrettoError], bool]", on)(outcome))
-
-
-def kind(error: StrettoError) -> str:
-    """Return the class name of what failed: the step's own exception where a step failed."""
-    return error.kind if isinstance(error, StepError) else type(error).__name__
 
 
 def _names(cls: type) -> Iterator[str]:

@@ -1,17 +1,20 @@
-"""A row as a key: equal for rows that are the same to a part, different for all others."""
+"""Rows as keys: one that can be hashed here, and one that is the same bytes in every process."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Hashable, Mapping
+from math import nan
 from typing import Any, cast
 
 import numpy as np
 
 
 def key_of(row: Any) -> Hashable:
-    """Return the key of a row: of numbers, text, sequences, dicts whatever the order of their keys, and arrays.
+    """Return a key that is equal for rows that are the same to a part, and different for all others.
 
-    1, 1.0 and True are equal to Python and need not be to a part; nor need 0.0 and -0.0.
+    Rows are numbers, text, sequences, arrays, and dicts whatever the order of their keys. 1, 1.0 and True are equal to
+    Python and need not be to a part; nor need 0.0 and -0.0.
 
     Raises:
         TypeError: something in it has no hash.
@@ -33,3 +36,47 @@ def key_of(row: Any) -> Hashable:
         case _:
             hash(row)
             return type(row), row
+
+
+def canonical(value: Any) -> bytes:
+    """Return the same bytes for equal values in every process, and others for others.
+
+    Numbers are compared by value, so ``1``, ``1.0`` and ``np.float32(1)`` are one; lists, tuples and arrays by their
+    elements; dicts whatever their order. Text and bytes differ. All NaN are one.
+
+    Raises:
+        TypeError: it holds something else than numbers, text, bytes, None, sequences, arrays and dicts.
+
+    >>> canonical({"b": [1, 2.5], "a": None}) == canonical({"a": None, "b": (1.0, 2.5)})
+    True
+    """
+    match value:
+        case None:
+            return b"n"
+        case str():
+            return _long(b"s", value.encode("utf-8", "surrogatepass"))
+        case bytes() | bytearray():
+            return _long(b"b", bytes(value))
+        case float() | np.floating():
+            real = float(value)
+            return (
+                canonical(int(real)) if real.is_integer() else b"f" + struct.pack(">d", real if real == real else nan)
+            )
+        case int() | np.integer() | np.bool_():
+            return _long(b"i", format(int(value), "x").encode())
+        case np.ndarray():
+            return canonical((value.astype(float) if value.dtype == np.longdouble else cast("Any", value)).tolist())
+        case list() | tuple():
+            return _long(b"l", b"".join(map(canonical, cast("list[Any]", value))))
+        case Mapping():
+            items = cast("Mapping[Any, Any]", value).items()
+            return _long(b"d", b"".join(sorted(canonical(key) + canonical(each) for key, each in items)))
+        case _:
+            kind = type(value).__name__
+            raise TypeError(
+                f"a key is made of numbers, text, lists and dicts, not of a {kind}: turn it into text first"
+            )
+
+
+def _long(kind: bytes, content: bytes) -> bytes:
+    return kind + str(len(content)).encode() + b":" + content

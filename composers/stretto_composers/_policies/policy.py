@@ -15,10 +15,8 @@ class Forgetful:
         return type(self), tuple(getattr(self, each.name) for each in fields(self) if each.init)
 
     def __repr__(self) -> str:
-        settings = [
-            f"{each.name}={_shown(getattr(self, each.name))}" for each in fields(self) if each.init and each.repr
-        ]
-        return f"{type(self).__name__}({', '.join(settings)})"
+        shown = [f"{each.name}={_shown(getattr(self, each.name))}" for each in fields(self) if each.repr]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 def _shown(value: Any) -> str:
