@@ -66,11 +66,12 @@ class Remember(Forgetful):
     size: int
     key: Callable[[Any], Hashable] | None = None
     answers: MutableMapping[Hashable, Any] = field(init=False, repr=False)
-    flights: RunVar[Flights] = field(init=False, repr=False, default_factory=lambda: RunVar("flights"))
+    flights: RunVar[Flights] = field(init=False, repr=False)
 
     attempts = (0, 1)
 
     def __post_init__(self) -> None:
+        self.flights = RunVar("flights")
         if self.ttl is None:
             self.answers = cachetools.LRUCache(self.size)
         else:

@@ -11,7 +11,7 @@ import numpy as np
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Node
-from stretto_composers._members.dicts import OfDict
+from stretto_composers._members.dicts import OfDict, unique
 from stretto_composers._members.members import call
 
 
@@ -28,10 +28,8 @@ def flatten(x: Node, separator: str = ".") -> Node:
 
     >>> import asyncio
     >>> from stretto import Client, parallel
-    >>> async def main():
-    ...     async with Client(parallel(of=parallel(min, max), count=len) >> flatten()) as client:
-    ...         return await client.predict([3, 1, 2])
-    >>> asyncio.run(main())
+    >>> numbers = parallel(of=parallel(min, max), count=len)
+    >>> asyncio.run(Client(numbers >> flatten()).predict([3, 1, 2]))
     {'of.min': 1, 'of.max': 3, 'count': 3}
     """
     if not isinstance(cast("object", separator), str):
@@ -55,13 +53,7 @@ class Flat(OfDict):
         """Return the members, at any depth, under their joined names."""
         if not isinstance(row, Mapping):
             raise TypeError(f"flatten() takes a dict, such as a fan-out's answers, not {type(row).__name__}")
-        members = list(self._leaves(cast("Mapping[Any, Any]", row)))
-        flat = dict(members)
-        if len(flat) < len(members):
-            names = [name for name, _ in members]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"two members would have the name {twice!r}: choose another separator, or rename() one")
-        return flat
+        return unique(self._leaves(cast("Mapping[Any, Any]", row)))
 
     def _leaves(self, row: Mapping[Any, Any]) -> Iterator[tuple[Any, Any]]:
         """Yield each value that is no dict, or an empty one, with its joined name, in the order written."""
@@ -69,13 +61,12 @@ class Flat(OfDict):
         while left:
             name, value = left.pop()
             if isinstance(value, Mapping) and value:
-                inner = cast("Mapping[Any, Any]", value)
-                left += [(f"{name}{self.separator}{key}", each) for key, each in list(inner.items())[::-1]]
+                inner = list(cast("Mapping[Any, Any]", value).items())
+                left += [(f"{name}{self.separator}{key}", each) for key, each in reversed(inner)]
             else:
                 yield name, value
 
 
 def _holds_dicts(column: Any) -> bool:
-    if isinstance(column, np.ndarray) and column.dtype != object:
-        return False
-    return any(isinstance(row, Mapping) for row in cast("list[Any]", column))
+    numbers = isinstance(column, np.ndarray) and column.dtype != object
+    return not numbers and any(isinstance(row, Mapping) for row in column)

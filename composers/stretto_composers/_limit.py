@@ -79,9 +79,12 @@ class Bulkhead(Forgetful):
 
     n: int
     queue: int
-    gates: RunVar[_Gate] = field(init=False, repr=False, default_factory=lambda: RunVar("gate"))
+    gates: RunVar[_Gate] = field(init=False, repr=False)
 
     attempts = (0, 1)
+
+    def __post_init__(self) -> None:
+        self.gates = RunVar("gate")
 
     async def __call__(self, body: Body) -> Sequence[Any]:
         """Return the outcomes of the rows that found a place in time; the others were too late, or too many."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Node, Pack
-from stretto_composers._members.dicts import OfDict, check_names, require
+from stretto_composers._members.dicts import OfDict, check_names, require, unique
 from stretto_composers._members.members import call
 
 
@@ -26,10 +26,7 @@ def rename(x: Node, names: Mapping[str, str] | None = None, /, **others: str) ->
 
     >>> import asyncio
     >>> from stretto import Client, parallel
-    >>> async def main():
-    ...     async with Client(parallel(min, max) >> rename(min="low", max="high")) as client:
-    ...         return await client.predict([3, 1, 2])
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(parallel(min, max) >> rename(min="low", max="high")).predict([3, 1, 2]))
     {'low': 1, 'high': 3}
     """
     if names is not None and not isinstance(cast("object", names), Mapping):
@@ -39,10 +36,11 @@ def rename(x: Node, names: Mapping[str, str] | None = None, /, **others: str) ->
     odd = [new for new in by_name.values() if not isinstance(cast("object", new), str)]
     if odd:
         raise PipelineError(f"rename() takes new names, not {odd[0]!r}")
+    new = [by_name.get(name, name) for name in (x.names if isinstance(x, Pack) else by_name)]
+    twice = [name for name in new if new.count(name) > 1]
+    if twice:
+        raise PipelineError(f"rename() would give two members the name {twice[0]!r}")
     fn = Renamed(tuple(by_name.items()))
-    twice = fn.twice(x.names if isinstance(x, Pack) else tuple(by_name))
-    if twice is not None:
-        raise PipelineError(f"rename() would give two members the name {twice!r}")
     return call(x, fn, "rename", pure=True, key=fn)
 
 
@@ -56,13 +54,4 @@ class Renamed(OfDict):
         """Return the members under their new names."""
         new = dict(self.names)
         members = require(row, tuple(new))
-        twice = self.twice(tuple(members))
-        if twice is not None:
-            raise ValueError(f"two members would have the name {twice!r}")
-        return {new.get(name, name): each for name, each in members.items()}
-
-    def twice(self, names: tuple[str, ...]) -> str | None:
-        """Return the name that two of these members would have, if any."""
-        new = dict(self.names)
-        news = [new.get(name, name) for name in names]
-        return next((name for name in news if news.count(name) > 1), None) if len(set(news)) < len(news) else None
+        return unique((new.get(name, name), each) for name, each in members.items())

@@ -8,7 +8,7 @@ from typing import Any, cast
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Choose, Node, Part, answers_of, as_pipeline, plan_of
-from stretto_composers._members.dicts import picked
+from stretto_composers._members.dicts import members_of
 
 
 @composer
@@ -28,10 +28,7 @@ def switch(
     >>> import asyncio
     >>> from stretto import Client
     >>> sign = switch(lambda x: x < 0, {True: lambda x: "negative"}, default=lambda x: "positive")
-    >>> async def main():
-    ...     async with Client(sign) as client:
-    ...         return await client.predict_many([1, -1])
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(sign).predict_many([1, -1]))
     ['positive', 'negative']
     """
     if not isinstance(cast("object", cases), Mapping):
@@ -46,7 +43,7 @@ def switch(
 
 def keyed(x: Node, key: Part[Any, Any] | str) -> Node:
     """Return the node of a key: what a part answers, or a field."""
-    return picked(x, key, internal=True) if isinstance(key, str) else as_pipeline(key)(x)
+    return members_of(x, (key,), alone=True, internal=True) if isinstance(key, str) else as_pipeline(key)(x)
 
 
 def _check(choice: Node, cases: tuple[Any, ...], default: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -25,24 +25,20 @@ class OfDict(ABC):
 
 
 @dataclass(frozen=True)
-class Member(OfDict):
-    """Returns the value of one member."""
+class Members(OfDict):
+    """Returns a dict of some members, or with `alone` the value of the one."""
 
-    name: str
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The features of a request that it reads."""
-        return (self.name,)
+    features: tuple[str, ...]
+    alone: bool
 
     def one(self, row: Any) -> Any:
-        """Return the member's value."""
-        return require(row, (self.name,))[self.name]
+        members = require(row, self.features)
+        return members[self.features[0]] if self.alone else {name: members[name] for name in self.features}
 
 
-def picked(x: Node, name: str, *, internal: bool = False) -> Node:
-    """Return the node of one member's value."""
-    fn = Member(name)
+def members_of(x: Node, names: tuple[str, ...], *, alone: bool, internal: bool = False) -> Node:
+    """Return the node of some members of a dict, or with `alone` of one member's value."""
+    fn = Members(names, alone)
     return call(x, fn, "select", pure=True, key=fn, internal=internal)
 
 
@@ -55,11 +51,26 @@ def require(row: Any, names: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InputError(f"a dict with {listed(names)} is needed here, and this is a {kind}", "", "a dict")
-    absent = [name for name in names if name not in row]
-    if absent:
-        there = listed([str(name) for name in cast("Mapping[Any, Any]", row)]) or "nothing"
-        raise InputError(f"{absent[0]!r} is missing; there is {there}", absent[0], "a value")
-    return cast("Mapping[str, Any]", row)
+    members = cast("Mapping[str, Any]", row)
+    for name in names:
+        if name not in members:
+            there = listed(list(map(str, members))) or "nothing"
+            raise InputError(f"{name!r} is missing; there is {there}", name, "a value")
+    return members
+
+
+def unique(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return the dict of pairs.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    members: dict[Any, Any] = {}
+    for name, value in items:
+        if name in members:
+            raise ValueError(f"two members would have the name {name!r}: give one of them another with rename()")
+        members[name] = value
+    return members
 
 
 def check_names(composer: str, names: Sequence[Any], x: Node) -> None:
@@ -68,16 +79,15 @@ def check_names(composer: str, names: Sequence[Any], x: Node) -> None:
     Raises:
         PipelineError: there is none, one is no string or comes twice, or `x` is a fan-out without such a branch.
     """
-    odd = [name for name in names if not isinstance(name, str)]
-    if odd or not names:
-        got = f", not {odd[0]!r}" if odd else ", at least one"
-        raise PipelineError(f"{composer}() takes the names of members{got}")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise PipelineError(f"{composer}() is given {twice[0]!r} more than once")
-    absent = [name for name in names if isinstance(x, Pack) and name not in x.names]
-    if absent and isinstance(x, Pack):
-        raise PipelineError(
-            f"{composer}() is given {absent[0]!r}, and the fan-out before it has the branches "
-            f"{', '.join(map(repr, x.names))}"
-        )
+    if not names:
+        raise PipelineError(f"{composer}() takes the names of members, at least one")
+    for name in names:
+        if not isinstance(name, str):
+            raise PipelineError(f"{composer}() takes the names of members, not {name!r}")
+        if names.count(name) > 1:
+            raise PipelineError(f"{composer}() is given {name!r} more than once")
+        if isinstance(x, Pack) and name not in x.names:
+            branches = ", ".join(map(repr, x.names))
+            raise PipelineError(
+                f"{composer}() is given {name!r}, and the fan-out before it has the branches {branches}"
+            )
