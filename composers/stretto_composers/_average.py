@@ -1,7 +1,5 @@
 """The mean of the members' numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stretto import composer
@@ -23,10 +21,7 @@ def average(x: Node, *members: Part[Any, Any]) -> Node:
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(average(lambda x: x, lambda x: 3 * x)) as client:
-    ...         return await client.predict(2.0)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(average(lambda x: x, lambda x: 3 * x)).predict(2.0))
     4.0
     """
     return combining("average", fan_out(x, members), Mean())

@@ -1,7 +1,5 @@
 """An answer once given is given again."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 from collections.abc import Callable, Hashable, MutableMapping, Sequence

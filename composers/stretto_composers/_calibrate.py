@@ -1,7 +1,5 @@
 """Thresholds for a cascade, from data it has not seen."""
 
-from __future__ import annotations
-
 import html
 import time
 from collections.abc import Sequence
@@ -20,7 +18,6 @@ from stretto_composers._cascades.tiers import Tier, tiers_of
 from stretto_composers._policies.numbers import fraction, number
 
 Cost = Literal["rows", "seconds"]
-
 SHOWN = 12
 """How many points a table has."""
 
@@ -32,7 +29,7 @@ async def calibrate(
     *,
     target: float | None = None,
     cost: Cost | Sequence[float] = "rows",
-) -> Calibration:
+) -> "Calibration":
     """Choose thresholds for a cascade that reach the accuracy `target` on rows `X` with labels `y` at least cost.
 
     Every tier is asked about all of `X` once, in this process. Without `target` it is the last tier's own accuracy.
@@ -185,17 +182,13 @@ class Calibration:
     def __repr__(self) -> str:
         rows = self._table()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(map(str.rjust, row, widths)) for row in rows]
-        return "\n".join([self.summary, "", *lines])
+        return "\n".join([self.summary, "", *("  ".join(map(str.rjust, row, widths)) for row in rows)])
 
     def _repr_html_(self) -> str:
-        def row(tag: str, cells: Sequence[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-        head, *lines = self._table()
-        title = "".join(f"<div>{html.escape(line)}</div>" for line in self.summary.splitlines())
-        body = "".join(row("td", line) for line in lines)
-        return f"{title}<table><thead>{row('th', head)}</thead><tbody>{body}</tbody></table>"
+        title = [f"<div>{html.escape(line)}</div>" for line in self.summary.splitlines()]
+        head, *rows = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self._table()]
+        lines = [f"<tr>{row}</tr>" for row in (head.replace("td>", "th>"), *rows)]
+        return "".join([*title, "<table>", *lines, "</table>"])
 
     def _table(self) -> list[tuple[str, ...]]:
         last, steps = len(self.curve) - 1, min(len(self.curve), SHOWN) - 1

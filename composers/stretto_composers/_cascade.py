@@ -1,7 +1,5 @@
 """Cheap parts first, and expensive ones for the rows that need them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -14,12 +12,7 @@ from stretto_composers._members.members import labels_of
 
 
 @composer
-def cascade(
-    x: Node,
-    *tiers: Part[Any, Any],
-    until: Test | Sequence[Test],
-    answer: Answer = "label",
-) -> Node:
+def cascade(x: Node, *tiers: Part[Any, Any], until: Test | Sequence[Test], answer: Answer = "label") -> Node:
     """Return the answer of the first tier that is sure of the row: cheap tiers first, expensive ones for what is left.
 
     `until` says when a tier is sure: ``confidence(0.9)``, by its probabilities, or ``agreement(0.8)``, by the share of
@@ -34,12 +27,10 @@ def cascade(
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> quick = lambda x: {"low": 1 - x, "high": x}
-    >>> async def main():
-    ...     async with Client(cascade(quick, lambda x: "medium", until=confidence(0.9))) as client:
-    ...         return await client.predict_many([0.05, 0.5, 0.95])
     >>> from stretto_composers import confidence
-    >>> asyncio.run(main())
+    >>> quick = lambda x: {"low": 1 - x, "high": x}
+    >>> pipeline = cascade(quick, lambda x: "medium", until=confidence(0.9))
+    >>> asyncio.run(Client(pipeline).predict_many([0.05, 0.5, 0.95]))
     ['low', 'medium', 'high']
     """
     if answer not in get_args(Answer):

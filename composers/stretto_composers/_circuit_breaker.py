@@ -1,7 +1,5 @@
 """A part that fails too often is left alone for a while."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,10 +15,8 @@ from stretto_composers._policies.numbers import fraction, seconds, whole
 from stretto_composers._policies.policy import Forgetful
 
 LOG = logging.getLogger("stretto.circuit_breaker")
-
 SLICES = 10
 """How many slices the window is kept in: what is older leaves it a slice at a time."""
-
 State: TypeAlias = Literal["closed", "open", "half-open"]
 
 
@@ -91,14 +87,8 @@ def circuit_breaker(
     Circuit('open')
     """
     main = as_pipeline(part)
-    policy = Breaker(
-        main.label,
-        whole("errors", errors, 1),
-        seconds("window", window),
-        seconds("cooldown", cooldown),
-        fraction("ratio", ratio),
-        Circuit() if circuit is None else circuit,
-    )
+    counts = whole("errors", errors, 1), seconds("window", window), seconds("cooldown", cooldown)
+    policy = Breaker(main.label, *counts, fraction("ratio", ratio), circuit or Circuit())
     return Around((x,), body=main.plan(), policy=policy)
 
 

@@ -1,9 +1,7 @@
 """A value for where a part fails."""
 
-from __future__ import annotations
-
 import copy
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stretto import composer
@@ -19,23 +17,14 @@ def default(x: Node, part: Part[Any, Any], value: Any) -> Node:
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(default(lambda x: 1 / x, None)) as client:
-    ...         return await client.predict_many([4, 0])
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(default(lambda x: 1 / x, None)).predict_many([4, 0]))
     [0.25, None]
     """
     start = Input()
-    constant = Call((start,), step=Step(fn=Constant(value), name="default", named=False, internal=True))
+    constant = Call((start,), step=Step(fn=partial(copied, value), name="default", named=False, internal=True))
     return Recover((x,), body=plan_of(part), handler=Plan((start,), constant))
 
 
-@dataclass(frozen=True)
-class Constant:
-    """Returns one value, whatever its argument is."""
-
-    value: Any
-
-    def __call__(self, _: Any) -> Any:
-        """Return a copy of the value."""
-        return copy.deepcopy(self.value)
+def copied(value: Any, _: Any) -> Any:
+    """Return a copy of the value, whatever the row is."""
+    return copy.deepcopy(value)

@@ -1,7 +1,5 @@
 """A part for every element of a list."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stretto import composer
@@ -18,10 +16,7 @@ def each(x: Node, body: Part[Any, Any]) -> Node:
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(each(abs)) as client:
-    ...         return await client.predict_many([[1, -2], []])
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(each(abs)).predict_many([[1, -2], []]))
     [[1, 2], []]
     """
     return Each((x,), body=plan_of(body))

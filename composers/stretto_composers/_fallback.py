@@ -1,7 +1,5 @@
 """A spare part for where the main one fails."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stretto import composer
@@ -17,10 +15,7 @@ def fallback(x: Node, main: Part[Any, Any], spare: Part[Any, Any]) -> Node:
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(fallback(lambda x: 1 / x, lambda x: 0.0)) as client:
-    ...         return await client.predict_many([4, 0])
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(fallback(lambda x: 1 / x, lambda x: 0.0)).predict_many([4, 0]))
     [0.25, 0.0]
     """
     return Recover((x,), body=plan_of(main), handler=plan_of(spare))

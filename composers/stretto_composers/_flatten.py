@@ -1,7 +1,5 @@
 """One dict of nested ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """A second attempt for what takes long."""
 
-from __future__ import annotations
-
 import math
 import re
 from bisect import bisect_left, insort
@@ -20,10 +18,8 @@ from stretto_composers._policies.policy import Forgetful
 
 BURST = 10.0
 """The rows that may be asked again in a row after a quiet time."""
-
 SOONEST = 0.001
 """Seconds, the least that a percentile stands for: uvloop's clock knows no less."""
-
 WINDOW, FEWEST = 256, 20
 """How many of the latest durations are remembered, and how many it takes to say anything."""
 

@@ -1,7 +1,5 @@
 """So many at once, and no more."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,8 +1,6 @@
 """Bounded repetition."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn
 
 from stretto import composer
@@ -12,8 +10,6 @@ from stretto_composers._members.members import short
 
 MOST = 100
 """The largest limit: each turn has nodes of its own in the plan, which rows that have finished pass through."""
-
-DONE, AGAIN = "done", "again"
 
 
 @composer
@@ -31,10 +27,8 @@ def loop(
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(loop(lambda x: 2 * x, until=lambda x: x > 50, limit=8)) as client:
-    ...         return await client.predict_many([1, 20, 100])
-    >>> asyncio.run(main())
+    >>> pipeline = loop(lambda x: 2 * x, until=lambda x: x > 50, limit=8)
+    >>> asyncio.run(Client(pipeline).predict_many([1, 20, 100]))
     [64, 80, 200]
     """
     if type(limit) is not int or not 1 <= limit <= MOST:
@@ -47,30 +41,24 @@ def loop(
     x = Sub((x,), body=turn, name="loop")
     done: Node = Sub((x,), body=Plan((value,), finished), name="loop")
     for _ in range(limit - 1):
-        x = Choose((x, done), cases=((DONE, same), (AGAIN, turn)), name="loop")
-        done = Choose((x, done, done), cases=((DONE, still), (AGAIN, test)), name="loop")
-    stop = Call((value,), step=Step(fn=Stop(limit), name="limit", named=False, internal=True))
+        x = Choose((x, done), cases=(("done", same), ("again", turn)), name="loop")
+        done = Choose((x, done, done), cases=(("done", still), ("again", test)), name="loop")
+    stop = Call((value,), step=Step(fn=partial(fail, limit), name="limit", named=False, internal=True))
     over = Plan((value,), stop) if on_limit is None else plan_of(on_limit)
-    return Choose((x, done), cases=((DONE, same), (AGAIN, over)))
+    return Choose((x, done), cases=(("done", same), ("again", over)))
 
 
 def what_next(finished: Any) -> str:
     """Return what an answer of `until` means, by Python's truth."""
-    return DONE if finished else AGAIN
+    return "done" if finished else "again"
 
 
-@dataclass(frozen=True)
-class Stop:
-    """Fails what has not finished."""
-
-    limit: int
-
-    def __call__(self, last: Any) -> NoReturn:
-        """Raise an error with the limit and the last value."""
-        raise LimitReached(
-            f"not finished after {self.limit} turns, the last value is {short(last, 200)}; raise limit=, or give "
-            "on_limit= a part"
-        )
+def fail(limit: int, last: Any) -> NoReturn:
+    """Raise an error with the limit and the last value."""
+    value = short(last, 200)
+    raise LimitReached(
+        f"not finished after {limit} turns, the last value is {value}; raise limit=, or give on_limit= a part"
+    )
 
 
 class LimitReached(Exception):

@@ -1,7 +1,5 @@
 """The median of the members' numbers."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -25,10 +23,7 @@ def median(x: Node, *members: Part[Any, Any]) -> Node:
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(median(lambda x: x, lambda x: x + 1, lambda x: 1000.0)) as client:
-    ...         return await client.predict(2.0)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(median(lambda x: x, lambda x: x + 1, lambda x: 1000.0)).predict(2.0))
     3.0
     """
     return combining("median", fan_out(x, members), middle)

@@ -1,7 +1,5 @@
 """The answer that enough members agree on, or the best there is by a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
@@ -9,11 +7,10 @@ from typing import Any, ClassVar, Literal, get_args
 
 from stretto import composer
 from stretto.errors import DeadlineExceeded, InputError, PipelineError
-from stretto.nodes import Input, Join, Node, Pack, Part
-from stretto_composers._members.members import call, common_classes, fan_out
-from stretto_composers._members.ties import Rule, tie_of
-from stretto_composers._members.votes import Arrived, Count, Labels, check_labels
-from stretto_composers._members.weights import Weights, weights_of
+from stretto.nodes import Input, Node, Pack, Part
+from stretto_composers._members.members import fan_out
+from stretto_composers._members.ties import Rule
+from stretto_composers._members.votes import Arrived, Count, Labels, elected
 from stretto_composers._policies.numbers import number, seconds
 
 Answer = Literal["label", "report"]
@@ -56,30 +53,10 @@ def quorum(
     if answer not in get_args(Answer):
         raise PipelineError(f"quorum(answer={answer!r}): it is 'label' or 'report'")
     within, x = None if by is None else seconds("by", by), fan_out(x, members)
-    names = x.names if isinstance(x, Pack) else ()
-    weighing = weights_of("quorum", weights, names or None)
-    if isinstance(x, Pack):
-        check_labels("quorum", x)
-    elif within is not None and not isinstance(x, Input):
+    if within is not None and not isinstance(x, Pack | Input):
         raise PipelineError("quorum(by=...) needs its members: quorum(2, a, b), or parallel(a, b) right before it")
-    rule = tie_of("quorum", tie, names or None, common_classes("quorum", x) if isinstance(x, Pack) else None)
-    needed, report = _needed(k, weighing, names), answer == "report"
-    if not isinstance(x, Pack):
-        return call(x, Quorum(weighing, rule, k=needed, report=report), "quorum")
-    until = Quorum(weighing, rule, names, x.on_error, k=needed, report=report, by=within)
-    return Join.over(x, until, seconds=within)
-
-
-def _needed(k: Any, weights: Weights, names: tuple[str, ...]) -> float:
-    needed, even = number(k), weights.values is None
-    if needed is None or needed <= 0 or (even and not needed.is_integer()):
-        hint = "; members go behind it, as in quorum(2, a, b, c)" if needed is None else ""
-        raise PipelineError(f"quorum({k!r}): k is how many members must agree, a whole number from 1 on{hint}")
-    votes = sum(weights.by(names).values()) if names else needed
-    if needed > votes:
-        what = f"{len(names)} members" if even else f"{votes:g} votes"
-        raise PipelineError(f"quorum({k!r}): there are {what}, {list(names)}, so it could never be reached")
-    return needed
+    ends = within if isinstance(x, Pack) else None
+    return elected(x, Quorum, weights, tie, seconds=ends, k=k, by=ends, report=answer == "report")
 
 
 class NoQuorum(Exception):
@@ -95,6 +72,18 @@ class Quorum(Labels):
     k: float = 1.0
     report: bool = False
     by: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        needed, even = number(self.k), self.weights.values is None
+        if needed is None or needed <= 0 or (even and not needed.is_integer()):
+            hint = "; members go behind it, as in quorum(2, a, b, c)" if needed is None else ""
+            raise PipelineError(f"quorum({self.k!r}): k is how many members must agree, a whole number from 1 on{hint}")
+        if self.names and needed > self._every:
+            what = f"{len(self.names)} members" if even else f"{self._every:g} votes"
+            raise PipelineError(
+                f"quorum({self.k!r}): there are {what}, {list(self.names)}, so it could never be reached"
+            )
 
     def may_decide(self, arrived: Iterable[str], out: float) -> bool:
         return True

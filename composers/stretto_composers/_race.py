@@ -1,8 +1,7 @@
 """The first of several to succeed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from stretto import composer
@@ -26,29 +25,21 @@ def race(x: Node, *members: Part[Any, Any]) -> Node:
     ...     await asyncio.sleep(60)
     >>> async def quick(x):
     ...     return x + 1
-    >>> async def main():
-    ...     async with Client(race(slow, quick)) as client:
-    ...         return await client.predict(1)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(race(slow, quick)).predict(1))
     2
     """
     if len(members) < 2:
         raise PipelineError(f"race() needs at least two members, got {len(members)}")
     names = labels_of(members)
-    return Join((x,), members=tuple(map(plan_of, members)), names=names, until=First(names))
+    until = partial(first_success, names[0])
+    return Join((x,), members=tuple(map(plan_of, members)), names=names, until=until)
 
 
-class First:
-    """Decides for the first member that succeeded."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self.names = names
-
-    def __call__(self, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
-        """Return the first value; raise the first member's error once all have failed."""
-        for outcome in arrived.values():
-            if not isinstance(outcome, StrettoError):
-                return outcome
-        if waiting:
-            return UNDECIDED
-        raise arrived[self.names[0]]
+def first_success(first: str, arrived: Mapping[str, Any], waiting: tuple[str, ...]) -> Any:
+    """Return the first value to arrive; raise the error of the member `first` once all have failed."""
+    for outcome in arrived.values():
+        if not isinstance(outcome, StrettoError):
+            return outcome
+    if waiting:
+        return UNDECIDED
+    raise arrived[first]

@@ -1,7 +1,5 @@
 """Other names for the members of a dict."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """Again where it failed."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Some members of a dict."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import cast
 

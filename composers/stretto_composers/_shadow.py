@@ -1,7 +1,5 @@
 """A candidate beside the part that answers."""
 
-from __future__ import annotations
-
 import logging
 import random
 from collections import deque
@@ -18,12 +16,8 @@ from stretto_composers._policies.numbers import fraction, seconds
 from stretto_composers._policies.policy import Forgetful
 
 LOG = logging.getLogger("stretto.shadow")
-
 AT_ONCE = 16
 """How many requests a candidate looks at side by side in a process; more are dropped."""
-
-KEPT = 20
-"""How many of the latest disagreements are kept as examples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class Report:
     disagreed: int = 0
     failed: int = 0
     dropped: int = 0
-    examples: deque[Example] = field(default_factory=lambda: deque(maxlen=KEPT), repr=False)
+    examples: deque[Example] = field(default_factory=lambda: deque(maxlen=20), repr=False)
 
     @property
     def agreement(self) -> float | None:
@@ -99,13 +93,8 @@ def shadow(
     """
     if compare is not None and not callable(compare):
         raise PipelineError(f"compare={compare!r}: it takes a function that is given both answers")
-    policy = Watch(
-        as_pipeline(candidate).label,
-        fraction("sample", sample, zero=True),
-        compare,
-        Report() if report is None else report,
-    )
-    within = seconds("timeout", timeout)
+    share, within = fraction("sample", sample, zero=True), seconds("timeout", timeout)
+    policy = Watch(as_pipeline(candidate).label, share, compare, report or Report())
     answer = as_pipeline(part)(x)
     row, main_answer = Input(), Input()
     compared = Plan((row, main_answer), Within((row,), body=plan_of(candidate), seconds=within, name="timeout"))
@@ -128,9 +117,8 @@ class Watch(Forgetful):
 
     async def __call__(self, body: Body) -> Sequence[Any]:
         """Return None for each row."""
-        rows = body.rows
-        chosen = [i for i in range(len(rows)) if random.random() < self.sample]
-        if chosen and self.under_way >= AT_ONCE:
+        chosen = [i for i in range(len(body.rows)) if random.random() < self.sample]
+        if self.under_way >= AT_ONCE:
             self.report.dropped += len(chosen)
         elif chosen:
             self.under_way += 1
@@ -139,9 +127,9 @@ class Watch(Forgetful):
             finally:
                 self.under_way -= 1
             for i, outcome in zip(chosen, outcomes, strict=True):
-                row, answer = rows[i]
+                row, answer = body.rows[i]
                 self._note(row, answer, outcome)
-        return [None] * len(rows)
+        return [None] * len(body.rows)
 
     def refused(self, rows: int) -> None:
         """Count those of the rows that would have been in the sample, had there been a place for them to wait."""
@@ -153,13 +141,11 @@ class Watch(Forgetful):
         try:
             if not isinstance(outcome, StrettoError) and (self.compare or equal)(answer, outcome):
                 return
-        except Exception as error:
-            # A comparison that fails is told like a candidate that does.
+        except Exception as error:  # a comparison that fails counts as a candidate that does
             outcome = error
-        if isinstance(outcome, Exception):
-            report.failed += 1
-        else:
-            report.disagreed += 1
+        failed = isinstance(outcome, Exception)
+        report.failed += failed
+        report.disagreed += not failed
         report.examples.append(Example(row, answer, outcome))
         count = report.failed + report.disagreed
         if not count & (count - 1):
@@ -169,6 +155,5 @@ class Watch(Forgetful):
 
 def equal(answer: Any, other: Any) -> bool:
     """Return whether two answers are equal, arrays by what is in them."""
-    if isinstance(answer, np.ndarray) or isinstance(other, np.ndarray):
-        return np.array_equal(answer, other)
-    return bool(answer == other)
+    arrays = isinstance(answer, np.ndarray) or isinstance(other, np.ndarray)
+    return np.array_equal(answer, other) if arrays else bool(answer == other)

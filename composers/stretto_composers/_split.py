@@ -1,7 +1,5 @@
 """Parts of the traffic for parts of a pipeline: A/B tests and canaries."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

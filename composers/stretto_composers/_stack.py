@@ -1,7 +1,5 @@
 """A model over the members' answers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -61,7 +59,7 @@ def stack(
             "stack() needs every member's answer, and on_error='omit' leaves some out: give a value there"
         )
     x = replace(x, inputs=tuple(_answering_by(method, *each) for each in zip(x.names, x.inputs, strict=True)))
-    seconds = tuple(name for name, answers in known(x).items() if _is_binary(answers))
+    seconds = tuple(name for name, each in known(x).items() if each.output == "proba" and len(each.classes or ()) == 2)
     widths = {name: _width_of(answers) for name, answers in known(x).items()}
     if passthrough:
         name = next(name for i in count() if (name := "rows" + "'" * i) not in x.names)
@@ -126,17 +124,17 @@ def _answering_by(method: Method, name: str, node: Node) -> Node:
     return source
 
 
-def _is_binary(answers: Answers) -> bool:
-    return answers.output == "proba" and len(answers.classes or ()) == 2
-
-
 def _width_of(answers: Answers) -> float:
     """Return how many numbers a member gives; NaN where that is unknown."""
-    classes = len(answers.classes or ())
-    if answers.output == "proba" and classes:
-        return classes - _is_binary(answers)
-    single = (answers.output == "predict" and classes) or (answers.output == "decision" and classes == 2)
-    return 1 if single else nan
+    match answers.output, len(answers.classes or ()):
+        case _, 0:
+            return nan
+        case ("predict", _) | ("proba" | "decision", 2):
+            return 1
+        case "proba", classes:
+            return classes
+        case _:
+            return nan
 
 
 def _check_widths(final: Pipeline[Any, Any], widths: Mapping[str, float]) -> None:

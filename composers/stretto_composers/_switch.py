@@ -1,7 +1,5 @@
 """A branch picked by a key, row by row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """A look at a value on its way."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stretto import composer
@@ -18,10 +16,7 @@ def tap(x: Node, part: Part[Any, Any]) -> Node:
     >>> import asyncio
     >>> from stretto import Client, Pipeline
     >>> seen = []
-    >>> async def main():
-    ...     async with Client(Pipeline(abs) >> tap(seen.append) >> float) as client:
-    ...         return await client.predict(-2)
-    >>> asyncio.run(main()), seen
+    >>> asyncio.run(Client(Pipeline(abs) >> tap(seen.append) >> float).predict(-2)), seen
     (2.0, [2])
     """
     # The value goes on as it came, the request's own as such: so a model behind can still reject it as bad input.

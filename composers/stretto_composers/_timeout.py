@@ -1,7 +1,5 @@
 """A deadline for a part."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from stretto import composer
@@ -23,10 +21,7 @@ def timeout(x: Node, part: Part[Any, Any], seconds: float) -> Node:
     >>> from stretto import Client
     >>> async def slow(x):
     ...     await asyncio.sleep(60)
-    >>> async def main():
-    ...     async with Client(timeout(slow, 0.01)) as client:
-    ...         return await client.predict(1)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(timeout(slow, 0.01)).predict(1))
     Traceback (most recent call last):
         ...
     stretto.errors.DeadlineExceeded: deadline exceeded in step 'slow' (0.01 s): allow more with timeout=

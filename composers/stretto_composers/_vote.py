@@ -1,19 +1,15 @@
 """The majority of the members' labels, or of their probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from stretto import composer
 from stretto.errors import PipelineError
-from stretto.nodes import Join, Node, Pack, Part
-from stretto_composers._members.members import call, classes_of, common_classes, fan_out
-from stretto_composers._members.probabilities import Probabilities, probabilities_of
-from stretto_composers._members.ties import Rule, tie_of
-from stretto_composers._members.votes import Labels, check_labels
-from stretto_composers._members.weights import weights_of
+from stretto.nodes import Node, Part
+from stretto_composers._members.members import fan_out
+from stretto_composers._members.probabilities import Probabilities
+from stretto_composers._members.ties import Rule
+from stretto_composers._members.votes import Labels, elected
 
 Voting = Literal["hard", "soft"]
 
@@ -53,18 +49,5 @@ def vote(
     """
     if voting not in get_args(Voting):
         raise PipelineError(f"vote(voting={voting!r}): it is 'hard' or 'soft'")
-    x, hard = fan_out(x, members), voting == "hard"
-    if not isinstance(x, Pack):
-        kind = Labels if hard else Probabilities
-        return call(x, kind(weights_of("vote", weights, None), tie_of("vote", tie, None, None)), "vote")
-    if hard:
-        check_labels("vote", x)
-    else:
-        x = replace(x, inputs=tuple(map(probabilities_of, x.names, x.inputs)))
-    columns, classes = classes_of(x), common_classes("vote", x)
-    rule, weighing = tie_of("vote", tie, x.names, classes), weights_of("vote", weights, x.names)
-    if not hard:
-        return Join.over(x, Probabilities(weighing, rule, x.names, x.on_error, early_stop, classes, columns))
-    # A function may answer any label.
-    every = classes if len(columns) == len(x.names) else None
-    return Join.over(x, Labels(weighing, rule, x.names, x.on_error, early_stop, every))
+    kind = Labels if voting == "hard" else Probabilities
+    return elected(fan_out(x, members), kind, weights, tie, early_stop=early_stop)

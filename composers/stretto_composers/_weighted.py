@@ -1,7 +1,5 @@
 """The weighted mean of the members' numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -28,10 +26,7 @@ def weighted(x: Node, *members: Part[Any, Any], weights: Mapping[str, float] | S
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(weighted(abs, lambda x: 4 * x, weights=[2, 1])) as client:
-    ...         return await client.predict(2.0)
-    >>> asyncio.run(main())
+    >>> asyncio.run(Client(weighted(abs, lambda x: 4 * x, weights=[2, 1])).predict(2.0))
     4.0
     """
     if cast("object", weights) is None:

@@ -1,7 +1,5 @@
 """How sure an answer is: the tests by which a cascade lets a row stay."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -13,35 +11,6 @@ from stretto_composers._members.probabilities import ROUNDING
 from stretto_composers._members.ties import Tie
 from stretto_composers._members.votes import Count, coded
 from stretto_composers._policies.numbers import fraction
-
-
-def confidence(least: float) -> Confidence:
-    """Return the test that the largest probability of a tier's answer is at least `least`.
-
-    The tier answers probabilities: a dict of label to probability, as ``model(..., output="label_proba")`` gives, or an
-    array of them, as ``output="proba"`` does. Any other answer fails the row.
-
-    Raises:
-        PipelineError: `least` is no number from 0 to 1.
-
-    >>> confidence(0.9)
-    confidence(0.9)
-    """
-    return Confidence(fraction("confidence(least)", least, zero=True))
-
-
-def agreement(least: float) -> Agreement:
-    """Return the test that at least the fraction `least` of a tier's members answer the same label.
-
-    The tier is a fan-out of labels, as in ``parallel(a, b, c)``. Any other answer fails the row.
-
-    Raises:
-        PipelineError: `least` is no number from 0 to 1.
-
-    >>> agreement(2 / 3).one({"a": "x", "b": "x", "c": "y"})
-    (0.6666666666666666, 'x')
-    """
-    return Agreement(fraction("agreement(least)", least, zero=True))
 
 
 @dataclass(frozen=True, repr=False)
@@ -103,7 +72,7 @@ class Agreement(Threshold):
         if coding is None:
             return None
         count = Count(coding[0], np.stack([(coding[1] == at).sum(axis=0) for at in range(len(coding[0]))]))
-        return count.most / len(columns), count.labels[count.best]
+        return count.most / len(columns), count.best
 
 
 def _is_label(value: Any) -> bool:
@@ -111,3 +80,32 @@ def _is_label(value: Any) -> bool:
 
 
 Test: TypeAlias = Confidence | Agreement
+
+
+def confidence(least: float) -> Confidence:
+    """Return the test that the largest probability of a tier's answer is at least `least`.
+
+    The tier answers probabilities: a dict of label to probability, as ``model(..., output="label_proba")`` gives, or an
+    array of them, as ``output="proba"`` does. Any other answer fails the row.
+
+    Raises:
+        PipelineError: `least` is no number from 0 to 1.
+
+    >>> confidence(0.9)
+    confidence(0.9)
+    """
+    return Confidence(fraction("confidence(least)", least, zero=True))
+
+
+def agreement(least: float) -> Agreement:
+    """Return the test that at least the fraction `least` of a tier's members answer the same label.
+
+    The tier is a fan-out of labels, as in ``parallel(a, b, c)``. Any other answer fails the row.
+
+    Raises:
+        PipelineError: `least` is no number from 0 to 1.
+
+    >>> agreement(2 / 3).one({"a": "x", "b": "x", "c": "y"})
+    (0.6666666666666666, 'x')
+    """
+    return Agreement(fraction("agreement(least)", least, zero=True))

@@ -1,7 +1,5 @@
 """The search for thresholds: what each choice of them gives on rows that every tier was asked about."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -76,8 +74,9 @@ def _swept(results: Sequence[Asked], costs: Sequence[float], rest: tuple[float, 
         cost = own + np.where(tier.sure >= least, 0.0, cost)
     # What the rows that stay give, and what the others would give further on, for every number of rows that stay.
     order, kept, thresholds = _cuts(results[0])
-    accuracy = (_sums(results[0].right[order]) + right.sum() - _sums(right[order]))[kept] / len(order)
-    expected = costs[0] + (cost.sum() - _sums(cost[order]))[kept] / len(order)
+    stays = np.cumsum(np.r_[0, results[0].right[order]]) + right.sum() - np.cumsum(np.r_[0, right[order]])
+    goes = cost.sum() - np.cumsum(np.r_[0.0, cost[order]])
+    accuracy, expected = stays[kept] / len(order), costs[0] + goes[kept] / len(order)
     points = zip(accuracy.tolist(), expected.tolist(), ((each, *rest) for each in thresholds), strict=True)
     return _best(list(points))
 
@@ -101,10 +100,6 @@ def between(low: float, high: float) -> float:
     middle = (low + high) / 2
     short = (round(middle, digits) for digits in range(1, 16))
     return next((each for each in short if low < each < high), middle if middle > low else high)
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(values)])
 
 
 def _thinned(values: list[float], most: int) -> list[float]:

@@ -1,7 +1,5 @@
 """The tiers of a cascade: what each one's answers mean, and which rows go on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -82,12 +80,7 @@ class InTurn:
 
 
 def tiers_of(parts: Sequence[Part[Any, Any]], until: Any) -> tuple[Tier, ...]:
-    """Return what reads the answers of a cascade's tiers.
-
-    Raises:
-        PipelineError: there are fewer than two tiers, the tests are not as many, or a tier is a model that does not
-            answer what its test reads.
-    """
+    """Return what reads the answers of a cascade's tiers."""
     if len(parts) < 2:
         raise PipelineError(f"cascade() needs at least two tiers, got {len(parts)}")
     tests = list(cast("Sequence[Any]", until)) if isinstance(until, list | tuple) else [until] * (len(parts) - 1)

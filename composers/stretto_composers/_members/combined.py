@@ -1,7 +1,5 @@
 """One number made of each row's several: in one go where they are arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
@@ -26,13 +24,7 @@ class Combined:
 
     def __call__(self, columns: Any) -> Any:
         """Return the rule's values for the columns of a fan-out; None where each row must be seen by itself."""
-        members = list(cast("dict[str, Any]", columns).values()) if isinstance(columns, dict) else []
-        if members and all(isinstance(member, dict) for member in members):
-            return self._by_key(columns, members, self)
-        if not all(isinstance(member, np.ndarray) and member.dtype.kind in "fiub" for member in members):
-            return None
-        alike = len({member.shape for member in members}) == 1
-        return self.rule(tuple(columns), np.stack(members)) if alike else None
+        return self._combine(columns) if isinstance(columns, dict) and columns else None
 
     def one(self, row: Any) -> Any:
         """Return the rule's value for the answers of a fan-out to one row."""
@@ -41,22 +33,20 @@ class Combined:
             raise TypeError(f"{name}() takes the answers of a fan-out, as in parallel(a, b) >> {name}(), not {row!r}")
         if not row:
             raise ValueError("no branch of the fan-out has answered")
-        answers = cast("Mapping[str, Any]", row)
+        return self._combine(cast("Mapping[str, Any]", row))
+
+    def _combine(self, answers: Mapping[str, Any]) -> Any:
         members = list(answers.values())
         if all(isinstance(member, Mapping) for member in members):
-            return self._by_key(answers, members, self.one)
+            if any(member.keys() != members[0].keys() for member in members):
+                raise ValueError(f"the members give different keys: {[list(member) for member in members]}")
+            return {key: self._combine({name: each[key] for name, each in answers.items()}) for key in members[0]}
         numbers = [self._numbers(name, member) for name, member in answers.items()]
         shapes = [each.shape for each in numbers]
         if len(set(shapes)) > 1:
             raise ValueError(f"the members give numbers of different shapes: {shapes}")
         answer = self.rule(tuple(answers), np.stack(numbers))
         return answer if answer.ndim else float(answer)
-
-    def _by_key(self, answers: Mapping[str, Any], members: list[Any], combine: Callable[[Any], Any]) -> Any:
-        if any(member.keys() != members[0].keys() for member in members):
-            raise ValueError(f"the members give different keys: {[list(member) for member in members]}")
-        by_key = {key: combine({name: member[key] for name, member in answers.items()}) for key in members[0]}
-        return None if any(each is None for each in by_key.values()) else by_key
 
     def _numbers(self, name: str, value: Any) -> np.ndarray:
         try:
@@ -75,16 +65,11 @@ class Mean:
     weights: Weights | None = None
 
     def __call__(self, names: tuple[str, ...], numbers: np.ndarray) -> np.ndarray:
-        weights = None if self.weights is None else list(self.weights.by(names).values())
-        return np.average(numbers, axis=0, weights=weights)
+        return np.average(numbers, axis=0, weights=self.weights and list(self.weights.by(names).values()))
 
 
 def combining(composer: str, x: Node, rule: Rule) -> Node:
-    """Return the node that combines the answers of a fan-out.
-
-    Raises:
-        PipelineError: its branches are models whose answers have no common meaning; it names them.
-    """
+    """Return the node that combines the answers of a fan-out."""
     if isinstance(x, Pack):
         _check_labels(composer, x)
         _check_probabilities(composer, x)

@@ -1,7 +1,5 @@
 """Functions of a dict."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,11 +41,7 @@ def members_of(x: Node, names: tuple[str, ...], *, alone: bool, internal: bool =
 
 
 def require(row: Any, names: Sequence[str]) -> Mapping[str, Any]:
-    """Return the row, which is a dict with these members.
-
-    Raises:
-        InputError: it is none, or lacks one.
-    """
+    """Return the row, which is a dict with these members."""
     if not isinstance(row, Mapping):
         kind = type(row).__name__
         raise InputError(f"a dict with {listed(names)} is needed here, and this is a {kind}", "", "a dict")
@@ -60,11 +54,7 @@ def require(row: Any, names: Sequence[str]) -> Mapping[str, Any]:
 
 
 def unique(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return the dict of pairs.
-
-    Raises:
-        ValueError: two have one name.
-    """
+    """Return the dict of pairs."""
     members: dict[Any, Any] = {}
     for name, value in items:
         if name in members:
@@ -74,11 +64,7 @@ def unique(items: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
 
 
 def check_names(composer: str, names: Sequence[Any], x: Node) -> None:
-    """Raise for names of members that can't be right, whatever the rows are.
-
-    Raises:
-        PipelineError: there is none, one is no string or comes twice, or `x` is a fan-out without such a branch.
-    """
+    """Raise for names of members that can't be right, whatever the rows are."""
     if not names:
         raise PipelineError(f"{composer}() takes the names of members, at least one")
     for name in names:

@@ -1,7 +1,5 @@
 """The members of a composer: their names, their fan-out, and what is known of their answers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +42,6 @@ def common_classes(composer: str, x: Pack) -> tuple[Any, ...] | None:
     """Return the classes that all classifiers of the fan-out have; None where there are none.
 
     They are in the order in which all of them have them, or else sorted.
-
-    Raises:
-        PipelineError: the classes of two members differ; it names both.
     """
     by_name = classes_of(x)
     if not by_name:

@@ -1,15 +1,13 @@
 """Adding up the probabilities of members."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
 from stretto.errors import PipelineError
-from stretto.nodes import Node, answering, answers_of
+from stretto.nodes import Node, Pack, answering, answers_of
 from stretto_composers._members.members import short
 from stretto_composers._members.votes import SLACK, Arrived, Count, Election
 
@@ -17,15 +15,15 @@ ROUNDING = 1e-6
 """How far probabilities may be outside of 0 to 1, as float32 leaves them."""
 
 
-@dataclass(eq=False)
 class Probabilities(Election):
     """Adds up probabilities, each member's as many times as it weighs, as scikit-learn does.
 
-    `columns` are the labels of a member's probabilities where it answers an array. A member answers a dict of label to
-    probability where `classes` are not known.
+    A model answers an array, with its classes as `columns`; another member, a dict of label to probability.
     """
 
-    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    @classmethod
+    def over(cls, x: Pack) -> Pack:
+        return replace(x, inputs=tuple(map(_probabilities_of, x.names, x.inputs)))
 
     def count(self, arrived: Arrived, weigh: Mapping[str, float]) -> Count | None:
         labels = self._labels(arrived.answers)
@@ -34,7 +32,8 @@ class Probabilities(Election):
             try:
                 tables[name] = self._row(name, answer, labels)
             except (TypeError, ValueError) as error:
-                arrived.fail(name, error)
+                arrived.failed[name] = error
+                del arrived.answers[name]
         if not any(weigh[name] for name in tables):
             return None
         count = self._count(labels, tables, weigh)
@@ -64,18 +63,10 @@ class Probabilities(Election):
         means = np.average(
             np.array(list(tables.values())), axis=0, weights=None if self.weights.values is None else weights
         )
-        return Count(
-            labels,
-            means.T,
-            self.tie.settled,
-            # Sums of float32 are rounded as such.
-            rounding=max(SLACK, 64 * float(np.finfo(means.dtype).eps)),
-            largest=1 + 2 * ROUNDING,
-            scale=sum(weights),
-        )
+        rounding = max(SLACK, 64 * float(np.finfo(means.dtype).eps))  # sums of float32 are rounded as such
+        return Count(labels, means.T, self.tie.settled, -np.inf, rounding, largest=1 + 2 * ROUNDING, scale=sum(weights))
 
     def _row(self, name: str, answer: Any, labels: list[Any]) -> np.ndarray:
-        """Return the table of one row."""
         if isinstance(answer, Mapping):
             answer = {key: np.asarray([each]) for key, each in cast("Mapping[Any, Any]", answer).items()}
         elif name in self.columns:
@@ -83,11 +74,7 @@ class Probabilities(Election):
         return self._table(name, answer, labels)
 
     def _table(self, name: str, column: Any, labels: list[Any]) -> np.ndarray:
-        """Return a member's probabilities as an array of shape (n_rows, n_labels), in the order of the labels.
-
-        Raises:
-            TypeError, ValueError: they are no probabilities, or not of these labels.
-        """
+        """Return a member's probabilities as an array of shape (n_rows, n_labels), in the order of the labels."""
         if isinstance(column, dict):
             table = _in_columns(name, cast("dict[Any, Any]", column), labels)
         elif isinstance(column, np.ndarray) and name in self.columns:
@@ -119,12 +106,8 @@ def _in_columns(name: str, by_label: dict[Any, Any], labels: list[Any]) -> np.nd
     return np.column_stack(columns)
 
 
-def probabilities_of(name: str, node: Node) -> Node:
-    """Return the branch with its model's probabilities; a branch that is no model as it is.
-
-    Raises:
-        PipelineError: the model has none.
-    """
+def _probabilities_of(name: str, node: Node) -> Node:
+    """Return the branch with its model's probabilities; a branch that is no model as it is."""
     answers = answers_of(node)
     if answers.kind == "regressor":
         raise PipelineError(f"vote(voting='soft'): {name!r} is a regressor, which has no probabilities: use average()")

@@ -1,7 +1,5 @@
 """Who wins where several labels have equal votes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from inspect import iscoroutinefunction
@@ -51,11 +49,7 @@ class Tie:
 
 
 def tie_of(composer: str, rule: Any, names: tuple[str, ...] | None, classes: tuple[Any, ...] | None) -> Tie:
-    """Return the tie of a user's rule; `classes` are those of all the members, in their order, if known.
-
-    Raises:
-        PipelineError: it is the name of no member, a label that no member has, or no rule at all.
-    """
+    """Return the tie of a user's rule; `classes` are those of all the members, in their order, if known."""
     where = f"{composer}(tie={getattr(rule, '__name__', None) or repr(rule)})"
     order = classes or ()
     match rule:

@@ -1,23 +1,20 @@
 """Counting votes: who leads, and whether the members still out can change that."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import numpy as np
 
 from stretto.errors import InputError, PipelineError, StrettoError
-from stretto.nodes import UNDECIDED, Instead, Pack
-from stretto_composers._members.members import known
-from stretto_composers._members.ties import Tie
-from stretto_composers._members.weights import Weights
+from stretto.nodes import UNDECIDED, Instead, Join, Node, Pack
+from stretto_composers._members.members import call, classes_of, common_classes, known
+from stretto_composers._members.ties import Rule, Tie, tie_of
+from stretto_composers._members.weights import Given, Weights, weights_of
 
 SLACK = 1e-9
 """The fraction of all votes that a lead must be ahead by to be certain, where sums of weights are rounded."""
-
 FEW = 500
 """So many numbers are looked up sooner than NumPy sorts them."""
 
@@ -32,8 +29,8 @@ class Count:
     one vote is at most `largest`, and `votes` are the votes divided by `scale`.
 
     >>> count = Count(["low", "high"], [2, 1])
-    >>> count.labels[count.best], count.certain(1, every=4), count.certain(2, every=5)
-    ('low', True, False)
+    >>> count.tied, count.certain(1, every=4), count.certain(2, every=5)
+    (['low'], True, False)
     """
 
     labels: Any
@@ -45,18 +42,18 @@ class Count:
     scale: float = 1.0
 
     @property
-    def best(self) -> Any:
-        """The place of the label with most votes, the first of equal ones; for many rows an array of places."""
-        return self.votes.argmax(axis=0) if isinstance(self.votes, np.ndarray) else self.votes.index(max(self.votes))
+    def best(self) -> np.ndarray:
+        """The label with most votes in each of many rows, the first of equal ones."""
+        return self.labels[self.votes.argmax(axis=0)]
 
     @property
     def most(self) -> Any:
-        """The votes of that label."""
+        """The most votes that a label has; for many rows an array."""
         return self.votes.max(axis=0) if isinstance(self.votes, np.ndarray) else max(self.votes)
 
     @property
     def tied(self) -> Any:
-        """Which labels have as many, in order; for many rows an array that tells whether there are several."""
+        """The labels with most votes, in order; for many rows an array that tells whether there are several."""
         if isinstance(self.votes, np.ndarray):
             return (self.votes == self.most).sum(axis=0) > 1
         most = self.most
@@ -82,18 +79,12 @@ class Count:
         return most > second + (outstanding * self.largest + slack) / self.scale
 
 
-@dataclass(slots=True)
-class Arrived:
+class Arrived(NamedTuple):
     """The answers of the members that are in, in the order written; and the failures, counted or `omitted`."""
 
-    answers: dict[str, Any] = field(default_factory=dict)
-    failed: dict[str, Exception] = field(default_factory=dict)
-    omitted: dict[str, Exception] = field(default_factory=dict)
-
-    def fail(self, name: str, error: Exception) -> None:
-        """Record that a member's answer can't be counted."""
-        del self.answers[name]
-        self.failed[name] = error
+    answers: dict[str, Any]
+    failed: dict[str, Exception]
+    omitted: dict[str, Exception]
 
 
 @dataclass(eq=False)
@@ -102,22 +93,27 @@ class Election(ABC):
 
     With the `names` of members it is the `until` of a `Join`; without, the function of a vectorised step. The order of
     arrival does not matter: sums are taken in the order written, and a label is certain early only if it would win in
-    the end. `classes` are all that members can answer, where that is known.
+    the end. `classes` are those of all members that are models, and `columns` those of each, by its name.
     """
 
     weights: Weights
     tie: Tie
     names: tuple[str, ...] = ()
     on_error: Literal["raise", "omit"] | Instead = "raise"
-    early_stop: bool = True
     classes: tuple[Any, ...] | None = None
+    columns: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    early_stop: bool = True
     composer: ClassVar[str] = "vote"
-    below: ClassVar[float] = -1.0
-    """No label wins with so many votes."""
+    below: ClassVar[float] = -1.0  # no label wins with so many votes
 
     def __post_init__(self) -> None:
         self._weigh = self.weights.by(self.names) if self.names else {}
         self._every = sum(self._weigh.values())
+
+    @classmethod
+    @abstractmethod
+    def over(cls, x: Pack) -> Pack:
+        """Return the fan-out with the answers that are counted; raise for a member that has none."""
 
     @abstractmethod
     def count(self, arrived: Arrived, weigh: Mapping[str, float]) -> Count | None:
@@ -150,7 +146,7 @@ class Election(ABC):
         """Return the error of a row that has no winner: the first failure in the order written."""
         failures = arrived.failed or arrived.omitted
         unanswered = ValueError("no branch of the fan-out has answered")
-        return next((failures[name] for name in everyone if name in failures), unanswered)
+        return next(filter(None, map(failures.get, everyone)), unanswered)
 
     def one(self, outcomes: Any, waiting: tuple[str, ...] = ()) -> Any:
         """Return the answer for one row, or `UNDECIDED` while the members still out could change it."""
@@ -178,13 +174,13 @@ class Election(ABC):
         weigh = self._weigh or self.weights.by(list(columns))
         out = sum([weigh[name] for name in waiting])
         if waiting and not self.may_decide(columns, out):
-            nothing = np.zeros(_size(columns), dtype=bool)
-            return nothing, nothing
+            undecided = np.zeros(_size(columns), dtype=bool)
+            return undecided, undecided
         count = self.count_many(columns, weigh)
         if count is None:
             return None
         decided = self.decides(count, out if waiting else None, sum(weigh.values()), bool(waiting))
-        return count.labels[count.best], decided if self.tie.settled else decided & ~count.tied
+        return count.best, decided if self.tie.settled else decided & ~count.tied
 
     def __call__(self, columns: Any) -> Any:
         """Return the winners of a fan-out's columns; None where each row must be seen by itself."""
@@ -197,7 +193,7 @@ class Election(ABC):
             raise TypeError(
                 f"{name}() takes the answers of a fan-out, as in parallel(a, b) >> {name}(), not {outcomes!r}"
             )
-        arrived, by_name = Arrived(), cast("Mapping[str, Any]", outcomes)
+        arrived, by_name = Arrived({}, {}, {}), cast("Mapping[str, Any]", outcomes)
         for name in [name for name in self.names or by_name if name in by_name]:
             outcome = by_name[name]
             # An InputError fails the row whatever the policy: the member's answer is unknown.
@@ -221,6 +217,24 @@ class Labels(Election):
 
     below: ClassVar[float] = 0.0
 
+    @classmethod
+    def over(cls, x: Pack) -> Pack:
+        for name, answers in known(x).items():
+            where = f"{cls.composer}(): {name!r}"
+            if answers.kind == "regressor":
+                raise PipelineError(f"{where} is a regressor, whose numbers are no labels: use average() or median()")
+            if answers.output not in ("", "predict"):
+                raise PipelineError(
+                    f"{where} answers with output={answers.output!r}, and votes are counted by labels: leave output= "
+                    "out, or write vote(..., voting='soft')"
+                )
+        return x
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A function may answer any label.
+        self.classes = self.classes if len(self.columns) == len(self.names) else None
+
     def plurality(self, names: tuple[str, ...]) -> Mapping[str, float] | None:
         """Return the weight of each member's label, if of equal labels the one that sorts first wins."""
         try:
@@ -235,7 +249,8 @@ class Labels(Election):
             try:
                 votes[label] = votes.get(label, 0.0) + weigh[name]
             except TypeError:
-                arrived.fail(name, TypeError(f"{name!r} answers {label!r}, and votes are counted by labels"))
+                arrived.failed[name] = TypeError(f"{name!r} answers {label!r}, and votes are counted by labels")
+                del arrived.answers[name]
         if not votes:
             return None
         votes = votes if self.classes is None else {**dict.fromkeys(self.classes, 0.0), **votes}
@@ -289,19 +304,14 @@ def _places(values: Sequence[Any], among: Sequence[Any]) -> np.ndarray:
     return np.fromiter(map(place.__getitem__, values), np.intp, len(values)) if place else np.empty(0, np.intp)
 
 
-def check_labels(composer: str, x: Pack) -> None:
-    """Raise for a member whose answers surely are no labels.
-
-    Raises:
-        PipelineError: it is a regressor, or a model with another output.
-    """
-    for name, answers in known(x).items():
-        if answers.kind == "regressor":
-            raise PipelineError(
-                f"{composer}(): {name!r} is a regressor, whose numbers are no labels: use average() or median()"
-            )
-        if answers.output not in ("", "predict"):
-            raise PipelineError(
-                f"{composer}(): {name!r} answers with output={answers.output!r}, and votes are counted by labels: "
-                "leave output= out, or write vote(..., voting='soft')"
-            )
+def elected(
+    x: Node, kind: type[Election], weights: Given, tie: Rule, *, seconds: float | None = None, **options: Any
+) -> Node:
+    """Return the node that decides a vote: over the branches of a fan-out as they arrive, or after any other node."""
+    name = kind.composer
+    if not isinstance(x, Pack):
+        return call(x, kind(weights_of(name, weights, None), tie_of(name, tie, None, None), **options), name)
+    x = kind.over(x)
+    classes, columns = common_classes(name, x), classes_of(x)
+    weighing, rule = weights_of(name, weights, x.names), tie_of(name, tie, x.names, classes)
+    return Join.over(x, kind(weighing, rule, x.names, x.on_error, classes, columns, **options), seconds=seconds)

@@ -1,7 +1,5 @@
 """How much each member counts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,11 +31,7 @@ class Weights:
         return all(weight.is_integer() and weight < 2**40 for weight in values)
 
     def by(self, names: Sequence[str]) -> dict[str, float]:
-        """Return the weights of the members with these names, some of which may be missing.
-
-        Raises:
-            ValueError: they are not for these members, or all of these weigh nothing.
-        """
+        """Return the weights of the members with these names, some of which may be missing."""
         values = self.values
         if values is None:
             return dict.fromkeys(names, 1.0)
@@ -55,12 +49,7 @@ class Weights:
 
 
 def weights_of(composer: str, weights: Given, names: tuple[str, ...] | None) -> Weights:
-    """Return weights as users give them; `names` are the members', where they are known.
-
-    Raises:
-        PipelineError: a weight is no number, or negative, or not finite; all are zero; one belongs to no member; or
-            there are not as many as members.
-    """
+    """Return weights as users give them; `names` are the members', where they are known."""
     where = f"{composer}(weights={weights!r})"
     if weights is None:
         return Weights()

@@ -1,7 +1,5 @@
 """Which failures a composer is about: kinds, classes of exceptions, or what a function says."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -13,11 +11,7 @@ Failures: TypeAlias = Failure | Sequence[Failure]
 
 
 def checked(on: Any) -> Any:
-    """Return `on`, which is about some failures, or about all if it is None.
-
-    Raises:
-        PipelineError: it is no kind, no class of exceptions and no function, nor a list of these.
-    """
+    """Return `on`, which is about some failures, or about all if it is None."""
     each = tuple(cast("list[Any]", on)) if isinstance(on, list | tuple) else (on,)
     if on is not None and not (each and all(map(_is_one, each))):
         raise PipelineError(

@@ -1,7 +1,5 @@
 """Rows as keys: one that can be hashed here, and one that is the same bytes in every process."""
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Hashable, Mapping
 from math import nan
@@ -15,9 +13,6 @@ def key_of(row: Any) -> Hashable:
 
     Rows are numbers, text, sequences, arrays, and dicts whatever the order of their keys. 1, 1.0 and True are equal to
     Python and need not be to a part; nor need 0.0 and -0.0.
-
-    Raises:
-        TypeError: something in it has no hash.
     """
     match row:
         case float():
@@ -43,9 +38,6 @@ def canonical(value: Any) -> bytes:
 
     Numbers are compared by value, so ``1``, ``1.0`` and ``np.float32(1)`` are one; lists, tuples and arrays by their
     elements; dicts whatever their order. Text and bytes differ. All NaN are one.
-
-    Raises:
-        TypeError: it holds something else than numbers, text, bytes, None, sequences, arrays and dicts.
 
     >>> canonical({"b": [1, 2.5], "a": None}) == canonical({"a": None, "b": (1.0, 2.5)})
     True

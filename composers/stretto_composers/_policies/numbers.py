@@ -1,7 +1,5 @@
 """Checks of the numbers that users give: each returns the number, or raises a `PipelineError`."""
 
-from __future__ import annotations
-
 from math import inf, isfinite
 from numbers import Real
 from typing import Any

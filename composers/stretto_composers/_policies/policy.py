@@ -1,7 +1,5 @@
 """What policies are made of: they print and pickle by their settings."""
 
-from __future__ import annotations
-
 from dataclasses import Field, fields
 from typing import Any, ClassVar, cast
 
