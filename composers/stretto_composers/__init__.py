@@ -4,7 +4,7 @@ from stretto_composers._average import average
 from stretto_composers._cache import cache
 from stretto_composers._calibrate import Calibration, calibrate
 from stretto_composers._cascade import cascade
-from stretto_composers._cascades.confidence import agreement, confidence
+from stretto_composers._cascades.tiers import agreement, confidence
 from stretto_composers._circuit_breaker import Circuit, circuit_breaker
 from stretto_composers._default import default
 from stretto_composers._each import each

@@ -15,8 +15,7 @@ from stretto import composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
 from stretto_composers._policies.keys import key_of
-from stretto_composers._policies.numbers import seconds, whole
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Forgetful, seconds, whole
 
 MISSING: Final = object()
 Flights: TypeAlias = dict[Hashable, asyncio.Future[Any]]

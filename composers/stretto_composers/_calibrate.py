@@ -15,7 +15,7 @@ from stretto.nodes import as_pipeline
 from stretto_composers._cascade import cascade
 from stretto_composers._cascades.thresholds import Asked, Point, curve_of
 from stretto_composers._cascades.tiers import Tier, tiers_of
-from stretto_composers._policies.numbers import fraction, number
+from stretto_composers._policies.settings import fraction, number
 
 Cost = Literal["rows", "seconds"]
 SHOWN = 12

@@ -6,8 +6,7 @@ from typing import Any, get_args
 from stretto import composer
 from stretto.errors import PipelineError
 from stretto.nodes import Join, Node, Part, plan_of
-from stretto_composers._cascades.confidence import Test
-from stretto_composers._cascades.tiers import Answer, InTurn, tiers_of
+from stretto_composers._cascades.tiers import Answer, InTurn, Test, tiers_of
 from stretto_composers._members.members import labels_of
 
 

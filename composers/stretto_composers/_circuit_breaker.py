@@ -10,9 +10,7 @@ import anyio
 from stretto import composer
 from stretto.errors import InputError, Overloaded
 from stretto.nodes import Around, Body, Node, Part, as_pipeline
-from stretto_composers._policies.failures import concerns
-from stretto_composers._policies.numbers import fraction, seconds, whole
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Forgetful, concerns, fraction, seconds, whole
 
 LOG = logging.getLogger("stretto.circuit_breaker")
 SLICES = 10

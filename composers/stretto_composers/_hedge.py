@@ -13,8 +13,7 @@ import anyio
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._policies.numbers import fraction, seconds, whole
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Forgetful, fraction, seconds, whole
 
 BURST = 10.0
 """The rows that may be asked again in a row after a quiet time."""

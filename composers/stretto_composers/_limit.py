@@ -10,8 +10,7 @@ from anyio.lowlevel import RunVar
 from stretto import composer
 from stretto.errors import DeadlineExceeded, Overloaded
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._policies.numbers import whole
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Forgetful, whole
 
 
 @composer

@@ -11,7 +11,7 @@ from stretto.nodes import Input, Node, Pack, Part
 from stretto_composers._members.members import fan_out
 from stretto_composers._members.ties import Rule
 from stretto_composers._members.votes import Arrived, Count, Labels, elected
-from stretto_composers._policies.numbers import number, seconds
+from stretto_composers._policies.settings import number, seconds
 
 Answer = Literal["label", "report"]
 

@@ -10,9 +10,7 @@ import anyio
 from stretto import composer
 from stretto.errors import Overloaded
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._policies.failures import Failures, checked, concerns
-from stretto_composers._policies.numbers import seconds, whole
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Failures, Forgetful, concerns, failures_of, seconds, whole
 
 LONGEST = 30.0
 """The longest pause that backing off comes to, in seconds."""
@@ -43,7 +41,7 @@ def retry(x: Node, part: Part[Any, Any], times: int = 3, *, backoff: float = 0.1
     >>> asyncio.run(Client(retry(shaky, 3, backoff=0.01, on=ConnectionError)).predict(21))
     42
     """
-    policy = Again(whole("times", times, 1), seconds("backoff", backoff, zero=True), checked(on))
+    policy = Again(whole("times", times, 1), seconds("backoff", backoff, zero=True), failures_of(on))
     return Around((x,), body=plan_of(part), policy=policy)
 
 

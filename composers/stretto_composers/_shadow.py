@@ -12,8 +12,7 @@ import numpy as np
 from stretto import composer
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import Around, Aside, Body, Input, Node, Part, Plan, Within, as_pipeline, plan_of
-from stretto_composers._policies.numbers import fraction, seconds
-from stretto_composers._policies.policy import Forgetful
+from stretto_composers._policies.settings import Forgetful, fraction, seconds
 
 LOG = logging.getLogger("stretto.shadow")
 AT_ONCE = 16

@@ -12,7 +12,7 @@ from stretto.errors import PipelineError
 from stretto.nodes import Call, Choose, Node, Part, Step, as_pipeline
 from stretto_composers._members.members import labels_of
 from stretto_composers._policies.keys import canonical
-from stretto_composers._policies.numbers import number
+from stretto_composers._policies.settings import number
 from stretto_composers._switch import keyed
 
 

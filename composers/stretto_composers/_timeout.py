@@ -4,7 +4,7 @@ from typing import Any
 
 from stretto import composer
 from stretto.nodes import Node, Part, Within, plan_of
-from stretto_composers._policies.numbers import seconds as checked
+from stretto_composers._policies.settings import seconds as checked
 
 
 @composer

@@ -94,13 +94,9 @@ def _check_probabilities(composer: str, x: Pack) -> None:
     (first, one), *others = members.items()
     common_classes(composer, x)
     for name, other in others:
-        if other.output != one.output:
-            raise PipelineError(
-                f"{composer}(): {first!r} answers with output={one.output!r} and {name!r} with {other.output!r}: give "
-                "both output='label_proba'"
-            )
-        if one.output == "proba" and other.classes != one.classes:
-            raise PipelineError(
-                f"{composer}(): {first!r} and {name!r} have the same classes in another order: give both "
-                "output='label_proba', so that they go by name"
-            )
+        differ = f"{first!r} answers with output={one.output!r} and {name!r} with {other.output!r}"
+        if other.output == one.output == "proba" and other.classes != one.classes:
+            differ = f"{first!r} and {name!r} have the same classes in another order"
+        elif other.output == one.output:
+            continue
+        raise PipelineError(f"{composer}(): {differ}: give both output='label_proba', so that they go by name")

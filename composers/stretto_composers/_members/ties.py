@@ -60,7 +60,7 @@ def tie_of(composer: str, rule: Any, names: tuple[str, ...] | None, classes: tup
         case str():
             return Tie(order, member=rule)
         case list() | tuple():
-            return Tie(_in_full(where, tuple(cast("Sequence[Any]", rule)), classes))
+            return Tie(_in_full(where, list(cast("Sequence[Any]", rule)), classes))
         case Pipeline():
             raise PipelineError(f"{where}: a tie is settled by a function of the labels, not by a part")
         case _ if iscoroutinefunction(rule):
@@ -71,10 +71,10 @@ def tie_of(composer: str, rule: Any, names: tuple[str, ...] | None, classes: tup
             raise PipelineError(f"{where}: it is 'first', a member's name, a list of labels in order, or a function")
 
 
-def _in_full(where: str, labels: tuple[Any, ...], classes: tuple[Any, ...] | None) -> tuple[Any, ...]:
+def _in_full(where: str, labels: list[Any], classes: tuple[Any, ...] | None) -> tuple[Any, ...]:
     if not all(isinstance(label, Hashable) for label in labels) or len(set(labels)) < len(labels):
         raise PipelineError(f"{where}: give each label once, in the order in which they win")
     unknown = [label for label in labels if classes is not None and label not in classes]
     if unknown:
         raise PipelineError(f"{where}: no member says {unknown[0]!r}; they say {list(classes or ())}")
-    return (*labels, *(label for label in classes or () if label not in labels))
+    return tuple(dict.fromkeys([*labels, *(classes or ())]))

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from stretto.errors import PipelineError
-from stretto_composers._policies.numbers import number
+from stretto_composers._policies.settings import number
 
 Given: TypeAlias = Mapping[str, float] | Sequence[float] | None
 """Weights as users give them: by branch name, or in the order of members."""
@@ -50,35 +50,28 @@ class Weights:
 
 def weights_of(composer: str, weights: Given, names: tuple[str, ...] | None) -> Weights:
     """Return weights as users give them; `names` are the members', where they are known."""
-    where = f"{composer}(weights={weights!r})"
+    where, by_name = f"{composer}(weights={weights!r})", isinstance(weights, Mapping)
     if weights is None:
         return Weights()
-    numbers = _numbers(where, weights)
-    values: dict[str, float] | tuple[float, ...] = tuple(numbers)
-    if isinstance(weights, Mapping):
-        values = dict(zip(weights, numbers, strict=True))
-        unknown = [name for name in values if names is not None and name not in names]
-        if unknown:
-            raise PipelineError(f"{where}: no member is named {unknown[0]!r}; they are {list(names or ())}")
-    elif names is not None:
-        if len(numbers) != len(names):
-            raise PipelineError(f"{where}: {len(numbers)} weights for {len(names)} members, {list(names)}")
-        values = dict(zip(names, numbers, strict=True))
-    # By name, those not named weigh 1: whether there are any is known only with the names.
-    if not any(numbers) and not (isinstance(values, dict) and (names is None or set(names) > values.keys())):
-        raise PipelineError(f"{where}: all weights are zero; give at least one member a weight above zero")
-    return Weights(values, checked=names is not None)
-
-
-def _numbers(where: str, weights: Any) -> list[float]:
     if isinstance(weights, str | bytes | Set) or not hasattr(weights, "__iter__"):
         raise PipelineError(f"{where}: give a dict of branch name to weight, or a list of weights in the order written")
-    by_name = isinstance(weights, Mapping)
-    numbers: list[float] = []
-    for key, weight in weights.items() if by_name else enumerate(weights, 1):
-        value = number(weight)
-        if value is None or not 0 <= value < MOST:
+    values: dict[Any, float] = {}
+    for key, weight in weights.items() if isinstance(weights, Mapping) else enumerate(weights, 1):
+        real = number(weight)
+        if real is None or not 0 <= real < MOST:
             whose = f"the weight of {key!r}" if by_name else f"weight {key}"
             raise PipelineError(f"{where}: {whose} is {weight!r}; give a finite number, zero or more")
-        numbers.append(value)
-    return numbers
+        values[key] = real
+    if names is not None and not by_name:
+        if len(values) != len(names):
+            raise PipelineError(f"{where}: {len(values)} weights for {len(names)} members, {list(names)}")
+        values = dict(zip(names, values.values(), strict=True))
+    unknown = [] if names is None else [name for name in values if name not in names]
+    if unknown:
+        raise PipelineError(f"{where}: no member is named {unknown[0]!r}; they are {list(names or ())}")
+    # By name, those not named weigh 1: whether there are any is known only with the names.
+    others = by_name if names is None else len(values) < len(names)
+    if not any(values.values()) and not others:
+        raise PipelineError(f"{where}: all weights are zero; give at least one member a weight above zero")
+    in_order = names is None and not by_name
+    return Weights(tuple(values.values()) if in_order else values, checked=names is not None)
