@@ -40,7 +40,7 @@ def test_it_is_listed_with_its_sentence_and_its_package(run: Run) -> None:
     listed = run("stretto", "composers")
     assert listed.returncode == 0, listed.stderr
     (line,) = (line for line in listed.stdout.splitlines() if line.startswith(" veto"))
-    assert "Answer with the main part, or with `instead` where the guard says no." in line
+    assert "Return the answer of `main`, or of `instead` where the guard is false." in line
     assert "stretto-veto 0.1.0" in line
 
 

@@ -1,4 +1,4 @@
-"""A composer for Stretto: a guard that may say no."""
+"""A composer for Stretto: a guard that may refuse a row."""
 
 # --8<-- [start:composer]
 from __future__ import annotations
@@ -14,19 +14,17 @@ __all__ = ["veto"]
 
 @composer
 def veto(x: Node, main: Part[Any, Any], guard: Part[Any, Any], instead: Part[Any, Any]) -> Node:
-    """Answer with the main part, or with `instead` where the guard says no.
+    """Return the answer of `main`, or of `instead` where the guard is false.
 
-    All three are given the same value. The guard answers true or false; where it is false the main part never starts.
+    All three take the same value. Where the guard answers false the main part never starts.
 
     Raises:
         PipelineError: one of them is no part, or `main` and `instead` are the same.
 
     >>> import asyncio
     >>> from stretto import Client
-    >>> async def main():
-    ...     async with Client(veto(lambda x: 1 / x, guard=lambda x: x != 0, instead=lambda x: 0.0)) as client:
-    ...         return await client.predict_many([4, 0])
-    >>> asyncio.run(main())
+    >>> pipeline = veto(lambda x: 1 / x, guard=lambda x: x != 0, instead=lambda x: 0.0)
+    >>> asyncio.run(Client(pipeline).predict_many([4, 0]))
     [0.25, 0.0]
     """
     if main is instead:
