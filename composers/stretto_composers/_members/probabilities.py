@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,11 @@ class Probabilities(Election):
 
     A model answers an array, with its classes as `columns`; another member, a dict of label to probability.
     """
+
+    @cached_property
+    def ranked(self) -> list[Any]:
+        """The labels, where they are known."""
+        return self.tie.ranked(self.classes or ())
 
     @classmethod
     def over(cls, x: Pack) -> Pack:
@@ -55,8 +61,9 @@ class Probabilities(Election):
 
     def _labels(self, answers: Mapping[str, Any]) -> list[Any]:
         """Return the labels of all members, or else of the first dict of probabilities there is."""
-        labels = self.classes or next((tuple(each) for each in answers.values() if isinstance(each, Mapping)), ())
-        return self.tie.ranked(labels)
+        if self.classes is not None:
+            return self.ranked
+        return self.tie.ranked(next((tuple(each) for each in answers.values() if isinstance(each, Mapping)), ()))
 
     def _count(self, labels: Any, tables: Mapping[str, np.ndarray], weigh: Mapping[str, float]) -> Count:
         weights = [weigh[name] for name in tables]
@@ -64,7 +71,15 @@ class Probabilities(Election):
             np.array(list(tables.values())), axis=0, weights=None if self.weights.values is None else weights
         )
         rounding = max(SLACK, 64 * float(np.finfo(means.dtype).eps))  # sums of float32 are rounded as such
-        return Count(labels, means.T, self.tie.settled, -np.inf, rounding, largest=1 + 2 * ROUNDING, scale=sum(weights))
+        return Count(
+            labels,
+            np.ascontiguousarray(means.T),
+            self.tie.settled,
+            -np.inf,
+            rounding,
+            largest=1 + 2 * ROUNDING,
+            scale=sum(weights),
+        )
 
     def _row(self, name: str, answer: Any, labels: list[Any]) -> np.ndarray:
         if isinstance(answer, Mapping):

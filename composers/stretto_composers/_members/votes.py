@@ -136,7 +136,9 @@ class Election(ABC):
 
         `out` of `every` vote are out or have failed, or None of them; `early` is whether some are out.
         """
-        return count.most > self.below if out is None else count.certain(out, every=every, early=early)
+        if out is not None:
+            return count.certain(out, every=every, early=early)
+        return count.most > self.below if isinstance(count.votes, list) else np.ones(count.votes.shape[1], dtype=bool)
 
     def answer(self, winner: Any, arrived: Arrived, weigh: Mapping[str, float]) -> Any:
         """Return the answer for one row, from the label that wins."""
