@@ -66,20 +66,11 @@ class Probabilities(Election):
         return self.tie.ranked(next((tuple(each) for each in answers.values() if isinstance(each, Mapping)), ()))
 
     def _count(self, labels: Any, tables: Mapping[str, np.ndarray], weigh: Mapping[str, float]) -> Count:
-        weights = [weigh[name] for name in tables]
-        means = np.average(
-            np.array(list(tables.values())), axis=0, weights=None if self.weights.values is None else weights
-        )
-        rounding = max(SLACK, 64 * float(np.finfo(means.dtype).eps))  # sums of float32 are rounded as such
-        return Count(
-            labels,
-            np.ascontiguousarray(means.T),
-            self.tie.settled,
-            -np.inf,
-            rounding,
-            largest=1 + 2 * ROUNDING,
-            scale=sum(weights),
-        )
+        weights, numbers = [weigh[name] for name in tables], np.array(list(tables.values()))
+        votes = np.average(numbers, axis=0, weights=None if self.weights.values is None else weights).T
+        rounding = max(SLACK, 64 * float(np.finfo(votes.dtype).eps))  # sums of float32 are rounded as such
+        settled, largest = self.tie.settled, 1 + 2 * ROUNDING
+        return Count(labels, np.ascontiguousarray(votes), settled, -np.inf, rounding, largest, sum(weights))
 
     def _row(self, name: str, answer: Any, labels: list[Any]) -> np.ndarray:
         if isinstance(answer, Mapping):
