@@ -22,12 +22,11 @@ from stretto.serve.replicas import Replicas
 class Replica:
     """A handle of one replica, which dies under all its calls when one of them has a row that kills.
 
-    It answers a row with its negative, and a row of `secrets` with what can't be pickled.
+    It answers a row with its negative.
     """
 
-    def __init__(self, killers: set[int], secrets: set[int] | None = None, seconds: float = 0.0) -> None:
+    def __init__(self, killers: set[int], seconds: float = 0.0) -> None:
         self.killers = killers
-        self.secrets = secrets or set()
         self.seconds = seconds
         self.calls: list[list[Any]] = []
         self.here: list[asyncio.Future[None]] = []
@@ -35,13 +34,11 @@ class Replica:
     def options(self, **_: Any) -> Replica:
         return self
 
-    def remote(self, wire: Any, step: str | None, traced: bool, careful: bool, budget: float | None) -> Any:
-        return Response(self.answer(unpack_batch(wire).rows(), careful))
+    def remote(self, content: bytes, step: str | None, traced: bool, budget: float | None) -> Any:
+        return Response(self.answer(unpack_batch(content).rows()))
 
-    async def answer(self, rows: list[Any], careful: bool) -> Any:
+    async def answer(self, rows: list[Any]) -> Any:
         self.calls.append(rows)
-        if any(isinstance(row, type(threading.Lock())) for row in rows):
-            raise TypeError("cannot pickle '_thread.lock' object")
         dead = asyncio.get_running_loop().create_future()
         self.here.append(dead)
         await asyncio.sleep(self.seconds)
@@ -53,10 +50,7 @@ class Replica:
         self.here.remove(dead)
         if dead.done():
             dead.result()
-        bad = StepError("replica", "TypeError", "cannot pickle the answer")
-        if self.secrets & set(rows) and not careful:
-            raise TypeError("cannot pickle the answer")
-        return pack_batch(Batch.of_outcomes([bad if row in self.secrets else -row for row in rows])), []
+        return pack_batch(Batch.of([-row for row in rows])), []
 
 
 class Response:
@@ -115,13 +109,12 @@ def test_it_works_in_one_event_loop_after_the_other():
     assert asyncio.run(both()) == asyncio.run(both()) == [["died"], [-2]]
 
 
-async def test_rows_and_answers_that_can_not_be_pickled_fail_alone_in_two_calls():
-    replica = Replica(set(), secrets={3})
-    one, lock, three, four = await outcomes(replicas_of(replica), [1, threading.Lock(), 3, 4])
+async def test_rows_that_can_not_be_pickled_fail_alone_in_one_call():
+    replica = Replica(set())
+    one, lock, four = await outcomes(replicas_of(replica), [1, threading.Lock(), 4])
     assert (one, four) == (-1, -4)
     assert isinstance(lock, InputError)
-    assert isinstance(three, StepError)
-    assert len(replica.calls) == 2
+    assert len(replica.calls) == 1
 
 
 async def test_a_stage_s_value_that_can_not_be_pickled_is_not_the_callers_mistake():
@@ -161,7 +154,7 @@ async def test_a_deadline_fails_every_row_and_leaves_the_others_of_the_call():
 
 async def test_what_fails_a_call_as_a_whole_is_raised_to_each_of_its_requests():
     class Gone(Replica):
-        async def answer(self, rows: list[Any], careful: bool) -> Any:
+        async def answer(self, rows: list[Any]) -> Any:
             raise ConnectionError("gone")
 
     replicas = replicas_of(Gone(set()), lanes=1)

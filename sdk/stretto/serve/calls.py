@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata
 from stretto.errors import ConnectionFailed, NotFound, Overloaded, StepError, StrettoError
-from stretto.serve.ray import Handle, cloudpickled, ray_errors, serve_errors
+from stretto.serve.ray import Handle, ray_errors, serve_errors
 
 TRIES = 3
 """How many replicas a call is given to before it counts as failed: predictions are idempotent."""
@@ -67,23 +67,6 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
     raise AssertionError("the last try returns or raises")
 
 
-def is_unsent(error: Exception) -> bool:
-    """Return whether a call failed since rows or answers can't be pickled: what rows fail with is in their outcomes."""
-    translated_types = (StrettoError, ray_errors.RayError, serve_errors.RayServeException, ConnectionError)
-    return isinstance(error, ray_errors.RayTaskError) or not isinstance(error, translated_types)
-
-
-def unpicklable(values: Iterable[Any]) -> dict[int, Exception]:
-    """Return the positions of the values that can't be pickled, with the reasons."""
-    errors: dict[int, Exception] = {}
-    for i, value in enumerate(values):
-        try:
-            cloudpickled(value)
-        except Exception as error:
-            errors[i] = error
-    return errors
-
-
 @contextmanager
 def translating(deployment: str) -> Generator[None]:
     """Raise Stretto's errors in place of Ray's."""
@@ -97,12 +80,6 @@ def translating(deployment: str) -> Generator[None]:
 
 def translated(error: Exception, deployment: str) -> StrettoError:
     """Return the Stretto error that stands for an error of Ray's."""
-    failure = _translation(error, deployment)
-    failure.__cause__ = error
-    return failure
-
-
-def _translation(error: Exception, deployment: str) -> StrettoError:
     match error:
         case serve_errors.BackPressureError():
             return Overloaded(

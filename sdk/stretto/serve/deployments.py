@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from stretto.batch.batch import Batch
+from stretto.batch.batch import Batch, scatter
 from stretto.compiler.fuse import fuse
 from stretto.engine.context import Context, Span
 from stretto.engine.engine import Engine
 from stretto.engine.results import Metadata
-from stretto.errors import StepError, StrettoError
+from stretto.errors import StrettoError
 from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
-from stretto.serve.calls import Description, unpicklable
+from stretto.serve.calls import Description
 from stretto.serve.direct_ingress import Address, DirectServer, listen
-from stretto.serve.pickling import Wire, pack_batch, unpack_batch, unpickle_plan
+from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, runs_code_in_thread
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
@@ -27,7 +27,7 @@ from stretto.transports.local import LocalTransport
 
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
 
-Reply: TypeAlias = tuple[Wire, list[Span]] | StrettoError
+Reply: TypeAlias = tuple[bytes, list[Span]] | StrettoError
 """Outcomes with the spans of a traced request, or the error of the whole call: a raised one would become Ray's."""
 
 
@@ -37,20 +37,23 @@ class StageReplica:
     def __init__(self, plan: bytes, name: str) -> None:
         self.engine = Engine(fuse(unpickle_plan(plan)), name=name)
 
-    async def run(self, wire: Wire, step: str | None, traced: bool, careful: bool, budget: float | None) -> Reply:
+    async def run(self, rows: bytes, step: str | None, traced: bool, budget: float | None) -> Reply:
         """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
 
-        A `careful` call fails the rows whose answers can't be pickled; any other fails whole.
+        Rows whose answers can't be pickled fail.
         """
         context = Context.starting(budget)
         context = context.traced() if traced else context
         try:
-            answer = self._answer(await self.engine.evaluate(unpack_batch(wire), context, step))
+            answer = self._answer(await self.engine.evaluate(unpack_batch(rows), context, step))
         except StrettoError as error:
             return error
-        if careful:
-            answer = Batch.of_outcomes(_picklable(answer.outcomes(), self.engine.name))
-        return pack_batch(answer), [replace(span, place=span.place or _place()) for span in context.spans or ()]
+        try:
+            content = pack_batch(answer)
+        except Exception:
+            rest, positions, errors = sendable(answer, self.engine.name)
+            content = pack_batch(scatter(answer.size, [(positions, rest)], errors))
+        return content, [replace(span, place=span.place or _place()) for span in context.spans or ()]
 
     def _answer(self, batch: Batch) -> Batch:
         return batch
@@ -122,11 +125,6 @@ class Ingress(StageReplica):
     def _answer(self, batch: Batch) -> Batch:
         # The client wants Python objects, and has more to do already.
         return Batch(batch.rows(), batch.size, batch.errors)
-
-
-def _picklable(outcomes: list[Any], name: str) -> list[Any]:
-    errors = unpicklable(outcomes)
-    return [StepError.of(name, errors[i]) if i in errors else outcome for i, outcome in enumerate(outcomes)]
 
 
 def _is_even(plan: Plan) -> bool:

@@ -14,9 +14,9 @@ from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, latest
 from stretto.engine.per_loop import PerLoop
 from stretto.engine.stage_queue import Columns, Item, together
-from stretto.errors import InputError, StepError, StrettoError
-from stretto.serve.calls import DIED, TRIES, call, is_unsent, translated, translating, unpicklable
-from stretto.serve.pickling import pack_batch, unpack_batch
+from stretto.errors import StrettoError
+from stretto.serve.calls import DIED, TRIES, call, translated, translating
+from stretto.serve.pickling import pack_batch, sendable, unpack_batch
 from stretto.serve.ray import Handle, by_value
 
 LANES = 2
@@ -122,24 +122,13 @@ class Replicas:
     async def _send(self, batch: Batch, context: Context, step: str | None, tries: int = 1) -> Batch:
         """Return the outcomes of the rows; those that can't be pickled fail, and the others are sent without them."""
         try:
-            return await self._call(batch, context, step, False, tries)
-        except Exception as error:
-            if not is_unsent(error):
-                raise
-        errors: dict[int, StrettoError] = {}
-        for i, why in unpicklable(batch.rows()).items():
-            mine = batch.from_request(i)
-            errors[i] = InputError(f"the row can't be sent: {why}") if mine else StepError.of(self._name, why)
-        rest = [i for i in range(batch.size) if i not in errors]
-        if not rest:
-            return Batch.failed(errors.values())
-        answer = await self._call(batch.take(rest), context, step, True, tries)
-        return scatter(batch.size, [(rest, answer)], errors)
-
-    async def _call(self, batch: Batch, context: Context, step: str | None, careful: bool, tries: int) -> Batch:
-        """Return the outcomes of one call; a `careful` one fails the rows whose answers can't be pickled."""
+            content = pack_batch(batch)
+        except Exception:
+            rest, rows, errors = sendable(batch, self._name)
+            done = [(rows, await self._send(rest, context, step, tries))] if rows else []
+            return scatter(batch.size, done, errors)
         traced = context.spans is not None
-        reply = await call(self._run, pack_batch(batch), step, traced, careful, deadline=context.deadline, tries=tries)
+        reply = await call(self._run, content, step, traced, deadline=context.deadline, tries=tries)
         if isinstance(reply, StrettoError):
             raise reply
         answer, spans = reply
