@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, Unpack
 
 from stretto.compiler import compile_plan
@@ -15,7 +16,7 @@ from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
 from stretto.serve.deployments import Ingress, StageReplica
 from stretto.serve.direct_ingress import Address
-from stretto.serve.options import ApplicationOptions, Settings
+from stretto.serve.options import ApplicationOptions, serve_options
 from stretto.serve.pickling import pickle_plan, reachable
 from stretto.serve.ray import cloudpickled, declaring, serve
 from stretto.serve.replicas import LANES
@@ -30,9 +31,9 @@ DEFAULTS: Mapping[str, Any] = {
     "graceful_shutdown_timeout_s": 5.0,
 }
 
-ACTOR_DEFAULTS: Mapping[str, Any] = {"num_cpus": 0.1}
-"""Serve's default of one CPU a replica does not fit three deployments on two cores. Below one CPU, Ray also sets
-``OMP_NUM_THREADS=1``, so that replicas side by side do not fight over the cores with BLAS threads."""
+NUM_CPUS = 0.1
+"""The CPUs of a replica: Serve's default of one does not fit three deployments on two cores. Below one CPU, Ray also
+sets ``OMP_NUM_THREADS=1``, so that replicas side by side do not fight over the cores with BLAS threads."""
 
 
 def application(pipeline: Any, /, **options: Unpack[ApplicationOptions]) -> serve.Application:
@@ -45,74 +46,55 @@ def application(pipeline: Any, /, **options: Unpack[ApplicationOptions]) -> serv
         PipelineError: the pipeline is built wrong, a part of it can't be sent to another process, or Serve has no such
             option.
     """
-    whole, settings = as_pipeline(pipeline), Settings.of(options)
-    plan = compile_plan(whole.plan(), settings.placement, settings.profile)
-    return build(plan, whole.label, whole.text, settings)
+    whole = as_pipeline(pipeline)
+    plan = compile_plan(whole.plan(), options.get("placement", "auto"), options.get("profile"))
+    return build(plan, whole.label, whole.text, options)
 
 
-def build(plan: Plan, name: str, text: str, settings: Settings, address: Address | None = None) -> serve.Application:
+def build(
+    plan: Plan, name: str, text: str, options: ApplicationOptions, address: Address | None = None
+) -> serve.Application:
     """Return the application of a compiled plan; `text` is the pipeline as written.
 
     At `address` the replicas that take the requests answer HTTP themselves, next to Serve's proxy. Models of files go
     as paths where this process is connected to a Ray of which all nodes have the files, and as bytes elsewhere.
-
-    Raises:
-        PipelineError: a part of it can't be sent to another process, or Serve has no such option.
     """
     paths = reachable(plan)
-    stages = {stage.deployment: stage for stage in _deployed(plan)}
+    steps = [node.step for node in plan.walk() if isinstance(node, Call)]
+    stages = {step.deployment: step for step in steps if isinstance(step, Stage) and step.deployment}
     handles = {
         name: _deployment(StageReplica, name, stage.options).bind(_pickled(stage.plan, paths), name)
         for name, stage in stages.items()
     }
     lanes = {name: _lanes(stage) for name, stage in stages.items()}
-    ingress = "ingress" if "ingress" not in stages else "ingress of " + name
-    return _deployment(Ingress, ingress, settings.serve).bind(
-        _pickled(_without_deployed(plan), paths),
-        handles,
-        lanes,
-        describe(plan, name, text),
-        tuple(settings.tokens),
-        address,
+    ingress = _deployment(
+        Ingress, "ingress" if "ingress" not in stages else f"ingress of {name}", serve_options(options)
     )
+    rest = _pickled(plan.rewrite(_without_models), paths)
+    return ingress.bind(rest, handles, lanes, describe(plan, name, text), tuple(options.get("tokens", ())), address)
 
 
-def _deployed(plan: Plan) -> Iterator[Stage]:
-    for node in plan.walk():
-        if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
-            yield node.step
+def _without_models(node: Node) -> Node:
+    """Return the node of a deployed stage without its models: they are neither sent to nor loaded in the ingress."""
+
+    def without_function(inner: Node) -> Node:
+        if isinstance(inner, Call) and isinstance(inner.step, Step):
+            step = replace(inner.step, fn=partial(_elsewhere, inner.step.name), one=None, model=None, key=None)
+            return replace(inner, step=step)
+        return inner
+
+    if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
+        return replace(node, step=replace(node.step, plan=node.step.plan.rewrite(without_function), options={}))
+    return node
 
 
-@dataclass(frozen=True, slots=True)
-class _InAnotherProcess:
-    """The function of a step in a stage with a deployment of its own, as the ingress holds it."""
-
-    name: str
-
-    def __call__(self, _: Any) -> Any:
-        raise AssertionError(f"step {self.name!r} runs in a deployment of its own")
-
-
-def _without_deployed(plan: Plan) -> Plan:
-    """Return the plan without the models of deployed stages: they are neither sent to nor loaded in the ingress."""
-
-    def without_function(node: Node) -> Node:
-        if isinstance(node, Call) and isinstance(node.step, Step):
-            step = node.step
-            return replace(node, step=replace(step, fn=_InAnotherProcess(step.name), one=None, model=None, key=None))
-        return node
-
-    def without_functions(node: Node) -> Node:
-        if isinstance(node, Call) and isinstance(node.step, Stage) and node.step.deployment:
-            stage = node.step
-            return replace(node, step=replace(stage, plan=stage.plan.rewrite(without_function), options={}))
-        return node
-
-    return plan.rewrite(without_functions)
+def _elsewhere(name: str, _: Any) -> Any:
+    """Stand for the function of a step that runs in a deployment of its own."""
+    raise AssertionError(f"step {name!r} runs in a deployment of its own")
 
 
 def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> Any:
-    actor = {**ACTOR_DEFAULTS, **options.get("ray_actor_options", {})}
+    actor = {"num_cpus": NUM_CPUS, **options.get("ray_actor_options", {})}
     # A "#" separates the parts of Serve's own names of replicas.
     fixed = {"name": name.replace("#", "-"), "ray_actor_options": actor}
     try:

@@ -7,22 +7,24 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+import uuid
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
-from typing import TypeVar
+from typing import IO, TypeVar, cast
 
 import anyio
 
 from stretto.errors import ConnectionFailed, DeployError
-from stretto.serve.child_processes import environment, guarded
+from stretto.serve import reaper
 from stretto.serve.ray import (
     ADDRESS,
-    KEEP_ENVIRONMENT,
     WITH_TOKEN,
     forget_previous_ray,
-    loopback_only,
+    local_processes,
     quietly,
     ray,
     read_ray_address,
@@ -38,25 +40,17 @@ _connecting = threading.Lock()
 class LocalRay:
     """A Ray on this machine that this process started: it listens on 127.0.0.1 alone, and ends with the process.
 
-    Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
+    Making one starts Ray and connects this process to it, which blocks for a few seconds. With `logs`, what replicas
+    print is shown. Linux kills Ray's processes when the *thread* that started them ends (``PR_SET_PDEATHSIG`` in Ray's
     ``services.py``), so that thread stays for as long as Ray does. The reaper kills what is left.
     """
 
     def __init__(self, *, logs: bool) -> None:
         self._stopped = threading.Event()
-        self._started: Future[None] = Future()
-        self._thread = threading.Thread(target=self._keep, args=(logs,), name="stretto-ray", daemon=True)
-
-    @classmethod
-    def start(cls, *, logs: bool = False) -> LocalRay:
-        """Start Ray and connect this process to it, which blocks for a few seconds.
-
-        With `logs`, what replicas print is shown.
-        """
-        local = cls(logs=logs)
-        local._thread.start()
-        local._started.result()
-        return local
+        started: Future[None] = Future()
+        self._thread = threading.Thread(target=self._keep, args=(logs, started), name="stretto-ray", daemon=True)
+        self._thread.start()
+        started.result()
 
     def stop(self) -> None:
         """Stop Ray and all its processes; this blocks for a second or two."""
@@ -64,17 +58,35 @@ class LocalRay:
         self._stopped.set()
         self._thread.join()
 
-    def _keep(self, logs: bool) -> None:
-        with guarded() as (mark, ended_in_order):
+    def _keep(self, logs: bool, started: Future[None]) -> None:
+        with _reaper() as (mark, dismiss):
             try:
-                with loopback_only(), environment({**mark, **KEEP_ENVIRONMENT}):
+                with local_processes(mark):
                     _initialize("local", logs=logs, include_dashboard=False)
             except BaseException as error:
-                self._started.set_exception(error)
+                started.set_exception(error)
                 return
-            self._started.set_result(None)
+            started.set_result(None)
             self._stopped.wait()
-            ended_in_order()
+            dismiss()
+
+
+@contextmanager
+def _reaper() -> Generator[tuple[Mapping[str, str], Callable[[], object]]]:
+    """Yield an environment variable, and a function to call once the processes started with it have been stopped.
+
+    If it is not called by the end of the block, or this process dies inside it, by whatever signal, the reaper kills
+    the processes with the variable in their environment. This works on Linux only.
+    """
+    if sys.platform != "linux":
+        yield {}, lambda: None
+        return
+    mark = uuid.uuid4().hex
+    command = [sys.executable, "-I", "-S", reaper.__file__, mark]
+    # A session of its own, so that a Ctrl-C in the terminal does not reach it.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        pipe = cast("IO[bytes]", process.stdin)
+        yield {reaper.VARIABLE: mark}, lambda: pipe.write(b"stopped in order")
 
 
 @asynccontextmanager
@@ -83,12 +95,7 @@ async def local_ray(*, logs: bool = False) -> AsyncGenerator[None]:
 
     Without it each `deploy` that finds no Ray starts one and stops it again. With `logs`, what replicas print is shown.
     """
-
-    def start(cancelled: threading.Event) -> LocalRay | None:
-        local = connect(logs=logs)
-        return _stop(local) if cancelled.is_set() else local
-
-    local = await in_thread(start, undo=_stop)
+    local = await in_thread(lambda _: connect(logs=logs), undo=_stop)
     try:
         yield
     finally:
@@ -109,7 +116,7 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
             return None
         address = os.environ.get(ADDRESS)
         if start and address in (None, "", "local") and (address == "local" or not _started_by_hand()):
-            return LocalRay.start(logs=logs)
+            return LocalRay(logs=logs)
         try:
             if address:
                 _knock(address)
@@ -127,13 +134,6 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
 def connected() -> bool:
     """Return whether this process is connected to Ray."""
     return ray.is_initialized()
-
-
-def require_serve() -> None:
-    """Raise a ConnectionFailed if Serve does not run on the connected Ray; this blocks."""
-    if not serve_runs():
-        where = ray.get_runtime_context().gcs_address
-        raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
 
 
 def start_serve(host: str, port: int | None) -> None:
@@ -220,13 +220,11 @@ def _stop(local: LocalRay | None) -> None:
 def _started_by_hand() -> bool:
     """Return whether a Ray that ``ray start`` started on this machine is there."""
     address = read_ray_address()
-    if not address:
-        return False
     try:
-        _knock(address)
+        _knock(address or "")
     except OSError:
         return False
-    return True
+    return bool(address)
 
 
 def _knock(address: str) -> None:

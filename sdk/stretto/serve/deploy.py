@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
 
 from stretto.client import Client
 from stretto.compiler import compile_plan
-from stretto.errors import DeployError, StrettoError
+from stretto.errors import DeployError
 from stretto.pipeline import Part, Pipeline, as_pipeline
 from stretto.serve.application import build
 from stretto.serve.calls import Description
 from stretto.serve.cluster import LocalRay, connect, in_thread, reserved, start_serve
 from stretto.serve.direct_ingress import Address
 from stretto.serve.names import checked_name, checked_route, reachable_url
-from stretto.serve.options import DeployOptions, Settings
-from stretto.serve.ray import Handle, delete, details, ray_errors, root_url, run, serve_errors
+from stretto.serve.options import DeployOptions
+from stretto.serve.ray import delete, details, ray_errors, root_url, run, serve_errors
 from stretto.serve.status import until_deleted, until_routed, until_running
 from stretto.serve.transport import HandleTransport, application_handle
 
@@ -69,20 +67,22 @@ def deploy(pipeline: Any, **options: Any) -> PendingApplication[Any, Any]:
         DeployError: Serve could not bring it up; the message says what is missing or what failed.
         ConnectionFailed: the Ray of ``RAY_ADDRESS`` is not there.
     """
-    return PendingApplication(as_pipeline(pipeline), Settings.of(options))
+    return PendingApplication(as_pipeline(pipeline), cast("DeployOptions", options))
 
 
 class PendingApplication(Generic[In, Out]):
     """A pipeline on its way to Ray Serve: await it to leave it up, or enter it to have it taken down at the end."""
 
-    def __init__(self, pipeline: Pipeline[In, Out], settings: Settings) -> None:
-        self._plan = compile_plan(pipeline.plan(), settings.placement, settings.profile)
+    _client: Client[In, Out]
+    _take_down: Callable[[object], None]
+
+    def __init__(self, pipeline: Pipeline[In, Out], options: DeployOptions) -> None:
+        self._plan = compile_plan(pipeline.plan(), options.get("placement", "auto"), options.get("profile"))
         self._text = pipeline.text
-        self._name = checked_name(settings.name or pipeline.label)
-        self._route = checked_route(settings.route, self._name)
-        self._settings = settings
-        self._running: RunningApplication | None = None
-        self._client: Client[In, Out] | None = None
+        self._name = checked_name(options.get("name") or pipeline.label)
+        self._route = checked_route(options.get("route"), self._name)
+        self._host = options.get("host", "127.0.0.1")
+        self._options = options
 
     def __await__(self) -> Generator[Any, None, Client[In, Out]]:
         return self._start().__await__()
@@ -90,53 +90,44 @@ class PendingApplication(Generic[In, Out]):
     async def __aenter__(self) -> Client[In, Out]:
         return await self._start()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         try:
-            if self._client is not None:
-                await self._client.aclose()
+            await self._client.aclose()
         finally:
-            if self._running is not None:
-                running = self._running
-                await in_thread(lambda _: running.take_down())
+            await in_thread(self._take_down)
 
     def __repr__(self) -> str:
         return f"<deployment of {self._text} as {self._name!r}: await it, or use async with>"
 
     async def _start(self) -> Client[In, Out]:
-        running = self._running = await in_thread(self._bring_up, undo=RunningApplication.take_down)
-        transport = HandleTransport(running.handle, url=running.url, description=running.description)
+        transport, self._take_down = await in_thread(self._bring_up, undo=lambda up: up[1](None))
         self._client = cast("Client[In, Out]", Client(transport))
         return self._client
 
-    def _bring_up(self, cancelled: threading.Event) -> RunningApplication:
-        """Block until the application answers; if that fails, take down what was started."""
-        settings = self._settings
-        with self._direct_address() as address, ExitStack() as undo:
-            started = connect(logs=settings.logs)
+    def _bring_up(self, cancelled: threading.Event) -> tuple[HandleTransport, Callable[[object], None]]:
+        """Block until the application answers, and return how to reach it, and what takes down all that was started.
+
+        If that fails, it is taken down.
+        """
+        with self._address() as address, ExitStack() as undo:
+            started = connect(logs=self._options.get("logs", False))
             if started is not None:
                 undo.callback(started.stop)
             _check(cancelled)
             # Once this process is connected: the nodes may have the models' files.
-            app = build(self._plan, self._name, self._text, settings, address)
-            start_serve(settings.host, settings.port)
+            app = build(self._plan, self._name, self._text, self._options, address)
+            start_serve(self._host, self._options.get("port"))
             _check(cancelled)
             replaces = self._name in details()
             self._submit(app)
             if started is None and not replaces:
                 undo.callback(delete, self._name)
-            until_running(self._name, patience=settings.patience, timeout=settings.timeout, cancelled=cancelled)
+            patience, timeout = self._options.get("patience", 10.0), self._options.get("timeout", 300.0)
+            until_running(self._name, patience=patience, timeout=timeout, cancelled=cancelled)
             _check(cancelled)
-            url = reachable_url(root_url())
-            if url:
-                until_routed(url, self._route)
-            handle = application_handle(self._name)
-            description: Description = handle.options(method_name="describe").remote(None).result()
-            for advice in description.advice:
-                _log.info("application %r: %s", self._name, advice)
+            transport = self._reached()
             undo.pop_all()
-            return RunningApplication(self._name, url and url + self._route, handle, description, started)
+            return transport, lambda _: _take_down(self._name, started)
 
     def _submit(self, app: Any) -> None:
         try:
@@ -145,40 +136,36 @@ class PendingApplication(Generic[In, Out]):
             cause = error.cause if isinstance(error, ray_errors.RayTaskError) else error
             raise DeployError(f"Ray Serve rejects application {self._name!r} at {self._route}: {cause}") from error
 
+    def _reached(self) -> HandleTransport:
+        url = reachable_url(root_url())
+        if url:
+            until_routed(url, self._route)
+        handle = application_handle(self._name)
+        description: Description = handle.options(method_name="describe").remote(None).result()
+        for advice in description.advice:
+            _log.info("application %r: %s", self._name, advice)
+        return HandleTransport(handle, url=url and url + self._route, description=description)
+
     @contextmanager
-    def _direct_address(self) -> Generator[Address | None]:
+    def _address(self) -> Generator[Address | None]:
         """Keep a port for the replicas' own HTTP until they listen on it."""
-        host, direct = self._settings.host, self._settings.direct
+        direct = self._options.get("direct", True)
         if direct is False:
             yield None
             return
-        with reserved(host, None if direct is True else direct, first=DIRECT_PORT) as port:
-            yield Address(host, port, self._route)
+        with reserved(self._host, None if direct is True else direct, first=DIRECT_PORT) as port:
+            yield Address(self._host, port, self._route)
 
 
-@dataclass(frozen=True, slots=True)
-class RunningApplication:
-    """An application that is up. `url` is empty where Serve has no HTTP; `started` is the Ray it was started with."""
-
-    name: str
-    url: str
-    handle: Handle
-    description: Description
-    started: LocalRay | None
-
-    def take_down(self) -> None:
-        """Delete the application, and stop the Ray that was started for it unless that serves others; this blocks."""
-        delete(self.name)
-        # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
-        others = until_deleted(self.name, seconds=10.0 if self.started is None else 2.0)
-        if self.started is not None and not others:
-            self.started.stop()
-
-
-class _CancelledError(StrettoError):
-    """Nobody waits for the application any more."""
+def _take_down(name: str, started: LocalRay | None) -> None:
+    """Delete the application, and stop the Ray that was started for it unless that serves others; this blocks."""
+    delete(name)
+    # With Ray's end in sight nothing waits for the replicas to drain, which may be set to take half a minute.
+    others = until_deleted(name, seconds=10.0 if started is None else 2.0)
+    if started is not None and not others:
+        started.stop()
 
 
 def _check(cancelled: threading.Event) -> None:
     if cancelled.is_set():
-        raise _CancelledError("the deployment was cancelled")
+        raise DeployError("the deployment was cancelled")

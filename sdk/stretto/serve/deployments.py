@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -17,9 +18,9 @@ from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
 from stretto.serve.calls import Description
-from stretto.serve.direct_ingress import Address, DirectServer, listen
+from stretto.serve.direct_ingress import Address, listen
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
-from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, runs_code_in_thread
+from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
 from stretto.server.limits import Limits
@@ -42,8 +43,7 @@ class StageReplica:
 
         Rows whose answers can't be pickled fail.
         """
-        context = Context.starting(budget)
-        context = context.traced() if traced else context
+        context = Context.starting(budget).traced() if traced else Context.starting(budget)
         try:
             answer = self._answer(await self.engine.evaluate(unpack_batch(rows), context, step))
         except StrettoError as error:
@@ -79,25 +79,19 @@ class Ingress(StageReplica):
         tokens: Sequence[str],
         address: Address | None,
     ) -> None:
-        self._metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
-        self.engine = self._transport = LocalTransport(
-            unpickle_plan(plan),
-            ServeBackend(handles, lanes),
-            name=metadata.name,
-            text=metadata.pipeline,
-            metadata=self._metadata,
-        )
-        self._tokens = tokens
+        metadata = self._metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
+        backend, name, text = ServeBackend(handles, lanes), metadata.name, metadata.pipeline
+        self.engine = LocalTransport(unpickle_plan(plan), backend, name=name, text=text, metadata=metadata)
+        self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address
-        self._direct: DirectServer | None = None
+        self._direct: asyncio.Task[None] | None = None
         self._shares = _is_even(self.engine.plan) and None not in lanes.values()
 
     def asgi(self) -> Any:
         """Return the HTTP interface; Serve asks for it after the constructor."""
-        app = make_app(self._transport, Limits(tokens=self._tokens))
         if self._address is not None:
-            self._direct = listen(app, self._address)
-        return app
+            self._direct = listen(self._app, self._address)
+        return self._app
 
     def check_health(self) -> None:
         """Make Serve restart the replica if its own HTTP server has ended.
@@ -105,15 +99,13 @@ class Ingress(StageReplica):
         Raises:
             RuntimeError: it has.
         """
-        if self._direct is not None and not self._direct.up:
+        if self._direct is not None and self._direct.done():
             raise RuntimeError("the replica's own HTTP server has ended")
 
     async def describe(self, budget: float | None) -> Description:
         """Return what a client asks before its first request, and `deploy` once the application is up."""
-        direct_url = self._address.url if self._address is not None and self._direct is not None else ""
-        advice = [] if direct_url else [PROXIED]
-        if runs_code_in_thread():
-            advice.append(SEPARATE_THREAD)
+        direct_url = self._address.url if self._address and self._direct else ""
+        advice = filter(None, ["" if direct_url else PROXIED, SEPARATE_THREAD])
         context = replica_context()
         lanes = LANES * (max(1, context.world_size) if context else 1) if self._shares else 0
         return Description(lanes, direct_url, tuple(advice), self._metadata)

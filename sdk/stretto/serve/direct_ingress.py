@@ -33,44 +33,29 @@ class Address:
         return f"http://{host}:{self.port}{self.route}".rstrip("/")
 
 
-class DirectServer:
-    """An HTTP server of the replica's own, in the event loop in which its requests are evaluated.
-
-    All replicas of a deployment on a machine listen on one port, and the kernel distributes connections over them
-    (``SO_REUSEPORT``, socket(7)). Serve still starts, health-checks and restarts the replicas; only the requests do not
-    pass through its proxy.
-    """
-
-    def __init__(self, app: Any, address: Address) -> None:
-        self._socket = _bound(address.host, address.port)
-        root = "" if address.route == "/" else address.route
-        config = uvicorn.Config(
-            _mounted(app, root), lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG
-        )
-        self._server = _Server(config)
-        self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
-
-    @property
-    def up(self) -> bool:
-        """Whether it still answers."""
-        return not self._task.done()
-
-
-def listen(app: Any, address: Address) -> DirectServer | None:
-    """Return the server, or None where the port is another program's: Serve's proxy answers all the same."""
-    try:
-        return DirectServer(app, address)
-    except OSError as error:
-        logging.getLogger("stretto").warning("no direct ingress at %s: %s", address.url, error)
-        return None
-
-
 class _Server(uvicorn.Server):
     """Leaves the signals of the process to Ray."""
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
+
+
+def listen(app: Any, address: Address) -> asyncio.Task[None] | None:
+    """Return the running HTTP server of a replica, in the event loop in which its requests are evaluated.
+
+    All replicas of a deployment on a machine listen on one port, and the kernel distributes connections over them
+    (``SO_REUSEPORT``, socket(7)). Serve still starts, health-checks and restarts the replicas; only the requests do not
+    pass through its proxy. Where the port is another program's there is none: Serve's proxy answers all the same.
+    """
+    try:
+        listener = _bound(address.host, address.port)
+    except OSError as error:
+        logging.getLogger("stretto").warning("no direct ingress at %s: %s", address.url, error)
+        return None
+    app = _mounted(app, "" if address.route == "/" else address.route)
+    config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG)
+    return asyncio.get_running_loop().create_task(_Server(config).serve([listener]))
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypedDict
 
 from stretto.compiler import Placement, Profile
@@ -49,26 +48,7 @@ class DeployOptions(ApplicationOptions, total=False):
     logs: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How an application runs, as `deploy` documents it. `serve` are Ray Serve's options."""
-
-    placement: Placement = "auto"
-    profile: Profile | None = None
-    tokens: Sequence[str] = ()
-    name: str | None = None
-    route: str | None = None
-    host: str = "127.0.0.1"
-    port: int | None = None
-    direct: bool | int = True
-    patience: float = 10.0
-    timeout: float = 300.0
-    logs: bool = False
-    serve: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> Settings:
-        """Return the settings in the keywords of `deploy`: those that have no other meaning here are Ray Serve's."""
-        own = {each.name for each in fields(cls)} - {"serve"}
-        serve = {name: value for name, value in options.items() if name not in own}
-        return cls(serve=serve, **{name: value for name, value in options.items() if name in own})
+def serve_options(options: ApplicationOptions) -> dict[str, Any]:
+    """Return Ray Serve's own among the options: those that have no other meaning here."""
+    ours = DeployOptions.__annotations__.keys() - ServeOptions.__annotations__.keys()
+    return {name: value for name, value in options.items() if name not in ours}

@@ -7,6 +7,7 @@ Ray is a change of the requirement in ``pyproject.toml`` and, where a probe fail
 from __future__ import annotations
 
 import logging
+import os
 import pkgutil
 import threading
 import warnings
@@ -15,8 +16,6 @@ from contextlib import contextmanager
 from importlib.metadata import requires
 from inspect import signature
 from typing import Any, TypeAlias, TypeVar
-
-from stretto.serve.child_processes import environment
 
 C = TypeVar("C", bound=type)
 
@@ -57,15 +56,6 @@ ADDRESS = "RAY_ADDRESS"
 WITH_TOKEN = "RAY_AUTH_MODE=token"
 """The setting of a process that connects to a Ray with token authentication."""
 
-KEEP_ENVIRONMENT: Mapping[str, str] = {"SPT_NOENV": "1"}
-"""Stop Ray's processes from overwriting their environment with setproctitle: we find them by a variable in it."""
-
-SEPARATE_THREAD = (
-    "replicas run its code in a second thread, which a handle call pays for twice; if no step blocks the event loop "
-    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
-)
-"""What to say where `runs_code_in_thread`."""
-
 
 def probe(name: str, purpose: str) -> None:
     """Check that the installed Ray has a name of `PRIVATE`.
@@ -81,14 +71,9 @@ def probe(name: str, purpose: str) -> None:
         missing = [""]
     if missing:
         lacks = path.replace(":", ".") + (f"({', '.join(missing)})" if missing != [""] else "")
-        raise ImportError(
-            f"ray {ray.__version__} has no {lacks}: stretto needs it to {purpose}; install {_supported()}"
-        )
-
-
-def _supported() -> str:
-    serve_extra = (each.partition(";")[0].strip() for each in requires("stretto") or [])
-    return next(each for each in serve_extra if each.startswith("ray"))
+        needs = (each.partition(";")[0].strip() for each in requires("stretto") or [])
+        supported = next(each for each in needs if each.startswith("ray"))
+        raise ImportError(f"ray {ray.__version__} has no {lacks}: stretto needs it to {purpose}; install {supported}")
 
 
 with warnings.catch_warnings():
@@ -114,22 +99,21 @@ with warnings.catch_warnings():
     from ray.serve.schema import ServeDeploySchema
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = [
-    "NodeAffinitySchedulingStrategy",
-    "Pickler",
-    "cloudpickled",
-    "ray",
-    "ray_errors",
-    "read_ray_address",
-    "serve",
-]
-__all__ += ["serve_errors"]
+__all__ = ["NodeAffinitySchedulingStrategy", "Pickler", "cloudpickled", "ray", "ray_errors", "read_ray_address"]
 
 Handle: TypeAlias = Any
 """A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
 
 Details: TypeAlias = Mapping[str, Any]
 """What Serve reports of an application: ``ApplicationDetails`` of ``ray/serve/schema.py``, as a dict."""
+
+SEPARATE_THREAD = (
+    "replicas run its code in a second thread, which a handle call pays for twice; if no step blocks the event loop "
+    "for long, start Ray with RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD=0 or RAY_SERVE_THROUGHPUT_OPTIMIZED=1"
+    if RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD
+    else ""
+)
+"""What a replica could say of its settings."""
 
 declaring = threading.Lock()
 """Hold it while a deployment is declared: Serve pickles its module by value for that moment, in all threads."""
@@ -145,15 +129,20 @@ def forget_previous_ray() -> None:
 
 
 @contextmanager
-def loopback_only() -> Generator[None]:
-    """Make what Ray starts in the block listen on 127.0.0.1, as on macOS and Windows, not on all interfaces."""
-    before = ray_constants.ENABLE_RAY_CLUSTER
+def local_processes(variables: Mapping[str, str]) -> Generator[None]:
+    """Set these variables for the processes that Ray starts in the block, and have them listen on 127.0.0.1 alone."""
+    # SPT_NOENV stops setproctitle from overwriting the environment: we find them by a variable in it.
+    variables = {**variables, "SPT_NOENV": "1", ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    cluster, before = ray_constants.ENABLE_RAY_CLUSTER, {name: os.environ.get(name) for name in variables}
     ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ.update(variables)
     try:
-        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
-            yield
+        yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {} if value is None else {name: value}
 
 
 @contextmanager
@@ -228,11 +217,6 @@ def asgi_ingress(deployment: C) -> C:
     """Make a class with a method `asgi` a deployment that takes HTTP requests: Serve calls it after the constructor."""
     setattr(deployment, SERVE_BUILD_ASGI_APP_METHOD, deployment.asgi)
     return serve.ingress()(deployment)
-
-
-def runs_code_in_thread() -> bool:
-    """Return whether this process, if it is a replica, runs what was deployed in a thread next to Serve's own."""
-    return bool(RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD)
 
 
 def replica_context() -> Any:

@@ -23,7 +23,7 @@ LANES = 2
 """The calls of one replica under way at once: while one is answered the next is on its way; more would be smaller."""
 
 MAX_BATCH = 512
-"""The rows that one call takes from concurrent requests; a request with more rows makes a call of its own."""
+"""The rows that one call takes from concurrent requests."""
 
 PARTS = 16
 """How many parts rows are split into, again and again, to find those that kill their replica."""
@@ -33,19 +33,21 @@ class Replicas:
     """The replicas of a deployment, as one that answers rows.
 
     `name` is the deployment's, or the application's, for errors, and `where` for messages. At most `lanes` calls are
-    under way at once, and rows of concurrent requests share them; without lanes each request makes a call of its own.
+    under way at once, and rows of concurrent requests share them, up to `max_batch`; without lanes, and with more rows
+    than that, a request makes a call of its own.
     """
 
-    def __init__(self, handle: Handle, name: str, where: str, lanes: int | None) -> None:
+    def __init__(self, handle: Handle, name: str, where: str, lanes: int | None, *, max_batch: int = MAX_BATCH) -> None:
         self._handle = handle
         self._run = by_value(handle, "run")
         self._name = name
         self._where = where
         # A lock belongs to the event loop that first waits for it.
         self._alone = PerLoop(asyncio.Lock)
+        self._max_batch = max_batch
         self._queue: Coalescer[Item, Any] | None = None
         if lanes:
-            self._queue = Coalescer(self._share, workers=lanes, max_batch=MAX_BATCH, name=where)
+            self._queue = Coalescer(self._share, workers=lanes, max_batch=max_batch, name=where)
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer to one row, or raise its error."""
@@ -67,7 +69,7 @@ class Replicas:
         """
         with anyio.move_on_after(context.budget):
             # A traced request travels alone, so that the spans are its own.
-            if self._queue is None or step is not None or context.spans is not None or batch.size > MAX_BATCH:
+            if self._queue is None or step is not None or context.spans is not None or batch.size > self._max_batch:
                 return await self._isolate(batch, context, step)
             return await self._queue.ask((Columns((batch,)), context.deadline), batch.size)
         return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))

@@ -11,12 +11,12 @@ import numpy as np
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import NotFound, StrettoError
+from stretto.errors import ConnectionFailed, NotFound, StrettoError
 from stretto.serve.calls import Description
-from stretto.serve.cluster import connect, in_thread, require_serve
+from stretto.serve.cluster import connect, in_thread
 from stretto.serve.names import reachable_url
-from stretto.serve.ray import Handle, details, ingress_handle, ray, routed
-from stretto.serve.replicas import Replicas
+from stretto.serve.ray import ADDRESS, Handle, details, ingress_handle, ray, routed, serve_runs
+from stretto.serve.replicas import MAX_BATCH, Replicas
 from stretto.transports.base import Transport
 
 CHUNK = 16_384
@@ -31,13 +31,22 @@ class HandleTransport(Transport):
 
     `target` is ``"serve://APP"``, the application's name alone, or a handle. A process that is not connected to Ray
     connects, on the first call, to the one that ``RAY_ADDRESS`` names or that runs on this machine. With `description`
-    the first call need not ask for it.
+    the first call need not ask for it. `max_batch` is the most rows of concurrent `predict` calls that share a handle
+    call.
     """
 
-    def __init__(self, target: str | Handle, *, url: str = "", description: Description | None = None) -> None:
+    def __init__(
+        self,
+        target: str | Handle,
+        *,
+        url: str = "",
+        description: Description | None = None,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
         self._target = target.removeprefix("serve://") if isinstance(target, str) else target
         self._app: str = self._target if isinstance(self._target, str) else self._target.app_name
         self._url = url
+        self._max_batch = max_batch
         self._description = description
         self._replicas: Replicas | None = None
 
@@ -114,8 +123,9 @@ class HandleTransport(Transport):
             handle = await in_thread(lambda _: self._handle())
             if self._description is None:
                 self._description = await Replicas(handle, self._app, where, None).call("describe")
+            lanes = self._description.lanes
             # Another call may have been first.
-            self._replicas = self._replicas or Replicas(handle, self._app, where, self._description.lanes)
+            self._replicas = self._replicas or Replicas(handle, self._app, where, lanes, max_batch=self._max_batch)
             return self._replicas
         raise context.exceeded(where)
 
@@ -131,10 +141,12 @@ def application_handle(app: str) -> Handle:
         NotFound: Serve has no such application; the message names those it has.
     """
     connect(start=False)
-    require_serve()
+    where = ray.get_runtime_context().gcs_address
+    if not serve_runs():
+        raise ConnectionFailed(f"Ray runs at {where} but Ray Serve does not: deploy something, or set {ADDRESS}")
     applications = details()
     handle = ingress_handle(applications.get(app, {}), app)
     if handle is None:
-        names, where = ", ".join(map(repr, applications)) or "none", ray.get_runtime_context().gcs_address
+        names = ", ".join(map(repr, applications)) or "none"
         raise NotFound(f"Ray Serve at {where} has no application {app!r}; the applications are {names}")
     return routed(handle)
