@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import cache
 
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -23,17 +24,28 @@ def make_app(transport: Transport | Callable[[], Transport], limits: Limits | No
     `transport` answers the requests. A function is called for one when the server starts, and that one is closed when
     the server stops.
     """
-    return _App(_Source(transport), limits or Limits())
+    source = cache((lambda: transport) if isinstance(transport, Transport) else transport)
+
+    @asynccontextmanager
+    async def lifespan(_: object) -> AsyncGenerator[None]:
+        opened = source()
+        with frozen():
+            yield
+        if not isinstance(transport, Transport):
+            source.cache_clear()
+            await opened.aclose()
+
+    return _App(source, limits or Limits(), Router(lifespan=lifespan))
 
 
 class _App:
-    def __init__(self, source: _Source, limits: Limits) -> None:
+    def __init__(self, transport: Callable[[], Transport], limits: Limits, others: ASGIApp) -> None:
         self._limits = limits
-        self._routes = Routes(source, limits)
+        self._routes = Routes(transport, limits)
         self._watcher = DisconnectWatcher()
         # Starlette speaks the lifespan protocol and closes websockets. It does not see requests: its router would cost
         # as much as all of the work below, and writes responses of its own.
-        self._others = Router(lifespan=source.lifespan)
+        self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -54,29 +66,6 @@ class _App:
             response = problem_response(error)
         for message in response.messages:
             await send(message)
-
-
-class _Source:
-    """The transport, created when it is first needed if a function creates it."""
-
-    def __init__(self, transport: Transport | Callable[[], Transport]) -> None:
-        self._create = None if isinstance(transport, Transport) else transport
-        self._transport = transport if isinstance(transport, Transport) else None
-
-    def __call__(self) -> Transport:
-        if self._transport is None:
-            assert self._create is not None
-            self._transport = self._create()
-        return self._transport
-
-    @asynccontextmanager
-    async def lifespan(self, _: object) -> AsyncGenerator[None]:
-        transport = self()
-        with frozen():
-            yield
-        if self._create is not None:
-            self._transport = None
-            await transport.aclose()
 
 
 def _split(scope: Scope) -> tuple[str, str]:

@@ -65,13 +65,17 @@ class Request:
             TooLarge: it has more bytes than the limit.
             ClientDisconnectedError: the client closed the connection before it had sent all of it.
         """
-        message = await receive()
-        self.body = message.get("body", b"")
-        if message.get("more_body"):
-            self.body = await _rest(self.body, receive, limits)
-        elif message["type"] == "http.disconnect":
-            raise ClientDisconnectedError
-        limits.check_bytes(len(self.body))
+        parts: list[bytes] = []
+        size, more = 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            limits.check_bytes(size)
+            more = message.get("more_body", False)
+        self.body = b"".join(parts)
 
     def value(self) -> Any:
         """Return the value in the body, or raise `InputError`."""
@@ -82,41 +86,22 @@ class Request:
         return Response(encode_msgpack(answer), MSGPACK) if self.packed else Response(encode_json(answer))
 
 
-async def _rest(start: bytes, receive: Receive, limits: Limits) -> bytes:
-    body, more = bytearray(start), True
-    while more:
-        limits.check_bytes(len(body))
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError
-        body += message.get("body", b"")
-        more = message.get("more_body", False)
-    return bytes(body)
-
-
 def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
     """Return the seconds in which the request is to be answered, or None without a limit."""
-    header = headers.get(b"x-stretto-timeout")
+    ours = headers.get(b"x-stretto-timeout")
+    header = headers.get(b"x-request-timeout-seconds") if ours is None else ours
     if header is None:
-        header = headers.get(b"x-request-timeout-seconds")
-        return default if header is None else _serve_budget(header, default)
-    seconds = _number(header)
+        return default
+    try:
+        seconds = float(header)
+    except ValueError:
+        seconds = math.nan
+    if ours is None:
+        # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number is ignored.
+        return default if math.isnan(seconds) else seconds if 0 < seconds < math.inf else None
     if math.isnan(seconds):
-        text = header.decode("latin-1")
+        text = ours.decode("latin-1")
         raise InputError(f"x-stretto-timeout is {text!r}", "x-stretto-timeout", "seconds as a number")
     if seconds <= 0:
         raise DeadlineExceeded("transit to the server", seconds)
     return None if math.isinf(seconds) else seconds
-
-
-def _serve_budget(header: bytes, default: float | None) -> float | None:
-    # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number is ignored.
-    seconds = _number(header)
-    return default if math.isnan(seconds) else seconds if 0 < seconds < math.inf else None
-
-
-def _number(text: bytes) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

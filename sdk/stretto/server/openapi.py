@@ -12,49 +12,38 @@ from stretto.wire import PROBLEM
 
 Schema: TypeAlias = dict[str, Any]
 
+
+def _object(properties: dict[str, Schema], **more: Any) -> Schema:
+    """Return the schema of an object that has all of these properties, unless `more` says which."""
+    return {"type": "object", "properties": properties, "required": list(properties), **more}
+
+
 _ROW: Schema = {"$ref": "#/components/schemas/Row"}
-_PROBLEM: Schema = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457). Further members, such as field and expected, depend on the type.",
-    "properties": {
+_ERROR: Schema = {"$ref": "#/components/schemas/Problem"}
+_TEXT: Schema = {"type": "string"}
+_PROBLEM = _object(
+    {
         "type": {"type": "string", "examples": ["urn:stretto:error:input-error"]},
-        "title": {"type": "string"},
+        "title": _TEXT,
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What was wrong, where, and what to do."},
         "row": {"type": "integer", "description": "The position of the failing row, if the request had many."},
     },
-    "required": ["type", "title", "status", "detail"],
-}
-_OUTCOME: Schema = {
-    "oneOf": [
-        {"type": "object", "properties": {"answer": {}}, "required": ["answer"]},
-        {
-            "type": "object",
-            "properties": {"error": {"$ref": "#/components/schemas/Problem"}},
-            "required": ["error"],
-        },
-    ]
-}
-_OUTCOMES: Schema = {
-    "type": "object",
-    "properties": {
-        "outcomes": {"type": "array", "description": "An outcome for each row, in order.", "items": _OUTCOME}
-    },
-    "required": ["outcomes"],
-}
-_STATUS: Schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
+    required=["type", "title", "status", "detail"],
+    description="What went wrong (RFC 9457). Further members, such as field and expected, depend on the type.",
+)
+_OUTCOME: Schema = {"oneOf": [_object({"answer": {}}), _object({"error": _ERROR})]}
+_OUTCOMES = _object(
+    {"outcomes": {"type": "array", "description": "An outcome for each row, in order.", "items": _OUTCOME}}
+)
+_STATUS = _object({"status": _TEXT})
 _TIMEOUT: Schema = {
     "name": "x-stretto-timeout",
     "in": "header",
     "description": "The seconds in which the request must be answered.",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
-_STEP: Schema = {
-    "name": "step",
-    "in": "query",
-    "description": "The step that answers alone.",
-    "schema": {"type": "string"},
-}
+_STEP: Schema = {"name": "step", "in": "query", "description": "The step that answers alone.", "schema": _TEXT}
 
 
 def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
@@ -102,12 +91,7 @@ def _name(metadata: Metadata) -> Schema:
 def _row(features: tuple[str, ...]) -> Schema:
     if not features:
         return {"description": "One row, in whatever form the pipeline takes."}
-    named = {
-        "type": "object",
-        "properties": {name: {} for name in features},
-        "required": list(features),
-        "additionalProperties": False,
-    }
+    named = _object({name: {} for name in features}, additionalProperties=False)
     size = len(features)
     listed = {"type": "array", "prefixItems": [{"title": name} for name in features], "minItems": size}
     return {
@@ -117,15 +101,9 @@ def _row(features: tuple[str, ...]) -> Schema:
 
 
 def _get(name: str, summary: str, answer: Schema) -> dict[str, Any]:
-    problem = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {
-        "operationId": name,
-        "summary": summary,
-        "responses": {
-            "200": {"description": HTTPStatus.OK.phrase, "content": {"application/json": {"schema": answer}}},
-            "default": {"description": "An error", "content": problem},
-        },
-    }
+    ok = {"description": HTTPStatus.OK.phrase, "content": {"application/json": {"schema": answer}}}
+    problem = {"description": "An error", "content": {PROBLEM: {"schema": _ERROR}}}
+    return {"operationId": name, "summary": summary, "responses": {"200": ok, "default": problem}}
 
 
 def _post(name: str, summary: str, body: Schema, answer: Schema, *parameters: Schema) -> dict[str, Any]:

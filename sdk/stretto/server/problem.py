@@ -23,27 +23,20 @@ class MethodNotAllowedError(Exception):
 
 def problem_response(error: Exception) -> Response:
     """Return the response for an error: a problem (RFC 9457), without a traceback or the text of a foreign error."""
+    headers: list[tuple[bytes, bytes]] = []
     match error:
         case MethodNotAllowedError():
-            return _method_not_allowed(error.allowed)
+            text = f"Method Not Allowed: this route takes {error.allowed}"
+            # "about:blank" is RFC 9457's type for a problem that its status describes completely.
+            members = {"type": "about:blank", "title": "Method Not Allowed", "status": 405, "detail": text}
+            return Response(encode_json(members), PROBLEM, 405, (b"allow", error.allowed.encode()))
         case Overloaded() if 0 <= error.retry_after < math.inf:
-            headers = [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
+            headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
         case Unauthorized():
-            headers = [(b"www-authenticate", b"Bearer")]
+            headers.append((b"www-authenticate", b"Bearer"))
         case StrettoError():
-            headers = []
+            pass
         case _:
             _log.error("a request failed in the server", exc_info=error)
-            return Response(encode_json(problem(error)), PROBLEM, 500)
-    return Response(encode_json(problem(error)), PROBLEM, error.status, *headers)
-
-
-def _method_not_allowed(allowed: str) -> Response:
-    # "about:blank" is RFC 9457's type for a problem that its status describes completely.
-    members = {
-        "type": "about:blank",
-        "title": "Method Not Allowed",
-        "status": 405,
-        "detail": f"Method Not Allowed: this route takes {allowed}",
-    }
-    return Response(encode_json(members), PROBLEM, 405, (b"allow", allowed.encode()))
+    members = problem(error)
+    return Response(encode_json(members), PROBLEM, members["status"], *headers)
