@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast, overload
+from itertools import count
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.pipeline import Estimator, Pipeline
 from stretto.transports.base import Token, Transport
 from stretto.transports.connect import connect
+
+if TYPE_CHECKING:
+    from narwhals.typing import IntoDataFrame
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
@@ -27,20 +31,6 @@ class Handle(Protocol):
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the deployment."""
-        ...
-
-
-class DataFrame(Protocol):
-    """A frame of pandas, polars or pyarrow, as type checkers see it: none of them need be installed."""
-
-    @property
-    def columns(self) -> Any:
-        """Its columns, or their names."""
-        ...
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many rows and columns it has."""
         ...
 
 
@@ -92,25 +82,21 @@ class Client(Generic[In, Out]):
     """
 
     @overload
+    def __init__(self, target: Pipeline[In, Out], /, *, max_batch: int | None = None) -> None: ...
+    @overload
+    def __init__(self, target: Callable[[In], Awaitable[Out]], /, *, max_batch: int | None = None) -> None: ...
+    @overload
+    def __init__(self, target: Callable[[In], Out], /, *, max_batch: int | None = None) -> None: ...
+    @overload
     def __init__(
         self: Client[Any, Any],
-        target: str,
+        target: str | Transport | Estimator | Handle,
         /,
         *,
         headers: Mapping[str, str] | None = None,
         token: Token | None = None,
         max_batch: int | None = None,
     ) -> None: ...
-    @overload
-    def __init__(self, target: Pipeline[In, Out], /, *, max_batch: int | None = None) -> None: ...
-    @overload
-    def __init__(self: Client[Any, Any], target: Transport, /) -> None: ...
-    @overload
-    def __init__(self, target: Callable[[In], Awaitable[Out]], /, *, max_batch: int | None = None) -> None: ...
-    @overload
-    def __init__(self, target: Callable[[In], Out], /, *, max_batch: int | None = None) -> None: ...
-    @overload
-    def __init__(self: Client[Any, Any], target: Estimator | Handle, /, *, max_batch: int | None = None) -> None: ...
     def __init__(
         self,
         target: Any,
@@ -140,7 +126,7 @@ class Client(Generic[In, Out]):
 
     async def predict_many(
         self,
-        rows: Sequence[In] | np.ndarray | DataFrame,
+        rows: Sequence[In] | np.ndarray | IntoDataFrame,
         *,
         timeout: float | None = None,
         on_error: OnError = "raise",
@@ -180,7 +166,7 @@ class Client(Generic[In, Out]):
 
     async def map(
         self,
-        rows: Iterable[In] | AsyncIterable[In] | DataFrame,
+        rows: Iterable[In] | AsyncIterable[In] | IntoDataFrame,
         *,
         concurrency: int = 64,
         ordered: bool = True,
@@ -197,50 +183,46 @@ class Client(Generic[In, Out]):
             raise PipelineError(f"concurrency={concurrency}: at least 1 request must be under way")
         places = asyncio.Semaphore(concurrency)
         arrived: asyncio.Queue[asyncio.Task[Any]] = asyncio.Queue()
+        positions = count()
+        tasks: dict[asyncio.Task[Any], int] = {}
 
         async def read() -> None:
             # A task of its own: rows may come slowly, and answers to earlier ones must not wait for them.
-            position = 0
             async for row in _stream(rows):
                 await places.acquire()
-                task = asyncio.create_task(self._numbered(row, position, timeout))
-                tasks.add(task)
+                task = asyncio.create_task(self.predict(row, timeout=timeout))
+                tasks[task] = next(positions)
                 if ordered:
                     arrived.put_nowait(task)
                 else:
                     task.add_done_callback(arrived.put_nowait)
-                position += 1
 
         reader = asyncio.create_task(read())
         reader.add_done_callback(arrived.put_nowait)
-        tasks: set[asyncio.Task[Any]] = {reader}
+        tasks[reader] = -1
         try:
             while tasks:
                 task = await arrived.get()
                 await asyncio.wait([task])
-                tasks.remove(task)
+                position = tasks.pop(task)
                 if task is reader:
                     await task  # raises the error of `rows`, if there was one
                     continue
                 places.release()
-                error = task.exception()
-                if error is None:
-                    yield task.result()
-                elif on_error == "raise" or not isinstance(error, StrettoError):
-                    raise error
-                elif on_error == "return":
-                    yield cast("Out", error)
+                match task.exception():
+                    case None:
+                        yield task.result()
+                    case StrettoError() as error if on_error == "raise":
+                        raise error.at(position)
+                    case StrettoError() as error:
+                        if on_error == "return":
+                            yield cast("Out", error.at(position))
+                    case error:
+                        raise error
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _numbered(self, row: In, position: int, timeout: float | None) -> Out:
-        try:
-            return await self.predict(row, timeout=timeout)
-        except StrettoError as error:
-            numbered = error.at(position)
-        raise numbered
 
     async def trace(self, x: In, *, timeout: float | None = None) -> Trace:
         """Return the outcome of one row, run alone, with its spans: which step ran where, when and how long."""
