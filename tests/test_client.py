@@ -16,8 +16,7 @@ import pytest
 from stretto import Client, Pipeline, Trace, parallel, step
 from stretto.engine.inline import InlineBackend
 from stretto.errors import DeadlineExceeded, InputError, NotFound, Overloaded, PipelineError, StepError
-from stretto.transports.connect import connect
-from stretto.transports.local import LocalTransport
+from stretto.transports.connect import LocalTransport, connect
 from tests.plans import beside
 
 

@@ -1,4 +1,4 @@
-"""The command line, on click and rich: a file a command."""
+"""The command line, on click and rich."""
 
 from stretto.cli.main import cli
 

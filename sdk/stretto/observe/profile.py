@@ -58,9 +58,9 @@ class _Stopwatch(InlineBackend):
     """Runs each step several times over its column, and notes the median."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.alone: dict[str, float] = {}
         self.batched: dict[str, float] = {}
-        super().__init__()
 
     async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         column = columns[0]

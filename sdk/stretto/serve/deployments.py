@@ -24,7 +24,7 @@ from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replic
 from stretto.serve.replicas import LANES
 from stretto.server.app import make_app
 from stretto.server.limits import Limits
-from stretto.transports.local import LocalTransport
+from stretto.transports.connect import LocalTransport
 
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
 

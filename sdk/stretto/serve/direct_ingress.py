@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 
 from stretto.errors import NotFound
-from stretto.server.problem import problem_response
+from stretto.server.messages import problem_response
 
 BACKLOG = 2048
 

@@ -12,8 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stretto.engine.gc import frozen
 from stretto.server.disconnect import DisconnectWatcher
 from stretto.server.limits import Limits
-from stretto.server.messages import ClientDisconnectedError, Request
-from stretto.server.problem import problem_response
+from stretto.server.messages import ClientDisconnectedError, Request, problem_response
 from stretto.server.routes import LIVE, Routes
 from stretto.transports.base import Transport
 

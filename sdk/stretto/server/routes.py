@@ -11,9 +11,8 @@ import numpy as np
 
 from stretto.errors import InputError, NotFound, StrettoError
 from stretto.server.limits import Limits
-from stretto.server.messages import Request, Response
+from stretto.server.messages import MethodNotAllowedError, Request, Response
 from stretto.server.openapi import describe
-from stretto.server.problem import MethodNotAllowedError
 from stretto.transports.base import Transport
 from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_json, problem
 

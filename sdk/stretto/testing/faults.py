@@ -14,7 +14,7 @@ from stretto.plan.nodes import Aside
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
 from stretto.testing.clock import virtual_clock
-from stretto.transports.local import LocalTransport
+from stretto.transports.connect import LocalTransport
 
 TIMEOUT = 1.0
 """Seconds of the deadline of a call."""

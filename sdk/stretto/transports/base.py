@@ -35,7 +35,7 @@ class Transport(ABC):
     @property
     def where(self) -> str:
         """What it reaches, for messages."""
-        return type(self).__name__
+        return self.url or type(self).__name__
 
     @property
     def url(self) -> str:
@@ -63,7 +63,7 @@ class Transport(ABC):
     async def trace(self, row: Any, context: Context) -> Trace:
         """Return the outcome of one row with the spans of its steps; by default there are none."""
         (outcome,) = await self.outcomes([row], context)
-        return Trace(None, outcome, ()) if isinstance(outcome, StrettoError) else Trace(outcome, None, ())
+        return Trace.of(outcome, ())
 
     async def ready(self) -> bool:
         """Return whether a prediction would be answered now; by default, whether `metadata` is."""

@@ -8,9 +8,12 @@ from inspect import signature
 from pkgutil import resolve_name
 from typing import Any
 
+from stretto.compiler import compile_plan
+from stretto.engine.engine import Engine
+from stretto.engine.inline import InlineBackend
 from stretto.errors import PipelineError
+from stretto.pipeline import as_pipeline
 from stretto.transports.base import Transport
-from stretto.transports.local import local
 
 SCHEMES = {
     "http": "stretto.transports.http:HttpTransport",
@@ -18,6 +21,15 @@ SCHEMES = {
     "serve": "stretto.serve.transport:HandleTransport",
 }
 """The transport for each scheme of an address, imported when needed, since its module imports aiohttp or Ray."""
+
+
+class LocalTransport(Engine, Transport):
+    """Reaches a compiled plan in this process: the engine itself, with nothing in between."""
+
+    @property
+    def where(self) -> str:
+        """The pipeline's text."""
+        return self.text
 
 
 def connect(target: Any, **options: Any) -> Transport:
@@ -54,4 +66,10 @@ def _transport(target: Any) -> Callable[..., Transport]:
         return partial(resolve_name(SCHEMES[scheme]), target)
     if type(target).__module__.startswith("ray.serve"):
         return partial(resolve_name(SCHEMES["serve"]), target)
-    return partial(local, target)
+    return partial(_local, target)
+
+
+def _local(part: Any, *, max_batch: int | None = None) -> LocalTransport:
+    pipeline = as_pipeline(part)
+    backend = InlineBackend() if max_batch is None else InlineBackend(max_batch=max_batch)
+    return LocalTransport(compile_plan(pipeline.plan()), backend, name=pipeline.label, text=pipeline.text)

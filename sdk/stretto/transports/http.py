@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import anyio
@@ -19,6 +19,9 @@ from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, Stretto
 from stretto.transports.base import Token, Transport
 from stretto.transports.http_connection import Connection
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
+
+Waiting: TypeAlias = tuple[bytes, float | None]
+"""A packed row, with its deadline."""
 
 LANES = 4
 """Requests under way at a time for `predict`: enough that a slow one does not hold up the others."""
@@ -52,14 +55,9 @@ class HttpTransport(Transport):
         max_queued: int = 10_000,
     ) -> None:
         self._connection = Connection(url, token, headers or {})
-        self._queue: Coalescer[_Waiting, Any] = Coalescer(
+        self._queue: Coalescer[Waiting, Any] = Coalescer(
             self._answers, workers=LANES, max_batch=max_batch, max_queued=max_queued, name=url
         )
-
-    @property
-    def where(self) -> str:
-        """The server's URL."""
-        return self._connection.url
 
     @property
     def url(self) -> str:
@@ -68,7 +66,7 @@ class HttpTransport(Transport):
 
     async def predict(self, row: Any, context: Context) -> Any:
         """Return the answer for one row, or raise its error."""
-        future = self._queue.submit(_Waiting(encode_row(row), context.deadline))
+        future = self._queue.submit((encode_row(row), context.deadline))
         if context.deadline is None:
             return await future
         try:
@@ -116,12 +114,13 @@ class HttpTransport(Transport):
         await self._queue.aclose()
         await self._connection.aclose()
 
-    async def _answers(self, batch: list[_Waiting]) -> Sequence[Any]:
-        context = Context(latest(each.deadline for each in batch))
+    async def _answers(self, batch: list[Waiting]) -> Sequence[Any]:
+        rows, deadlines = zip(*batch, strict=True)
+        context = Context(latest(deadlines))
         try:
             if len(batch) == 1:
-                return [await self._ask(batch[0].row, context)]
-            outcomes = await self._ask_many([each.row for each in batch], context)
+                return [await self._ask(rows[0], context)]
+            outcomes = await self._ask_many(list(rows), context)
         except StrettoError as error:
             # Each caller gets an error of its own, to which its own traceback is attached.
             return [error.copy() for _ in batch]
@@ -159,8 +158,3 @@ class HttpTransport(Transport):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"{self.where} did not return {what} as this version of Stretto writes it: {error}"
             raise ConnectionFailed(message) from error
-
-
-class _Waiting(NamedTuple):
-    row: bytes
-    deadline: float | None

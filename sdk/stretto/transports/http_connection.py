@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from stretto.engine.context import Context
+from stretto.engine.per_loop import PerLoop
 from stretto.errors import (
     ConnectionFailed,
     DeadlineExceeded,
@@ -45,9 +46,7 @@ class Connection:
         for name, value in self._headers.items():
             if not (_is_one_line(name) and _is_one_line(value)):
                 raise PipelineError(f"headers={{{name!r}: {value!r}}}: names and values are strings of one line")
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._opened: AsyncGenerator[aiohttp.ClientSession] | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions = PerLoop(_sessions)
 
     async def send(self, method: str, path: str, body: bytes, context: Context, media: str) -> bytes:
         """Return the body of the response to a request at `path`, relative to the route, as `media`.
@@ -66,9 +65,8 @@ class Connection:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        opened, self._opened, self._session = self._opened, None, None
-        if opened is not None and self._loop is asyncio.get_running_loop():
-            await opened.aclose()
+        sessions, self._sessions = self._sessions.here(), PerLoop(_sessions)
+        await sessions.aclose()
 
     async def _headers_of(self, body: bytes, context: Context, url: str) -> dict[str, str]:
         headers = dict(self._headers)
@@ -84,33 +82,30 @@ class Connection:
 
     async def _exchange(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> _Response:
         try:
-            return await _exchange(await self._open_session(), method, url, body, headers)
+            return await _exchange(await anext(self._sessions.here()), method, url, body, headers)
         except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
             if isinstance(error, aiohttp.ClientConnectorError):
                 raise
             # The server may close an idle connection just as we write into it. Predictions are idempotent, so they are
             # sent once more (RFC 9110, 9.2.2), over a new connection, since the other idle ones may be closed too.
-            async with aclosing(_open()) as opened:
-                return await _exchange(await anext(opened), method, url, body, headers)
-
-    async def _open_session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._session.closed or self._loop is not loop:
-            self._loop, self._opened = loop, _open()
-            self._session = await anext(self._opened)
-        return self._session
+            async with aclosing(_sessions()) as sessions:
+                return await _exchange(await anext(sessions), method, url, body, headers)
 
 
-async def _open() -> AsyncGenerator[aiohttp.ClientSession]:
-    # A generator, because asyncio.run closes generators before it closes the loop: a client that nobody closed leaves
-    # no socket behind.
+async def _sessions() -> AsyncGenerator[aiohttp.ClientSession]:
+    """Yield the session of an event loop, again and again.
+
+    A generator, because asyncio.run closes generators before it closes the loop: a client that nobody closed leaves no
+    socket behind.
+    """
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
     )
     try:
-        yield session
+        while True:
+            yield session
     finally:
         await session.close()
 
@@ -202,16 +197,10 @@ def _foreign(url: str, response: _Response) -> StrettoError:
             return DeadlineExceeded(f"the proxy or server in front of Stretto: {answer}")
         case 413:
             return TooLarge(answer)
-        case 429:
-            return Overloaded(answer, _seconds(response.retry_after))
-        case 503 if response.retry_after:
-            return Overloaded(answer, _seconds(response.retry_after))
+        case 429 | 503 if response.status == 429 or response.retry_after:
+            return Overloaded(answer, float(response.retry_after) if response.retry_after.isdigit() else 1.0)
         case _:
             return ConnectionFailed(f"this does not look like a Stretto server: {answer}; check the URL")
-
-
-def _seconds(retry_after: str) -> float:
-    return float(retry_after) if retry_after.isdigit() else 1.0
 
 
 def _checked(url: str) -> str:
