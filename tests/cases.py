@@ -169,6 +169,15 @@ def longest(said: dict[str, str]) -> str:
     return max(said.values(), key=len)
 
 
+def as_frame(numbers: Any) -> DataFrame:
+    return DataFrame({"one": numbers, "two": np.asarray(numbers) * 2.0})
+
+
+@functools.cache
+def unnamed() -> Pipeline[Any, Any]:
+    return model(LinearRegression().fit([[0, 0], [1, 0], [0, 1]], [0, 1, 2]), name="unnamed")
+
+
 def invert(x: float) -> float:
     return 1 / x
 
@@ -287,6 +296,9 @@ CASES = [
     Case("arrays", lambda: iris_model("svm"), [np.array([*SETOSA.values()]), np.array([1.0, 2.0]), np.ones((2, 2))]),
     Case("strings and numbers", lambda: people()[0], people()[1], split=True),
     Case("columns of any type", lambda: days()[0], days()[1]),
+    Case(
+        "a frame before a model without names", lambda: step(as_frame, vectorized=True) >> unnamed(), [1.0, -2.0, 3.0]
+    ),
     Case("taken apart", ensemble, [SETOSA, VIRGINICA, *BAD_ROWS], split=True),
     Case("the ensemble", _two, [SETOSA, *BAD_ROWS, VIRGINICA], split=True),
     Case("a function behind it", lambda: Pipeline(_two()) >> longest, [SETOSA, VIRGINICA, {}], split=True),

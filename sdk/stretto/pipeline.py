@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 
 from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
-from stretto.models import default_name, is_estimator, model_step
+from stretto.models import default_name, in_order, is_estimator, model_step
 from stretto.plan.nodes import Call, Input, Instead, Node, Pack
 from stretto.plan.plan import Plan, substitute
 from stretto.plan.steps import Step
@@ -233,7 +233,7 @@ def plan_of(part: Part[Any, Any]) -> Plan:
 
 
 def _of_step(step: Step, text: str, alone: str = "") -> Pipeline[Any, Any]:
-    return Pipeline.of(Atom(lambda node: Call((node,), step=step), text, step.name, alone))
+    return Pipeline.of(Atom(lambda node: Call((in_order(step, node),), step=step), text, step.name, alone))
 
 
 def _function_name(fn: object) -> str:

@@ -12,6 +12,8 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
+from stretto.batch.dates import dates
+
 
 class ExtensionArray(metaclass=ABCMeta):
     """A column of a pandas data frame whose type numpy does not have; recognised without importing pandas."""
@@ -96,7 +98,9 @@ def spread(array: Any, count: int, positions: Sequence[int]) -> Any:
 def rows(array: Any) -> list[Any]:
     """Return each row: a Python value, a pandas scalar where Python has none, or a row of a table as an array."""
     if isinstance(array, np.ndarray):
-        return array.tolist() if array.ndim == 1 else list(array)
+        if array.ndim > 1:
+            return list(array)
+        return dates(array) if array.dtype.kind in "mM" else array.tolist()
     return list(array.toarray()) if isinstance(array, SparseTable) else array.tolist()
 
 

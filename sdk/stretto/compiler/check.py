@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stretto.errors import PipelineError
-from stretto.models import accepting, check_after_fan_out, check_after_model
+from stretto.models import accepting, check_after_fan_out, check_after_model, seen_through
 from stretto.plan.nodes import Call, Node, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Step
@@ -34,8 +34,10 @@ def _check_fit(node: Node) -> None:
     match node:
         case Call(step=Step() as step, inputs=(Pack(names=names),)):
             check_after_fan_out(step, names)
-        case Call(step=Step() as step, inputs=(Call(step=Step() as before),)):
-            check_after_model(step, before)
+        case Call(step=Step() as step, inputs=(above,)):
+            before = seen_through(above)
+            if isinstance(before, Call) and isinstance(before.step, Step):
+                check_after_model(step, before.step)
         case _:
             pass
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from types import CoroutineType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import anyio
-import numpy as np
 
 from stretto.batch.batch import Batch, Part, scatter
 from stretto.batch.isolate import Outcomes, each_row, isolate
+from stretto.batch.returned import all_plain, plain, shaped
 from stretto.engine.context import Context, limit
 from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
@@ -58,9 +57,9 @@ def _rows(step: Step, batch: Batch, context: Context) -> Batch:
         return each_row(batch, one)
 
     values, errors = run_sync(rows())
-    # Coroutines are looked for at the end, in all values: a check in each row's call would double its cost.
-    if CoroutineType in set(map(type, values)):
-        values, others = each_row(values, _plain)
+    # Coroutines and the like are looked for at the end, in all values: a check in each call would double its cost.
+    if not all_plain(values):
+        values, others = each_row(values, plain)
         errors = others | errors
     failed = {i: _failure(step, error, batch.from_request(i), context) for i, error in errors.items()}
     return Batch(values, batch.size, failed)
@@ -126,7 +125,7 @@ def _called(step: Step, batch: Batch, context: Context) -> Batch:
         return None if result is None else shaped(result, batch.size)
 
     # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
-    values = each_row(batch, _in_time(lambda row: _plain(one(row)), context), many).require()
+    values = each_row(batch, _in_time(lambda row: plain(one(row)), context), many).require()
     return values if isinstance(values, Batch) else Batch(values, batch.size)
 
 
@@ -165,7 +164,7 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
 
     async def one(i: int, row: Any) -> None:
         try:
-            values[i] = await _own(step.fn(row)) if step.asynchronous else _plain(await threads.run(step.fn, row))
+            values[i] = await _own(step.fn(row)) if step.asynchronous else plain(await threads.run(step.fn, row))
             if context.expired:
                 return
         except Exception as error:
@@ -199,40 +198,9 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
 async def _own(work: Awaitable[T]) -> T:
     """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
     try:
-        return await work
+        return plain(await work)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
             raise
         raise RuntimeError("something the function waited for was cancelled") from error
-
-
-def _plain(result: Any) -> Any:
-    """Return a function's result, which is no coroutine."""
-    if type(result) is CoroutineType:
-        cast("CoroutineType[Any, Any, Any]", result).close()
-        raise TypeError("the function gave a coroutine without being 'async def'; make it 'async def' and await inside")
-    return result
-
-
-def shaped(result: Any, size: int) -> Batch:
-    """Return the batch of `size` rows that a vectorised function returned as a list, an array or a dict of these.
-
-    Raises:
-        TypeError: it returned something else.
-        ValueError: it returned more or fewer rows.
-    """
-    if isinstance(result, dict):
-        members = cast("dict[str, Any]", result)
-        return Batch.pack(tuple(members), [shaped(each, size) for each in members.values()], size)
-    if isinstance(result, tuple):
-        result = list(cast("tuple[Any, ...]", result))
-    elif not isinstance(result, list | np.ndarray) and hasattr(result, "__array__"):
-        result = np.asarray(result)
-    if not isinstance(result, list | np.ndarray) or (isinstance(result, np.ndarray) and not result.ndim):
-        kind = type(_plain(result)).__name__
-        raise TypeError(f"a vectorized step gives a list or an array with a row each, not {kind}")
-    rows = len(cast("list[Any]", result))
-    if rows != size:
-        raise ValueError(f"was given {size} rows and gave {rows}; a vectorized step gives as many as it takes")
-    return Batch(cast("list[Any]", result), size)

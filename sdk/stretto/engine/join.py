@@ -16,7 +16,7 @@ import numpy as np
 from anyio.abc import TaskGroup
 
 from stretto.batch.batch import Batch, dicts
-from stretto.engine.apply import shaped
+from stretto.batch.returned import shaped
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context, limit
 from stretto.errors import DeadlineExceeded, StepError, StrettoError

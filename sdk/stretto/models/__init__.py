@@ -7,7 +7,7 @@ from stretto.models.engines import Engine, Plurality, find_engine
 from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, FileReference, digest, read_reference
 from stretto.models.files.formats import SavedModel, load_model, save_model
-from stretto.models.function import ModelFunction
+from stretto.models.function import ModelFunction, in_order, seen_through
 from stretto.models.step import accepting, model_step, on_engine, with_function
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "default_name",
     "digest",
     "find_engine",
+    "in_order",
     "is_estimator",
     "load_model",
     "model_step",
@@ -34,5 +35,6 @@ __all__ = [
     "read_reference",
     "rows_read",
     "save_model",
+    "seen_through",
     "with_function",
 ]

@@ -15,7 +15,9 @@ from stretto.models.input.mixed import MixedInput
 from stretto.models.input.reader import ModelReader
 from stretto.models.labels import Labels
 from stretto.models.method import Method
+from stretto.models.returned import may_name
 from stretto.models.signature import Signature
+from stretto.plan.nodes import Call, Node
 from stretto.plan.steps import Step
 
 
@@ -175,3 +177,49 @@ def rows_step(reader: ModelReader, *, strict: bool = False) -> Step:
     """Return the step that reads the rows of a request for several models."""
     fn = ReadRows(reader, strict)
     return Step(fn=fn, name="rows", vectorized=True, pure=True, key=fn.key, reader=reader, named=False)
+
+
+class InOrder:
+    """Returns named columns in their order, without the names: as scikit-learn passes a frame to what has none."""
+
+    def __call__(self, batch: Any) -> Any:
+        """Return a table of the columns; a batch without names as it is."""
+        if not isinstance(batch, dict):
+            return batch
+        columns = list(cast("dict[str, Any]", batch).values())
+        arrays = [each if isinstance(each, np.ndarray) else None for each in columns]
+        if any(each is None or each.ndim != 1 for each in arrays):
+            return None
+        if all(cast("np.ndarray", each).dtype.kind in "fiub" for each in arrays):
+            return np.column_stack(cast("list[np.ndarray]", arrays))
+        return [list(row) for row in zip(*(cast("np.ndarray", each).tolist() for each in arrays), strict=True)]
+
+    def one(self, row: Any) -> Any:
+        """Return the values of a row."""
+        return list(cast("dict[str, Any]", row).values()) if isinstance(row, dict) else row
+
+    def __repr__(self) -> str:
+        return "values in order"
+
+
+def seen_through(node: Node) -> Node:
+    """Return the node whose values another one puts in order; any other as it is."""
+    inside = isinstance(node, Call) and isinstance(node.step, Step) and isinstance(node.step.fn, InOrder)
+    return node.inputs[0] if inside else node
+
+
+def in_order(step: Step, node: Node) -> Node:
+    """Return what `step` is called with for the value of a node.
+
+    Of answers that may have names, a model that has none takes the values in order.
+    """
+    before = node.step if isinstance(node, Call) else None
+    if not isinstance(step.fn, ModelFunction) or not isinstance(before, Step):
+        return node
+    if step.fn.reader.features is not None or before.internal or not before.vectorized:
+        return node
+    if isinstance(before.fn, ModelFunction) and not may_name(before.fn.estimator, before.fn.output):
+        return node
+    fn = InOrder()
+    values = Step(fn=fn, name="values in order", one=fn.one, vectorized=True, named=False, internal=True)
+    return Call((node,), step=values)

@@ -8,13 +8,12 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Final, Protocol, cast
 
-import numpy as np
-
 from stretto.batch import arrays
 from stretto.batch.arrays import SparseTable
 from stretto.errors import ModelError
 from stretto.models.estimator import Output, has_parts, is_part, method_name, takes_positions
 from stretto.models.input.reader import ModelInput
+from stretto.models.returned import Returned, gives_frames
 
 _FLAT: Final = ("SparsePCA", "MiniBatchSparsePCA")
 """Estimators whose `transform` of one row has shape (n_components,) in scikit-learn 1.9."""
@@ -35,11 +34,13 @@ class Method(Protocol):
 def method_of(estimator: Any, output: Output, *, mixed: bool = False) -> Method:
     """Return how an estimator is called for an output; `mixed` means that some of its columns are no numbers.
 
+    After `set_output` it is called as its user would, with a frame: the columns of its answers then have their types.
+
     Raises:
         ModelError: it selects columns by name, and pandas is not installed.
     """
     positions = takes_positions(estimator)
-    if _has_names(estimator) and (mixed or not positions):
+    if _has_names(estimator) and (mixed or not positions or gives_frames(estimator, output)):
         return ByName(estimator, output)
     return ByPosition(estimator, output) if positions else Foreign(estimator, output)
 
@@ -52,11 +53,12 @@ class ByPosition:
     with a data frame 0.89 ms.
     """
 
-    __slots__ = ("_function", "_settings", "_settings_of_finite", "estimator", "output")
+    __slots__ = ("_function", "_returned", "_settings", "_settings_of_finite", "estimator", "output")
 
     def __init__(self, estimator: Any, output: Output) -> None:
         self.estimator = estimator
         self.output: Output = output
+        self._returned = Returned.of(estimator, output)
         names = _has_names(estimator)
         self._function = getattr(_without_names(estimator, {}) if names else estimator, method_name(estimator, output))
         self._settings: dict[str, Any] = {"transform_output": "default"} if names else {}
@@ -82,7 +84,7 @@ class ByPosition:
             set_config(**{name: before[name] for name in settings})
 
     def _call(self, rows: ModelInput) -> Any:
-        answers = _rows(self._function(_frame(rows.data) if isinstance(rows.data, dict) else rows.data))
+        answers = self._returned(self._function(_frame(rows.data) if isinstance(rows.data, dict) else rows.data))
         if rows.size == 1 and type(self.estimator).__name__ in _FLAT and answers.ndim == 1:
             return answers.reshape(1, -1)
         return answers
@@ -91,11 +93,12 @@ class ByPosition:
 class ByName:
     """Calls an estimator that was fitted on a data frame with a data frame."""
 
-    __slots__ = ("_function", "estimator", "output")
+    __slots__ = ("_function", "_returned", "estimator", "output")
 
     def __init__(self, estimator: Any, output: Output) -> None:
         self.estimator = estimator
         self.output: Output = output
+        self._returned = Returned.of(estimator, output)
         self._function = getattr(estimator, method_name(estimator, output))
         try:
             import_module("pandas")
@@ -112,17 +115,18 @@ class ByName:
         if not isinstance(data, dict):
             table = data.toarray() if isinstance(data, SparseTable) else data
             data = dict(zip(self.estimator.feature_names_in_, table.T, strict=True))
-        return _rows(self._function(_frame(data, copy=True)))
+        return self._returned(self._function(_frame(data, copy=True)))
 
 
 class Foreign:
     """Calls an estimator of another package, or a function, with an array that it may write to."""
 
-    __slots__ = ("_function", "estimator", "output")
+    __slots__ = ("_function", "_returned", "estimator", "output")
 
     def __init__(self, estimator: Any, output: Output) -> None:
         self.estimator = estimator
         self.output: Output = output
+        self._returned = Returned.of(estimator, output)
         self._function = getattr(estimator, method_name(estimator, output))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -135,7 +139,7 @@ class Foreign:
             data = _frame(cast("dict[Any, Any]", data), copy=True)
         elif arrays.is_array(data):
             data = data.copy()
-        return _rows(self._function(data))
+        return self._returned(self._function(data))
 
 
 def _has_names(estimator: Any) -> bool:
@@ -175,18 +179,3 @@ def _frame(columns: dict[Any, Any], *, copy: bool = False) -> Any:
     names = list(columns)
     frame.columns = pandas.MultiIndex.from_tuples(names) if isinstance(names[0], tuple) else names
     return frame
-
-
-def _rows(answers: Any) -> Any:
-    """Return answers as a list or an array with a row for each."""
-    if isinstance(answers, np.ndarray):
-        return answers
-    if hasattr(answers, "toarray"):  # a sparse matrix
-        return answers.toarray()
-    if hasattr(answers, "to_numpy"):  # a data frame
-        return answers.to_numpy()
-    outputs = cast("list[Any]", answers)
-    if isinstance(answers, list) and outputs and all(isinstance(each, np.ndarray) for each in outputs):
-        # An estimator with several outputs returns the probabilities of each as an array.
-        return [list(row) for row in zip(*(each.tolist() for each in outputs), strict=True)]
-    return cast("Any", answers)

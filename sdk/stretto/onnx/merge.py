@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 
 from stretto.batch.batch import Batch
-from stretto.engine.apply import shaped
+from stretto.batch.returned import shaped
 from stretto.engine.context import Context
 from stretto.engine.evaluate import Program
 from stretto.errors import BadRows, ModelError

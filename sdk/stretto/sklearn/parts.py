@@ -15,7 +15,7 @@ import numpy as np
 from stretto.models.input.numeric import is_finite
 from stretto.models.input.reader import ModelInput
 from stretto.models.labels import Labels
-from stretto.models.method import Method
+from stretto.models.method import ByPosition, Method
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,9 +26,10 @@ class Member:
 
     def __call__(self, column: Any) -> Any:
         """Return an answer for each row."""
-        if isinstance(column, dict):
+        if isinstance(column, dict) and not isinstance(self.method, ByPosition):
             columns = cast("dict[str, Any]", column)
             return self.method(ModelInput(columns, len(next(iter(columns.values())))))
+        column = _table(column) if isinstance(column, dict) else column
         numbers = isinstance(column, np.ndarray) and column.ndim == 2 and column.dtype.kind == "f"
         return self.method(ModelInput(column, len(column), numbers and is_finite(column)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -43,7 +43,17 @@ async def oracle_outcome(target: Pipeline[Any, Any] | Plan, row: Any) -> Any:
 def _value(cell: Any) -> Any:
     if isinstance(cell, dict):
         return {key: _value(each) for key, each in cast("dict[str, Any]", cell).items()}
-    return cell.tolist()[0] if isinstance(cell, np.ndarray) and cell.ndim == 1 else cell[0]
+    if isinstance(cell, np.ndarray) and cell.ndim == 1:
+        return _date(cell[0]) if cell.dtype.kind in "mM" else cell.tolist()[0]
+    return cell[0]
+
+
+def _date(value: Any) -> Any:
+    """Return a date or span of numpy as Python's, where it has one that is equal."""
+    for same in (value, value.astype(f"{value.dtype.kind}8[us]")):
+        if not isinstance(same.item(), int) and (same == value or np.isnat(value)):
+            return same.item()
+    return value
 
 
 async def _plan(plan: Plan, values: Sequence[Any], request: Any) -> Any:
@@ -117,6 +127,8 @@ async def _call(step: Step, cell: Any, request: Any) -> Any:
                 answer.close()
                 raise TypeError("the function gave a coroutine without being 'async def'")
             answer = await answer
+        if isinstance(answer, Iterator | AsyncIterator | Pipeline):
+            raise TypeError(f"the function gave no value but {answer!r}")
         return _cell(answer) if step.vectorized else [answer]
     except BadRows as bad:
         raise _failure(step, bad.errors.get(0, bad) if step.vectorized else bad, cell is request) from None
@@ -140,10 +152,29 @@ def _together_or_alone(many: Callable[[Any], Any], one: Callable[[Any], Any], ce
 def _cell(answer: Any) -> Any:
     if isinstance(answer, dict):
         return {key: _cell(each) for key, each in cast("dict[str, Any]", answer).items()}
+    table = getattr(answer, "columns", None) is not None
+    if table and hasattr(answer, "iloc") and list(answer.columns) == list(range(answer.shape[1])):
+        return answer.to_numpy()
+    if table:
+        names = answer.column_names if hasattr(answer, "column_names") else answer.columns
+        return {str(name): _cell(answer[name]) for name in names}
+    for listing in ("to_list", "to_pylist"):
+        if hasattr(answer, listing):
+            return [_plain(each) for each in getattr(answer, listing)()]
     cell = answer if isinstance(answer, np.ndarray) else np.asarray(answer) if hasattr(answer, "__array__") else answer
+    if isinstance(cell, tuple) and any(np.ndim(each) for each in cast("tuple[Any, ...]", cell)):
+        raise TypeError(f"a tuple of columns or of rows: {answer!r}")
     if not isinstance(cell, list | tuple | np.ndarray) or len(cast("list[Any]", cell)) != 1:
         raise TypeError(f"a vectorized step gives a list or an array with a row each, not {answer!r}")
     return cell if isinstance(cell, np.ndarray) else list(cast("list[Any]", cell))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a series as Python's; it has None where one is missing."""
+    kind = type(value).__name__
+    if kind in ("NAType", "NaTType"):
+        return None
+    return value.to_pydatetime() if kind == "Timestamp" else value.to_pytimedelta() if kind == "Timedelta" else value
 
 
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
