@@ -250,6 +250,7 @@ def model(
     features: Any = None,
     labels: Any = None,
     output: str = "predict",
+    extra: Literal["forbid", "ignore"] = "forbid",
     trusted: bool | list[str] = False,
     strict: bool = False,
     mmap: bool = False,
@@ -269,8 +270,9 @@ def model(
     `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
     says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
-    ``"decision"`` or ``"transform"``. `options` say where it runs on Ray Serve, in Serve's words: ``num_replicas=2``,
-    ``ray_actor_options={"num_cpus": 1}``.
+    ``"decision"`` or ``"transform"``. A name in a row that is no feature is refused, since it may be misspelt, unless
+    ``extra="ignore"``; columns of a frame that a ``ColumnTransformer`` leaves alone are left alone. `options` say where
+    it runs on Ray Serve, in Serve's words: ``num_replicas=2``, ``ray_actor_options={"num_cpus": 1}``.
 
     Raises:
         ModelError: the estimator is not fitted, the file is missing, damaged or not trusted, names do not fit, or the
@@ -292,6 +294,7 @@ def model(
         features=features,
         labels=labels,
         output=output,
+        extra=extra,
         trusted=trusted,
         strict=strict,
         mmap=mmap,

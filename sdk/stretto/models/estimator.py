@@ -180,7 +180,38 @@ def check_output(estimator: Any, output: str) -> Output:
         raise ModelError(
             f"output={output!r}{unknown}: {type(estimator).__name__} supports {', '.join(map(repr, supported))}"
         )
+    if output == "transform" and getattr(estimator, "flatten_transform", True) is False and _is_soft(estimator):
+        raise ModelError(
+            f"{type(estimator).__name__} with flatten_transform=False transforms to an array whose first axis is not "
+            "the rows but its members: set flatten_transform=True"
+        )
     return output
+
+
+def _is_soft(estimator: Any) -> bool:
+    return getattr(estimator, "voting", "") == "soft"
+
+
+def leaves_columns_alone(estimator: Any) -> bool:
+    """Return whether an estimator that was fitted on a frame takes one with more columns, which it leaves alone.
+
+    A ``ColumnTransformer`` does, and so do ensembles that only pass frames on to those that do.
+    """
+    if hasattr(estimator, "steps"):
+        first = next((step for _, step in estimator.steps if step not in (None, "passthrough")), None)
+        return first is not None and leaves_columns_alone(first)
+    if type(estimator).__module__.startswith("sklearn.compose.") and hasattr(estimator, "transformers_"):
+        return hasattr(estimator, "feature_names_in_")
+    if hasattr(estimator, "best_estimator_"):
+        return leaves_columns_alone(estimator.best_estimator_)
+    name = type(estimator).__name__
+    if name == "FeatureUnion":
+        inner = [part for _, part in estimator.transformer_list if part != "drop"]
+    elif name in ("VotingClassifier", "VotingRegressor", "StackingClassifier", "StackingRegressor"):
+        inner = list(estimator.estimators_)
+    else:
+        return False
+    return bool(inner) and all(not isinstance(part, str) and leaves_columns_alone(part) for part in inner)
 
 
 def method_name(estimator: Any, output: Output) -> str:

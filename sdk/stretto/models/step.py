@@ -21,6 +21,7 @@ from stretto.models.estimator import (
     default_name,
     describe,
     feature_names,
+    leaves_columns_alone,
     takes_missing,
 )
 from stretto.models.files.cache import File, read_file
@@ -56,6 +57,7 @@ def model_step(
     features: Any = None,
     labels: Any = None,
     output: str = "predict",
+    extra: str = "forbid",
     trusted: Trust = False,
     strict: bool = False,
     mmap: bool = False,
@@ -84,7 +86,9 @@ def model_step(
     check_usable(estimator)
     name = name or (Path(target).stem if isinstance(source, File) else default_name(estimator))
     try:
-        fn = _function(saved, name, features, labels, output, source, shown)
+        if extra not in ("forbid", "ignore"):
+            raise ModelError(f"extra={extra!r}: it is 'forbid', or 'ignore' for names beyond the features in a row")
+        fn = _function(saved, name, features, labels, output, extra, source, shown)
         fn = fn if engine is None else on_engine(fn, engine, sample)
     except Disagreement as error:
         raise Disagreement(f"model {name!r}: {error.message}", error.rows) from error.__cause__
@@ -102,7 +106,7 @@ def _opened(target: Any, options: LoadOptions) -> tuple[SavedModel, Hashable, st
 
 
 def _function(
-    saved: SavedModel, name: str, features: Any, labels: Any, output: str, source: Hashable, shown: str
+    saved: SavedModel, name: str, features: Any, labels: Any, output: str, extra: str, source: Hashable, shown: str
 ) -> ModelFunction:
     estimator = saved.estimator
     signature = _signature(saved, features)
@@ -118,7 +122,9 @@ def _function(
         raise ModelError(
             f"labels= has one name for two classes in {list(given)}: output='label_proba' needs different ones"
         )
-    reader = infer_reader(estimator, RowFormat(name, names, count, missing=takes_missing(estimator)), signature)
+    accepted = None if extra == "ignore" else frozenset[str]()
+    row = RowFormat(name, names, count, accepted, takes_missing(estimator), spare=leaves_columns_alone(estimator))
+    reader = infer_reader(estimator, row, signature)
     method = method_of(estimator, check_output(estimator, output), mixed=isinstance(reader, MixedInput))
     labelled = None if given is None else Labels(estimator, given)
     return ModelFunction(method, reader, labelled, source, shown, signature=signature)
@@ -162,9 +168,12 @@ def with_function(step: Step, fn: ModelFunction) -> Step:
 
 
 def accepting(step: Step, extra: frozenset[str] | None) -> Step:
-    """Return the step of a model with the names `extra` accepted beyond its features (None: any); others unchanged."""
+    """Return the step of a model with the names `extra` accepted beyond its features (None: any).
+
+    One that accepts any, and any other step, is unchanged.
+    """
     fn = step.fn
-    if not isinstance(fn, ModelFunction | ReadRows) or fn.reader.extra == extra:
+    if not isinstance(fn, ModelFunction | ReadRows) or fn.reader.extra in (extra, None):
         return step
     fn = replace(fn, reader=fn.reader.accepting(extra))
     return replace(step, fn=fn, key=fn.key, reader=fn.reader)

@@ -22,11 +22,22 @@ NO_SPLITS: Final[Splits] = (np.empty(0, dtype=int), np.empty(0))
 def probes(estimator: Any, rows: np.ndarray | None = None, splits: Splits = NO_SPLITS) -> np.ndarray:
     """Return the rows to verify on: `rows`, or drawn ones where there are none, and some at the `splits`.
 
+    All are finite: others go to the estimator itself, whatever computes these.
+
     Drawn rows follow the data that the estimator was fitted on, as far as its attributes show it (means, support
     vectors, thresholds); otherwise they are normal around 0 at four scales.
     """
-    table = _drawn(estimator, splits) if rows is None or not len(rows) else np.asarray(rows, dtype=np.float64)
-    return np.concatenate([table, *_edges(splits, table)])
+    features, thresholds = splits
+    # A tree that splits off missing values alone has an infinite threshold there.
+    splits = features[np.isfinite(thresholds)], thresholds[np.isfinite(thresholds)]
+    table = _finite(np.empty((0, 0)) if rows is None else np.asarray(rows, dtype=np.float64))
+    table = table if len(table) else _drawn(estimator, splits)
+    return _finite(np.concatenate([table, *_edges(splits, table)]))
+
+
+def _finite(table: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return table[np.isfinite(table.astype(np.float32)).all(axis=1)]
 
 
 def _drawn(estimator: Any, splits: Splits) -> np.ndarray:

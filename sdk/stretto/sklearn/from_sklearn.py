@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import rshift
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from stretto.models.function import rows_step
 from stretto.models.input.column_types import column_places
 from stretto.models.input.mixed import MixedInput
 from stretto.models.method import method_of
+from stretto.models.returned import gives_frames
 from stretto.models.step import Identity
 from stretto.pipeline import Atom, Pipeline, parallel
 from stretto.plan.nodes import Call, Node
@@ -28,7 +29,13 @@ OUTPUTS: dict[str, Output] = {"predict": "predict", "predict_proba": "proba", "d
 
 
 def from_sklearn(
-    estimator: Any, *, name: str | None = None, features: Any = None, labels: Any = None, output: str = "predict"
+    estimator: Any,
+    *,
+    name: str | None = None,
+    features: Any = None,
+    labels: Any = None,
+    output: str = "predict",
+    extra: Literal["forbid", "ignore"] = "forbid",
 ) -> Pipeline[Any, Any]:
     """Return the parts of a fitted estimator as a pipeline that answers as it does, its members side by side.
 
@@ -38,8 +45,9 @@ def from_sklearn(
     estimator it found: at any depth, each member is a step. Any other estimator is a single step, as in `model`.
 
     Rows are read once for all members. Labels are the same, and numbers to 1e-9. A table that scikit-learn keeps sparse
-    does not travel between steps, so what makes one stays in one step with what takes it. `name`, `features`, `labels`
-    and `output` are those of `model`.
+    does not travel between steps, so what makes one stays in one step with what takes it; so does a ``FeatureUnion`` or
+    ``ColumnTransformer`` that makes data frames. `name`, `features`, `labels`, `output` and `extra` are those of
+    `model`.
 
     Raises:
         ModelError: it is not fitted, or names, labels or output do not fit it.
@@ -54,7 +62,7 @@ def from_sklearn(
     >>> [step.name for step in pipeline.plan().steps() if not step.internal]
     ['logistic', 'svm']
     """
-    whole = model_step(estimator, name=name, features=features, labels=labels, output=output)
+    whole = model_step(estimator, name=name, features=features, labels=labels, output=output, extra=extra)
     fn = cast("ModelFunction", whole.fn)
     framed = isinstance(fn.reader, MixedInput) and fn.reader.frame is not None
     wanted: Output = "proba" if fn.output == "label_proba" else fn.output
@@ -166,14 +174,19 @@ class _Parts:
 
     def _union(self, union: Any, output: Output, name: str, framed: bool) -> Part | None:
         members = [(own, member) for own, member in union.transformer_list if member != "drop"]
-        whole = any(member == "passthrough" or gives_sparse(member) for _, member in members)
+        whole = gives_frames(union, "transform") or any(
+            member == "passthrough" or gives_sparse(member) for _, member in members
+        )
         if whole or not members or output not in ("predict", "transform"):
             return None
         parts = {own: self.part(member, "transform", own, framed) for own, member in members}
         return _side_by_side(parts, union.transformer_weights, name)
 
     def _columns(self, columns: Any, output: Output, name: str, framed: bool) -> Part | None:
-        if columns.sparse_output_ or output not in ("predict", "transform"):
+        # One that drops every column, or has none, does not know whether its table would be sparse.
+        if getattr(columns, "sparse_output_", False) or gives_frames(columns, "transform"):
+            return None
+        if output not in ("predict", "transform"):
             return None
         fitted = getattr(columns, "feature_names_in_", None)
         names = () if fitted is None else tuple(map(str, fitted))

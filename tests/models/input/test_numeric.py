@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stretto.errors import BadRows, InputError
-from stretto.models.input.numeric import NumericInput
+from stretto.models.input.numeric import NumericInput, is_finite
 from stretto.models.input.row import RowFormat
 
 NAMES = ("length", "width", "height")
@@ -214,3 +214,13 @@ def read(rows, by):
 def test_a_row_means_alone_what_it_means_among_others(rows, missing, extra):
     by = reader(NAMES, 3, extra=extra, missing=missing)
     assert read(rows, by) == [each for row in rows for each in read([row], by)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("number", [1.0, 1e20, 3e38, 1e39, 1e300, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("count", [4, 20_000])
+def test_whether_all_are_finite_in_float32_is_found_without_a_warning(dtype: type, number: float, count: int) -> None:
+    with np.errstate(over="ignore"):
+        table = np.array([number, *[1.0] * (count - 1)]).astype(dtype).reshape(-1, 4)
+        expected = bool(np.isfinite(table.astype(np.float32)).all())
+    assert is_finite(table) == expected

@@ -32,7 +32,8 @@ class MixedInput:
 
     def __post_init__(self) -> None:
         types = repr([(type(column).__name__, column.type, getattr(column, "column", None)) for column in self.columns])
-        object.__setattr__(self, "key", ("mixed", self.row.features, self.row.count, self.row.extra, types, self.frame))
+        row = (self.row.features, self.row.count, self.row.extra, self.row.spare)
+        object.__setattr__(self, "key", ("mixed", *row, types, self.frame))
 
     @property
     def features(self) -> tuple[str, ...] | None:
@@ -56,6 +57,7 @@ class MixedInput:
         """
         if isinstance(batch, ModelInput):
             return batch
+        batch = self.row.used(batch)
         if isinstance(batch, SparseTable):
             batch = cast("Any", batch).toarray()
         try:

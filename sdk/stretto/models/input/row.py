@@ -34,6 +34,7 @@ class RowFormat:
         extra: Names that a row may have beyond the features; None means any.
         missing: Whether the model takes missing values; None where only trying shows it. False is for models that are
             known to refuse NaN and infinities: their rows are refused without being tried.
+        spare: Whether a frame may have columns beyond the features, which the model leaves alone.
     """
 
     model: str
@@ -41,6 +42,7 @@ class RowFormat:
     count: int | None = None
     extra: frozenset[str] | None = frozenset()
     missing: bool | None = False
+    spare: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -50,6 +52,13 @@ class RowFormat:
     def allows(self, names: Iterable[Any]) -> bool:
         """Return whether a row may have all of these names."""
         return self.extra is None or self.names.issuperset(names)
+
+    def used(self, batch: Any) -> Any:
+        """Return a dict of columns, as of a frame, without those that the model leaves alone; any other batch as is."""
+        if not self.spare or not isinstance(batch, dict):
+            return batch
+        columns = cast("dict[Any, Any]", batch)
+        return {name: column for name, column in columns.items() if name in self.names} or columns
 
     def values(self, row: Any) -> Sequence[Any]:
         """Return the values of a row in the order of the features, unchecked.
