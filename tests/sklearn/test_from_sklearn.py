@@ -27,7 +27,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from stretto import Client, from_sklearn
+from stretto import Client, from_sklearn, model, parallel
 from stretto.compiler import compile_plan
 from stretto.errors import InputError, ModelError
 from stretto.plan.nodes import Call
@@ -259,3 +259,62 @@ def test_what_does_not_fit_is_refused() -> None:
         from_sklearn(VotingClassifier([("a", SVC())]))
     with pytest.raises(ModelError, match="supports 'predict'"):
         from_sklearn(VotingClassifier(members).fit(X, y), output="proba")
+
+
+@pytest.mark.parametrize(
+    "parts", [[("a", "drop", [0])], [("a", StandardScaler(), [])], [("a", "drop", [0]), ("b", StandardScaler(), [])]]
+)
+async def test_a_transformer_of_no_columns_answers_with_none(parts: Any) -> None:
+    for estimator in (ColumnTransformer(parts), FeatureUnion([("only", ColumnTransformer(parts))])):
+        estimator.fit(X)
+        async with Client(from_sklearn(estimator)) as client:
+            assert np.shape(await client.predict_many(X[:3])) == estimator.transform(X[:3]).shape == (3, 0)
+            assert np.shape(await client.predict(X[0])) == (0,)
+
+
+@pytest.mark.parametrize("take", [model, from_sklearn])
+async def test_columns_of_a_frame_that_scikit_learn_leaves_alone_are_left_alone(take: Any) -> None:
+    some = ColumnTransformer([("a", StandardScaler(), ["age"]), ("b", "drop", ["size"])], remainder="passthrough")
+    some.fit(PEOPLE[["age", "size", "id"]])
+    chain = make_pipeline(some, logistic).fit(PEOPLE[["age", "size", "id"]], RICH)
+    both = VotingClassifier([("one", chain), ("two", chain)]).fit(PEOPLE[["age", "size", "id"]], RICH)
+    wide = PEOPLE.assign(more=1.0)
+    async with Client(take(some)) as client:
+        agree(await client.predict_many(wide), some.transform(wide))
+    for estimator in (chain, both):
+        async with Client(take(estimator)) as client:
+            agree(await client.predict_many(wide), estimator.predict(wide))
+
+
+@pytest.mark.parametrize("take", [model, from_sklearn])
+async def test_a_name_beyond_the_features_is_refused_or_ignored_as_the_user_says(take: Any) -> None:
+    scaler = StandardScaler().fit(PEOPLE[["age"]])
+    for estimator in (scaler, ColumnTransformer([("a", StandardScaler(), ["age"])]).fit(PEOPLE[["age"]])):
+        async with Client(take(estimator)) as client:
+            with pytest.raises(InputError, match="unknown feature 'aeg'"):
+                await client.predict({"age": 3.0, "aeg": 3.0})
+        async with Client(take(estimator, extra="ignore")) as client:
+            agree([await client.predict({"age": 3.0, "aeg": 3.0})], [await client.predict({"age": 3.0})])
+            with pytest.raises(InputError, match="lacks 'age'"):
+                await client.predict({"aeg": 3.0})
+            agree(await client.predict_many(PEOPLE), await client.predict_many(PEOPLE[["age"]]))
+    async with Client(take(scaler)) as client:
+        with pytest.raises(InputError, match="unknown feature"):
+            await client.predict_many(PEOPLE)
+    with pytest.raises(ModelError, match="extra='allow': it is 'forbid', or 'ignore'"):
+        take(scaler, extra="allow")
+
+
+async def test_names_are_ignored_beside_other_models_and_over_http() -> None:
+    """Of parts that read one request, each is asked for what it takes; the one that ignores others goes on doing so."""
+    age = model(StandardScaler().fit(PEOPLE[["age"]]), name="age", extra="ignore")
+    number = model(StandardScaler().fit(PEOPLE[["id"]]), name="id", extra="ignore")
+    row = PEOPLE.iloc[0].to_dict()
+    async with serving(parallel(age, number)) as url, Client(url) as client, Client(parallel(age, number)) as local:
+        assert repr(await client.predict(row)) == repr(await local.predict(row))
+
+
+def test_members_along_the_first_axis_are_no_rows() -> None:
+    voting = VotingClassifier(sure, voting="soft", flatten_transform=False).fit(X, y)
+    with pytest.raises(ModelError, match="flatten_transform=True"):
+        from_sklearn(voting, output="transform")

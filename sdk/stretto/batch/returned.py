@@ -26,7 +26,7 @@ _PLAIN: Final = frozenset(
 _DO: Final = "return a dict of columns, such as {'mean': mean, 'deviation': deviation}, or np.column_stack([...])"
 
 
-def plain(value: Any) -> Any:
+def as_value(value: Any) -> Any:
     """Return what a function returned for one row.
 
     Raises:
@@ -42,8 +42,8 @@ def plain(value: Any) -> Any:
     raise TypeError(reason)
 
 
-def all_plain(values: Sequence[Any]) -> bool:
-    """Return whether all are values: `plain` raises for none of them."""
+def are_values(values: Sequence[Any]) -> bool:
+    """Return whether all are values: `as_value` raises for none of them."""
     return _PLAIN.issuperset(map(type, values)) or not any(map(_no_value, set(map(type, values))))
 
 
@@ -83,7 +83,7 @@ def shaped(result: Any, size: int) -> Batch:
         return Batch.pack(tuple(members), [shaped(each, size) for each in members.values()], size)
     if not isinstance(result, list | np.ndarray) or (isinstance(result, np.ndarray) and not result.ndim):
         raise TypeError(
-            f"a vectorized step gives a list or an array with a row each, not {type(plain(result)).__name__}"
+            f"a vectorized step gives a list or an array with a row each, not {type(as_value(result)).__name__}"
         )
     rows = len(cast("list[Any]", result))
     if rows != size:
@@ -107,7 +107,7 @@ def _unpacked(result: Any) -> Any:
             raise TypeError(f"a tuple of {type(result[0]).__name__}s could be columns or rows; {_DO}")
     if isinstance(result, list):
         rows = cast("list[Any]", result)
-        return rows if all_plain(rows) else each_row(rows, plain).require()
+        return rows if are_values(rows) else each_row(rows, as_value).require()
     if isinstance(result, np.ndarray):
         return np.asarray(result) if isinstance(result, np.matrix) else result
     if is_frame(result):

@@ -10,7 +10,7 @@ import anyio
 
 from stretto.batch.batch import Batch, Part, scatter
 from stretto.batch.isolate import Outcomes, each_row, isolate
-from stretto.batch.returned import all_plain, plain, shaped
+from stretto.batch.returned import are_values, as_value, shaped
 from stretto.engine.context import Context, limit
 from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, StepError, StrettoError
@@ -58,8 +58,8 @@ def _rows(step: Step, batch: Batch, context: Context) -> Batch:
 
     values, errors = run_sync(rows())
     # Coroutines and the like are looked for at the end, in all values: a check in each call would double its cost.
-    if not all_plain(values):
-        values, others = each_row(values, plain)
+    if not are_values(values):
+        values, others = each_row(values, as_value)
         errors = others | errors
     failed = {i: _failure(step, error, batch.from_request(i), context) for i, error in errors.items()}
     return Batch(values, batch.size, failed)
@@ -125,7 +125,7 @@ def _called(step: Step, batch: Batch, context: Context) -> Batch:
         return None if result is None else shaped(result, batch.size)
 
     # Where rows failed the others are asked for together again, so that their form is what it is without the failed.
-    values = each_row(batch, _in_time(lambda row: plain(one(row)), context), many).require()
+    values = each_row(batch, _in_time(lambda row: as_value(one(row)), context), many).require()
     return values if isinstance(values, Batch) else Batch(values, batch.size)
 
 
@@ -164,7 +164,7 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
 
     async def one(i: int, row: Any) -> None:
         try:
-            values[i] = await _own(step.fn(row)) if step.asynchronous else plain(await threads.run(step.fn, row))
+            values[i] = await _own(step.fn(row)) if step.asynchronous else as_value(await threads.run(step.fn, row))
             if context.expired:
                 return
         except Exception as error:
@@ -198,7 +198,7 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
 async def _own(work: Awaitable[T]) -> T:
     """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
     try:
-        return plain(await work)
+        return as_value(await work)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
