@@ -191,6 +191,15 @@ async def test_a_model_with_names_reads_a_named_answer_by_name_and_one_without_i
     assert np.allclose(await ask(model(swapped) >> model(in_order), X[:4]), X[:4, 0])
 
 
+async def test_what_takes_answers_as_they_come_gets_their_names() -> None:
+    class Sum:
+        def predict(self, X: Any) -> Any:
+            return X["sum"] + X["count"]
+
+    first = Named().fit(X)
+    assert await ask(model(first) >> model(Sum(), name="sum"), X[:3]) == (X[:3].sum(axis=1) + 2).tolist()
+
+
 async def test_a_pipeline_whose_steps_make_frames_answers_as_it_does() -> None:
     chain = make_pipeline(StandardScaler().set_output(transform="pandas"), Named(), LinearRegression())
     chain.fit(FRAME, X[:, 0])

@@ -8,7 +8,7 @@ from typing import Any
 
 from stretto.errors import PipelineError
 from stretto.models.compiled import Compiled
-from stretto.models.estimator import Kind, has_method, kind, outputs
+from stretto.models.estimator import Kind, gives_several_labels, has_method, kind, outputs
 from stretto.models.function import ModelFunction
 from stretto.models.input.row import listed
 from stretto.models.input.single import SingleInput
@@ -24,6 +24,7 @@ def model_info(fn: ModelFunction) -> ModelInfo:
         output=fn.output,
         outputs=outputs(fn.estimator),
         kind=kind(fn.estimator),
+        several_labels=gives_several_labels(fn.estimator),
         classes=fn.classes,
         width=_width(fn),
         signature=fn.signature,
@@ -39,7 +40,7 @@ def _width(fn: ModelFunction) -> int | None:
         return None if classes is None else len(classes)
     if fn.output == "predict" and has_method(estimator, "predict"):
         # The attributes of a regressor do not show the number of columns of its target.
-        return None if classes is None or getattr(estimator, "multilabel_", False) else 0
+        return None if classes is None or gives_several_labels(estimator) else 0
     vocabulary = getattr(estimator, "vocabulary_", None)
     if fn.output == "decision" or vocabulary is not None:
         return None if vocabulary is None else len(vocabulary)
@@ -59,6 +60,7 @@ class Answers:
         kind: ``"classifier"``, ``"regressor"`` or empty.
         classes: The classes, as the answers name them and in the order of the probabilities, or None.
         features: The number of values in one of the model's rows, None where it is unknown.
+        several_labels: Whether it is a classifier of several targets, which answers with a label for each.
     """
 
     output: str = ""
@@ -66,6 +68,7 @@ class Answers:
     kind: Kind = ""
     classes: tuple[Any, ...] | None = None
     features: int | None = None
+    several_labels: bool = False
 
 
 def answers_of(node: Node) -> Answers:
@@ -76,11 +79,13 @@ def answers_of(node: Node) -> Answers:
 
     >>> from stretto.nodes import Input
     >>> answers_of(Input())
-    Answers(output='', outputs=(), kind='', classes=None, features=None)
+    Answers(output='', outputs=(), kind='', classes=None, features=None, several_labels=False)
     """
     match node:
         case Call(step=Step(model=ModelInfo() as model)):
-            return Answers(model.output, model.outputs, model.kind, model.classes, model.n_features)
+            return Answers(
+                model.output, model.outputs, model.kind, model.classes, model.n_features, model.several_labels
+            )
         case Sub() | Within() | Recover() | Choose():
             return _common([answers_of(plan.output) for plan in node.plans])
         case Aside(inputs=(main, *_)):

@@ -155,6 +155,25 @@ def kind(estimator: Any) -> Kind:
     return "classifier" if hasattr(estimator, "classes_") else ""
 
 
+def gives_several_labels(estimator: Any) -> bool:
+    """Return whether an estimator is a classifier of several targets: it answers with a label for each of them."""
+    last = last_of(estimator)
+    if isinstance(getattr(last, "classes_", None), list) or getattr(last, "multilabel_", False):
+        return True
+    binarizer = getattr(last, "_label_binarizer", None)  # of neural networks and ridge classifiers
+    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+
+
+def last_of(estimator: Any) -> Any:
+    """Return the estimator whose answers are those of a pipeline or a search."""
+    while True:
+        steps = [step for _, step in getattr(estimator, "steps", ()) if step not in (None, "passthrough")]
+        inner = steps[-1] if steps else getattr(estimator, "best_estimator_", None)
+        if inner is None:
+            return estimator
+        estimator = inner
+
+
 def outputs(estimator: Any) -> tuple[Output, ...]:
     """Return the outputs that an estimator supports."""
     methods: dict[Output, tuple[str, ...]] = {
@@ -164,7 +183,7 @@ def outputs(estimator: Any) -> tuple[Output, ...]:
         "decision": ("decision_function",),
         "transform": ("transform",),
     }
-    named = classes_of_estimator(estimator) is not None
+    named = classes_of_estimator(estimator) is not None and not gives_several_labels(estimator)
     return tuple(each for each in methods if has_method(estimator, *methods[each]) and (named or each != "label_proba"))
 
 
@@ -177,6 +196,8 @@ def check_output(estimator: Any, output: str) -> Output:
     supported = outputs(estimator)
     if output not in supported:
         unknown = "" if output in get_args(Output) else ", which is no kind of output"
+        if output == "label_proba" and "proba" in supported and gives_several_labels(estimator):
+            unknown = " is of one set of classes, and the model answers with several labels a row"
         raise ModelError(
             f"output={output!r}{unknown}: {type(estimator).__name__} supports {', '.join(map(repr, supported))}"
         )
@@ -212,6 +233,11 @@ def leaves_columns_alone(estimator: Any) -> bool:
     else:
         return False
     return bool(inner) and all(not isinstance(part, str) and leaves_columns_alone(part) for part in inner)
+
+
+def writes_underscores(estimator: Any) -> bool:
+    """Return whether there may be underscores for blanks in the names of an estimator's features, as of LightGBM's."""
+    return any(type(part).__module__.startswith("lightgbm.") for part in (estimator, *parts(estimator)))
 
 
 def method_name(estimator: Any, output: Output) -> str:

@@ -12,6 +12,7 @@ from stretto.models.compiled import Compiled
 from stretto.models.estimator import Output, classes_of_estimator, has_method
 from stretto.models.files.cache import File
 from stretto.models.input.mixed import MixedInput
+from stretto.models.input.numeric import NumericInput
 from stretto.models.input.reader import ModelReader
 from stretto.models.labels import Labels
 from stretto.models.method import Method
@@ -216,6 +217,8 @@ def in_order(step: Step, node: Node) -> Node:
     before = node.step if isinstance(node, Call) else None
     if not isinstance(step.fn, ModelFunction) or not isinstance(before, Step):
         return node
+    if not isinstance(step.fn.reader, NumericInput | MixedInput):
+        return node  # it takes answers as they come
     if step.fn.reader.features is not None or before.internal or not before.vectorized:
         return node
     if isinstance(before.fn, ModelFunction) and not may_name(before.fn.estimator, before.fn.output):

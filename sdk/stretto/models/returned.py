@@ -9,7 +9,7 @@ import numpy as np
 
 from stretto.batch.frames import is_frame, is_series
 from stretto.batch.returned import column_of, columns_of
-from stretto.models.estimator import Output, method_name
+from stretto.models.estimator import Output, last_of, method_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Returned:
 
 def gives_frames(estimator: Any, output: Output) -> bool:
     """Return whether an estimator was told to transform to data frames, by its `set_output`."""
-    config = getattr(_last(estimator), "_sklearn_output_config", {})
+    config = getattr(last_of(estimator), "_sklearn_output_config", {})
     return method_name(estimator, output) == "transform" and config.get("transform", "default") != "default"
 
 
@@ -64,16 +64,6 @@ def may_name(estimator: Any, output: Output) -> bool:
     """
     if gives_frames(estimator, output):
         return True
-    last = _last(estimator)
+    last = last_of(estimator)
     own = not type(last).__module__.startswith("sklearn.") or type(last).__name__ == "FunctionTransformer"
     return own and method_name(estimator, output) in ("predict", "__call__", "transform")
-
-
-def _last(estimator: Any) -> Any:
-    """Return the estimator whose answers are those of a pipeline or a search."""
-    while True:
-        steps = [step for _, step in getattr(estimator, "steps", ()) if step not in (None, "passthrough")]
-        inner = steps[-1] if steps else getattr(estimator, "best_estimator_", None)
-        if inner is None:
-            return estimator
-        estimator = inner

@@ -23,6 +23,7 @@ from stretto.models.estimator import (
     feature_names,
     leaves_columns_alone,
     takes_missing,
+    writes_underscores,
 )
 from stretto.models.files.cache import File, read_file
 from stretto.models.files.formats import LoadOptions, SavedModel, Trust
@@ -123,7 +124,15 @@ def _function(
             f"labels= has one name for two classes in {list(given)}: output='label_proba' needs different ones"
         )
     accepted = None if extra == "ignore" else frozenset[str]()
-    row = RowFormat(name, names, count, accepted, takes_missing(estimator), spare=leaves_columns_alone(estimator))
+    row = RowFormat(
+        name,
+        names,
+        count,
+        accepted,
+        takes_missing(estimator),
+        spare=leaves_columns_alone(estimator),
+        blanks=writes_underscores(estimator),
+    )
     reader = infer_reader(estimator, row, signature)
     method = method_of(estimator, check_output(estimator, output), mixed=isinstance(reader, MixedInput))
     labelled = None if given is None else Labels(estimator, given)

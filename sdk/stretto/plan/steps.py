@@ -53,6 +53,7 @@ class ModelInfo:
         file: The file it was read from, a `stretto.models.File`.
         engine: The engine that computes it, by name, where that is not the estimator itself.
         note: What the plan says of its engine.
+        several_labels: Whether it is a classifier of several targets, which answers with a label for each.
     """
 
     features: tuple[str, ...] | None = None
@@ -66,6 +67,7 @@ class ModelInfo:
     file: object = None
     engine: str = ""
     note: str = ""
+    several_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -354,3 +354,20 @@ def test_an_estimator_asked_without_names_shares_its_arrays() -> None:
     asked = model_step(fitted).fn.method._function.__self__
     assert asked is not fitted
     assert asked.coef_ is fitted.coef_
+
+
+async def test_names_with_blanks_are_those_that_lightgbm_writes_with_underscores() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    frame = pd.DataFrame(X, columns=[*iris.feature_names[:3], "petal_width of it"])
+    small = {"n_estimators": 3, "min_child_samples": 2, "verbose": -1}
+    alone = lightgbm.LGBMClassifier(**small).fit(frame, y)
+    assert "petal_width_of_it" in alone.feature_name_
+    for estimator in (alone, make_pipeline(alone), VotingClassifier([("a", alone)]).fit(frame, y)):
+        expected = estimator.predict(frame[::30]).tolist()
+        for part in (model(estimator, name="booster"), model(estimator, name="booster", features=frame)):
+            async with Client(part) as client:
+                rows = frame[::30].to_dict("records")
+                assert await client.predict_many(frame[::30]) == expected
+                assert await client.predict_many(rows) == [await client.predict(row) for row in rows] == expected
+                with pytest.raises(InputError, match="unknown feature 'petal with of it'"):
+                    await client.predict(dict(zip([*frame.columns[:3], "petal with of it"], X[0], strict=True)))

@@ -32,7 +32,7 @@ class MixedInput:
 
     def __post_init__(self) -> None:
         types = repr([(type(column).__name__, column.type, getattr(column, "column", None)) for column in self.columns])
-        row = (self.row.features, self.row.count, self.row.extra, self.row.spare)
+        row = (self.row.features, self.row.count, self.row.extra, self.row.spare, self.row.blanks)
         object.__setattr__(self, "key", ("mixed", *row, types, self.frame))
 
     @property

@@ -35,7 +35,9 @@ class NumericInput:
     key: Hashable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "key", ("numbers", self.row.features, self.row.count, self.row.extra, self.row.spare))
+        object.__setattr__(
+            self, "key", ("numbers", self.row.features, self.row.count, self.row.extra, self.row.spare, self.row.blanks)
+        )
 
     @property
     def features(self) -> tuple[str, ...] | None:

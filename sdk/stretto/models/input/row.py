@@ -35,6 +35,8 @@ class RowFormat:
         missing: Whether the model takes missing values; None where only trying shows it. False is for models that are
             known to refuse NaN and infinities: their rows are refused without being tried.
         spare: Whether a frame may have columns beyond the features, which the model leaves alone.
+        blanks: Whether a name may have blanks where a feature has underscores, as LightGBM writes them when it is
+            fitted.
     """
 
     model: str
@@ -43,6 +45,7 @@ class RowFormat:
     extra: frozenset[str] | None = frozenset()
     missing: bool | None = False
     spare: bool = False
+    blanks: bool = False
 
     @property
     def names(self) -> frozenset[str]:
@@ -54,11 +57,22 @@ class RowFormat:
         return self.extra is None or self.names.issuperset(names)
 
     def used(self, batch: Any) -> Any:
-        """Return a dict of columns, as of a frame, without those that the model leaves alone; any other batch as is."""
-        if not self.spare or not isinstance(batch, dict):
+        """Return a dict of columns, as of a frame, by the names of the features; any other batch as it is.
+
+        Columns that the model leaves alone are left out.
+        """
+        if not (self.spare or self.blanks) or not isinstance(batch, dict):
             return batch
-        columns = cast("dict[Any, Any]", batch)
+        columns = self._by_feature(cast("dict[Any, Any]", batch))
+        if not self.spare:
+            return columns
         return {name: column for name, column in columns.items() if name in self.names} or columns
+
+    def _by_feature(self, named: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        if not self.blanks or self.features is None:
+            return named
+        written = {name.replace("_", " "): name for name in self.features if name not in named}
+        return {written.get(str(name).replace("_", " "), name): each for name, each in named.items()}
 
     def values(self, row: Any) -> Sequence[Any]:
         """Return the values of a row in the order of the features, unchecked.
@@ -67,7 +81,7 @@ class RowFormat:
             InputError: it has other features, or is no row.
         """
         row = row if is_plain(row) else as_row(row)
-        return self._by_name(by_text(row)) if isinstance(row, Mapping) else self._in_order(row)
+        return self._by_name(self._by_feature(by_text(row))) if isinstance(row, Mapping) else self._in_order(row)
 
     def _by_name(self, row: Mapping[Any, Any]) -> list[Any]:
         features = self.features
