@@ -59,7 +59,8 @@ def stack(
             "stack() needs every member's answer, and on_error='omit' leaves some out: give a value there"
         )
     x = replace(x, inputs=tuple(_answering_by(method, *each) for each in zip(x.names, x.inputs, strict=True)))
-    seconds = tuple(name for name, each in known(x).items() if each.output == "proba" and len(each.classes or ()) == 2)
+    single = {name: each for name, each in known(x).items() if not each.several_labels}
+    seconds = tuple(name for name, each in single.items() if each.output == "proba" and len(each.classes or ()) == 2)
     widths = {name: _width_of(answers) for name, answers in known(x).items()}
     if passthrough:
         name = next(name for i in count() if (name := "rows" + "'" * i) not in x.names)
@@ -126,6 +127,8 @@ def _answering_by(method: Method, name: str, node: Node) -> Node:
 
 def _width_of(answers: Answers) -> float:
     """Return how many numbers a member gives; NaN where that is unknown."""
+    if answers.several_labels:
+        return nan
     match answers.output, len(answers.classes or ()):
         case _, 0:
             return nan

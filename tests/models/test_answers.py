@@ -8,14 +8,19 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from stretto import Client, Pipeline, composer, model, parallel
-from stretto.errors import PipelineError
+from stretto.errors import ModelError, PipelineError
 from stretto.nodes import Answers, Call, Input, Node, Pack, answers_of
-from stretto_composers import average, fallback, timeout, vote
+from stretto_composers import agreement, average, cascade, confidence, fallback, quorum, timeout, vote
 
 X, y = load_iris(return_X_y=True)
 WORDS = np.array(["setosa", "versicolor", "virginica"])
@@ -30,6 +35,25 @@ linear = LinearRegression().fit(X, X[:, 0])
 def named(estimator: Any, name: str, **options: Any) -> Pipeline[Any, Any]:
     return model(estimator, name=name, **options)
 
+
+SEVERAL = {
+    "multi-output": MultiOutputClassifier(LogisticRegression()),
+    "chain": ClassifierChain(LogisticRegression()),
+    "forest": RandomForestClassifier(2),
+    "one a label": OneVsRestClassifier(LogisticRegression()),
+    "neural network": MLPClassifier((2,), max_iter=1, random_state=0),
+    "pipeline": make_pipeline(StandardScaler(), RidgeClassifier()),
+}
+"""Classifiers of several targets, each in a way of its own."""
+
+BUILDS: dict[str, Any] = {
+    "vote": lambda a, b: vote(a, b),
+    "vote after a fan-out": lambda a, b: parallel(a, b) >> vote(),
+    "soft vote": lambda a, b: vote(a, b, voting="soft"),
+    "quorum": lambda a, b: quorum(1, a, b),
+    "confidence": lambda a, b: cascade(a, b, until=confidence(0.9)),
+    "agreement": lambda a, b: cascade(parallel(b, a), b, until=agreement(0.9)),
+}
 
 WRONG: dict[str, tuple[Any, str]] = {
     "a model after fewer features": (
@@ -123,6 +147,19 @@ RIGHT: dict[str, Any] = {
 async def test_what_fits_answers(name: str) -> None:
     async with Client(RIGHT[name]()) as client:
         assert len(await client.predict_many(X[:3])) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("name", list(SEVERAL))
+async def test_a_classifier_of_several_targets_is_refused_where_labels_are_single(name: str) -> None:
+    several = SEVERAL[name].fit(X, np.column_stack([y > 0, y > 1]).astype(int))
+    with pytest.raises(ModelError, match="output='label_proba'"):
+        model(several, output="label_proba")
+    for build in BUILDS.values():
+        with pytest.raises(PipelineError, match="is a classifier of several targets"):
+            Pipeline(build(named(several, "a"), named(two, "b"))).plan()
+    async with Client(model(several)) as client:
+        assert np.array_equal(await client.predict_many(X[:3]), several.predict(X[:3]))
 
 
 def test_a_composer_of_ones_own_may_check_its_members() -> None:

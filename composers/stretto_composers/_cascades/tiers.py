@@ -8,7 +8,7 @@ import numpy as np
 
 from stretto.errors import PipelineError, StrettoError
 from stretto.nodes import UNDECIDED, Answers, Node, Pack, Part, answers_of, as_pipeline, plan_of
-from stretto_composers._members.members import short
+from stretto_composers._members.members import SEVERAL, short
 from stretto_composers._members.probabilities import ROUNDING
 from stretto_composers._members.ties import Tie
 from stretto_composers._members.votes import Count, coded
@@ -207,6 +207,11 @@ def tiers_of(parts: Sequence[Part[Any, Any]], until: Any) -> tuple[Tier, ...]:
 def _problem(test: Test, node: Node) -> str:
     """Return why a test can't read the answers of a tier, where that is known."""
     model = answers_of(node)
+    if model.several_labels:
+        return SEVERAL
+    for name, branch in zip(node.names, node.inputs, strict=True) if isinstance(node, Pack) else ():
+        if answers_of(branch).several_labels:
+            return f"has {name!r}, which {SEVERAL}"
     match test:
         case Agreement() if model.output:
             return f"is one model, and {test!r} needs the labels of several: parallel(a, b, c)"

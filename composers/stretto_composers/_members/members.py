@@ -33,6 +33,12 @@ def known(x: Pack) -> dict[str, Answers]:
     return dict(zip(x.names, map(answers_of, x.inputs), strict=True))
 
 
+SEVERAL = (
+    "is a classifier of several targets, which answers with several labels a row: put a function behind it that takes "
+    "one of them, or fit a classifier for each"
+)
+
+
 def classes_of(x: Pack) -> dict[str, tuple[Any, ...]]:
     """Return the classes of each branch that is a classifier, in the order of its probabilities."""
     return {name: answers.classes for name, answers in known(x).items() if answers.classes is not None}

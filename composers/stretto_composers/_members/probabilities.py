@@ -9,7 +9,7 @@ import numpy as np
 
 from stretto.errors import PipelineError
 from stretto.nodes import Node, Pack, answering, answers_of
-from stretto_composers._members.members import short
+from stretto_composers._members.members import SEVERAL, short
 from stretto_composers._members.votes import SLACK, Arrived, Count, Election
 
 ROUNDING = 1e-6
@@ -117,6 +117,8 @@ def _probabilities_of(name: str, node: Node) -> Node:
     answers = answers_of(node)
     if answers.kind == "regressor":
         raise PipelineError(f"vote(voting='soft'): {name!r} is a regressor, which has no probabilities: use average()")
+    if answers.several_labels:
+        raise PipelineError(f"vote(voting='soft'): {name!r} {SEVERAL}")
     if not answers.output or answers.output == "proba":
         return node
     proba = answering(node, "proba")

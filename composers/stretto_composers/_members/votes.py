@@ -9,7 +9,7 @@ import numpy as np
 
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.nodes import UNDECIDED, Instead, Join, Node, Pack
-from stretto_composers._members.members import call, classes_of, common_classes, known
+from stretto_composers._members.members import SEVERAL, call, classes_of, common_classes, known
 from stretto_composers._members.ties import Rule, Tie, tie_of
 from stretto_composers._members.weights import Given, Weights, weights_of
 
@@ -225,6 +225,8 @@ class Labels(Election):
             where = f"{cls.composer}(): {name!r}"
             if answers.kind == "regressor":
                 raise PipelineError(f"{where} is a regressor, whose numbers are no labels: use average() or median()")
+            if answers.several_labels:
+                raise PipelineError(f"{where} {SEVERAL}")
             if answers.output not in ("", "predict"):
                 raise PipelineError(
                     f"{where} answers with output={answers.output!r}, and votes are counted by labels: leave output= "
