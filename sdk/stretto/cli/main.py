@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stretto import Client
+from stretto.cli.trust import trust
 from stretto.compiler import Placement, compile_plan
 from stretto.errors import StrettoError
 from stretto.serve.names import imported_pipeline
@@ -43,6 +44,9 @@ class _Commands(click.Group):
 @click.version_option(version("stretto"), prog_name="stretto")
 def cli() -> None:
     """Compose fitted models as code, and run them in process, on Ray Serve or over HTTP."""
+
+
+cli.add_command(trust)
 
 
 @cli.command()

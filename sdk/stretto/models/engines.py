@@ -74,6 +74,16 @@ class Engine(Protocol):
         """
         raise ModelError(f"{path}: this engine reads no files")
 
+    def write(self, estimator: Any, rows: Any, metadata: Mapping[str, str]) -> bytes:
+        """Return the content of a file, with metadata, that `read` gives as a model with the estimator's answers.
+
+        They are verified on `rows`, an array or a frame of numbers, or None.
+
+        Raises:
+            ModelError: it has no such format, can't write the estimator, or the answers differ.
+        """
+        raise ModelError("this engine writes no files")
+
 
 @runtime_checkable
 class Plurality(Protocol):

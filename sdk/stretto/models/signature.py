@@ -11,9 +11,28 @@ import numpy as np
 
 from stretto.batch.frames import is_frame, is_series
 from stretto.errors import ModelError
+from stretto.models.extras import import_extra
 
 SCANNED: Final = 1000
 """The values of a column of objects that its types are read from."""
+
+_MLFLOW_TYPES: Final = {
+    "boolean": ("bool",),
+    "integer": ("int8", "int16", "int32", "uint8", "uint16"),
+    "long": ("int64", "uint32", "uint64"),
+    "float": ("float16", "float32"),
+    "double": ("float64",),
+    "binary": ("|s",),
+    "datetime": ("datetime64",),
+}
+_MLFLOW_OBJECTS: Final = {
+    "boolean": (("bool",),),
+    "long": (("int",),),
+    "double": (("float",), ("Decimal",)),
+    "binary": (("bytes",), ("bytearray",)),
+    "datetime": (("date",), ("datetime",), ("Timestamp",)),
+}
+"""How types of columns begin, and what columns of objects hold, by MLflow's type."""
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,6 +137,37 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether the types of the columns are known."""
         return all(each.dtype for each in self.columns)
 
+    def ordered(self, names: Sequence[str] | None) -> Signature | None:
+        """Return it with its columns in the order of `names`, None where it has others; itself without names."""
+        if names is None:
+            return self
+        known = {each.label: each for each in self.columns}
+        if known.keys() != set(names) or len(known) != len(self.columns):
+            return None
+        return Signature(tuple(known[name] for name in names), self.form)
+
+    def to_mlflow(self) -> Any:
+        """Return it as a `mlflow.models.ModelSignature`, for ``log_model(signature=)``.
+
+        MLflow has fewer types: categories become what they are categories of, ranges are left out, and columns with
+        missing values are optional.
+
+        Raises:
+            ModelError: MLflow is not installed, or has no type for a column.
+        """
+        models: Any = import_extra("mlflow.models", "mlflow", "a signature of MLflow's")
+        types: Any = import_extra("mlflow.types", "mlflow", "a signature of MLflow's")
+        dtypes = {each.dtype for each in self.columns}
+        if self.form == "array" and len(dtypes) == 1 and self.names is None:
+            spec = types.TensorSpec(np.dtype(dtypes.pop()), (-1, len(self.columns)))
+            return models.ModelSignature(types.Schema([spec]))
+        names = self.names or (None,) * len(self.columns)
+        columns = [
+            types.ColSpec(types.DataType[_mlflow_type(each)], name, required=not each.missing)
+            for each, name in zip(self.columns, names, strict=True)
+        ]
+        return models.ModelSignature(types.Schema(columns))
+
     def encode(self) -> bytes:
         """Return it as JSON."""
         return msgspec.json.encode(self)
@@ -138,6 +188,17 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
         count = f"{len(self.columns)} column{'s' if len(self.columns) != 1 else ''}"
         head = "one value a row" if self.form == "values" else f"{self.form} of {count}"
         return "\n  ".join((head, *map(str, self.columns)))
+
+
+def _mlflow_type(column: Column) -> str:
+    dtype = column.category_dtype if column.categories is not None else column.dtype
+    if column.is_text or dtype == "str":
+        return "string"
+    kind = dtype.lower()
+    for name, start in _MLFLOW_TYPES.items():
+        if kind.startswith(start) or column.holds in _MLFLOW_OBJECTS.get(name, ()):
+            return name
+    raise ModelError(f"MLflow has no type for the column {column}")
 
 
 def as_pandas(frame: Any) -> Any:

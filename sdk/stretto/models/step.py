@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +26,7 @@ from stretto.models.estimator import (
 )
 from stretto.models.files.cache import File, read_file
 from stretto.models.files.formats import LoadOptions, SavedModel, Trust
+from stretto.models.files.registry import model_name
 from stretto.models.function import ModelFunction, ReadRows
 from stretto.models.input.infer import infer_reader
 from stretto.models.input.mixed import MixedInput
@@ -85,7 +85,7 @@ def model_step(
     saved, source, shown = _opened(target, LoadOptions(trusted, strict, mmap))
     estimator = saved.estimator
     check_usable(estimator)
-    name = name or (Path(target).stem if isinstance(source, File) else default_name(estimator))
+    name = name or (model_name(target) if isinstance(source, File) else default_name(estimator))
     try:
         if extra not in ("forbid", "ignore"):
             raise ModelError(f"extra={extra!r}: it is 'forbid', or 'ignore' for names beyond the features in a row")
@@ -136,13 +136,13 @@ def _function(
     reader = infer_reader(estimator, row, signature)
     method = method_of(estimator, check_output(estimator, output), mixed=isinstance(reader, MixedInput))
     labelled = None if given is None else Labels(estimator, given)
-    return ModelFunction(method, reader, labelled, source, shown, signature=signature)
+    return ModelFunction(method, reader, labelled, source, shown, saved.note, signature=signature)
 
 
 def _signature(saved: SavedModel, features: Any) -> Signature | None:
     """Return what was recorded from the data that the user gives, or that is in the file; None of names alone."""
     if features is None:
-        return getattr(saved, "signature", None)
+        return saved.signature
     if is_frame(features) or (is_series(features) and hasattr(features, "index")):
         return Signature.of(features)
     if isinstance(features, np.ndarray) and features.ndim == 2:

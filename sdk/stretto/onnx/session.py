@@ -65,6 +65,11 @@ class Session:
         return self._run(names, columns)
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """What the graph's author wrote beside it."""
+        return dict(self._runtime.get_modelmeta().custom_metadata_map)
+
+    @property
     def numeric(self) -> bool:
         """Whether every input takes numbers."""
         return all(each.type in _TYPES for each in self.inputs)

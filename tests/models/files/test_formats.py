@@ -2,22 +2,31 @@
 
 import gc
 import pickle
+import re
+import subprocess
 import sys
+import textwrap
 import warnings
 
 import joblib
 import numpy as np
 import onnx
+import pandas as pd
 import pytest
+import scipy.stats
 import skl2onnx
 import skops.io
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
+from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from stretto import Client, deploy, model, parallel
@@ -26,12 +35,34 @@ from stretto.errors import ModelError
 from stretto.models import model_step
 from stretto.models.files import cache
 from stretto.models.files.formats import load_model, save_model
+from stretto.models.signature import Signature
 from stretto.serve.pickling import pickle_plan, reachable, unpickle_plan
 
 iris = load_iris()
 X, y, NAMES, LABELS = iris.data, iris.target, iris.feature_names, iris.target_names
 logistic = LogisticRegression(max_iter=1000).fit(X, y)
 SUFFIXES = [".skops", ".joblib", ".pkl", ".pickle"]
+
+
+WORDS = pd.DataFrame({"a": ["x"], "b": [1], "c": [1], "d": [1]})
+
+
+def inner():
+    def inner(x):
+        return x
+
+    return inner
+
+
+class Foreign(BaseEstimator):
+    """What no converter knows."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = 4
+        return self
+
+    def predict(self, X):
+        return X[:, 0]
 
 
 class Bomb:
@@ -83,6 +114,30 @@ def test_a_file_that_others_wrote_with_an_estimator_alone_is_read(tmp_path, suff
     assert np.array_equal(load_model(path, trusted=suffix != ".skops").estimator.predict(X), logistic.predict(X))
 
 
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".onnx"])
+def test_the_frame_that_a_model_was_fitted_on_is_recorded_as_its_signature(tmp_path, suffix):
+    frame = pd.DataFrame(X, columns=NAMES).astype({NAMES[0]: "float32"})
+    path = save_model(logistic, tmp_path / f"iris{suffix}", features=frame)
+    model = load_model(path, trusted=suffix in SUFFIXES[1:])
+    assert model.signature == Signature.of(frame)
+    assert model.features == tuple(NAMES)
+    path = save_model(logistic, tmp_path / f"iris{suffix}", features=X)
+    model = load_model(path, trusted=suffix in SUFFIXES[1:])
+    assert model.signature == Signature.of(X)
+    assert model.features is None
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_signature_has_texts_and_categories(tmp_path, suffix):
+    frame = pd.DataFrame({"c": pd.Categorical(["x", "y"] * 9), "t": ["a", "b"] * 9, 3: range(18)})
+    onehot = OneHotEncoder().fit(frame.rename(columns=str))
+    path = save_model(onehot, tmp_path / f"m{suffix}", features=frame.rename(columns=str))
+    found = load_model(path, trusted=suffix != ".skops").signature
+    assert [each.name for each in found.columns] == ["c", "t", "3"]
+    assert found.columns[0].categories == ("x", "y")
+    assert found.columns[1].is_text
+
+
 def test_skops_reads_the_estimator_of_a_file_of_ours(tmp_path):
     path = save_model(logistic, tmp_path / "iris.skops", labels=LABELS)
     assert np.array_equal(skops.io.load(path).predict(X), logistic.predict(X))
@@ -110,11 +165,18 @@ def test_a_pickle_named_skops_runs_nothing(tmp_path):
     assert not Bomb.went_off
 
 
-def test_types_that_skops_does_not_trust_are_named_with_how_to_allow_them(tmp_path):
-    path = save_model(DecisionTreeClassifier().fit(X, y), tmp_path / "tree.skops")
-    with pytest.raises(ModelError, match=r"sklearn\.tree\._tree\.Tree.*pass trusted=\['sklearn\.tree\._tree\.Tree'\]"):
+def test_types_that_are_not_known_are_named_with_how_to_allow_them(tmp_path):
+    path = save_model(make_pipeline(FunctionTransformer(scipy.stats.zscore)).fit(X, y), tmp_path / "scores.skops")
+    name = "scipy.stats._stats_py.zscore"
+    with pytest.raises(ModelError, match=rf"{re.escape(name)}.*pass trusted=\['{re.escape(name)}'\]"):
         load_model(path)
-    for trusted in (True, ["sklearn.tree._tree.Tree"]):
+    for trusted in (True, [name]):
+        assert load_model(path, trusted=trusted).estimator.transform(X).shape == X.shape
+
+
+def test_a_tree_needs_no_trust(tmp_path):
+    path = save_model(DecisionTreeClassifier().fit(X, y), tmp_path / "tree.skops")
+    for trusted in (False, True, ["sklearn.tree._tree.Tree"]):
         assert load_model(path, trusted=trusted).estimator.predict(X[:1]).tolist() == [0]
 
 
@@ -182,6 +244,52 @@ def test_a_file_that_holds_no_fitted_estimator_is_refused(tmp_path, content):
         load_model(path, trusted=True)
 
 
+def test_a_file_whose_class_was_in_the_script_that_wrote_it_says_so(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent("""
+        import joblib, skops.io
+        from sklearn.base import BaseEstimator, clone
+        class Scale(BaseEstimator):
+            def fit(self, X, y=None): self.n_ = 1; return self
+            def predict(self, X): return X
+        joblib.dump(Scale().fit([[1]]), "scale.joblib")
+        skops.io.dump(Scale().fit([[1]]), "scale.skops")
+        """)
+    )
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    for name in ("scale.joblib", "scale.skops"):
+        with pytest.raises(
+            ModelError, match="saved by a script or notebook that defines Scale itself: put Scale into a"
+        ):
+            load_model(tmp_path / name, trusted=True)
+
+
+def test_a_file_of_a_module_that_is_not_there_names_it(tmp_path):
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x04cnowhere_at_all\nModel\n.")
+    with pytest.raises(ModelError, match="it needs the module nowhere_at_all, which is not installed here"):
+        load_model(path, trusted=True)
+
+
+def test_what_a_script_defines_is_not_saved(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        textwrap.dedent("""
+        from sklearn.preprocessing import FunctionTransformer
+        from stretto import save_model
+        from stretto.errors import ModelError
+        def double(X): return 2 * X
+        for suffix in ("skops", "joblib"):
+            try: save_model(FunctionTransformer(double).fit([[1]]), f"m.{suffix}")
+            except ModelError as error: print(error)
+        """)
+    )
+    said = subprocess.run([sys.executable, script], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert said.count("holds the function double, which is defined in the script") == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["train.py"]
+
+
 # Files that can't be written
 
 
@@ -189,11 +297,18 @@ def test_a_file_that_holds_no_fitted_estimator_is_refused(tmp_path, content):
     ("estimator", "path", "given", "says"),
     [
         (LogisticRegression(), "a.skops", {}, "not fitted"),
-        (logistic, "a.onnx", {}, "no known suffix"),
+        (logistic, "a.h5", {}, "no known suffix"),
         (logistic, "nowhere/a.skops", {}, "there is no directory"),
         (logistic, "a.skops", {"labels": ["a"]}, "labels= has 1 names"),
         (logistic, "a.skops", {"features": ["a"]}, "features= has 1 names"),
+        (logistic, "a.skops", {"features": X[:, :3]}, "features= has 3 columns"),
+        (logistic, "a.skops", {"probes": X[:, :3]}, "does not take the rows of probes="),
         (FunctionTransformer(lambda x: x).fit(X), "a.pkl", {}, "can't save .*lambda"),
+        (FunctionTransformer(lambda x: x).fit(X), "a.skops", {}, "can't save .*lambda.* in a module"),
+        (FunctionTransformer(inner()).fit(X), "a.joblib", {}, "inner, which is defined inside a function"),
+        (FunctionTransformer(inner()).fit(X), "a.skops", {}, "inner, which is defined inside a function"),
+        (IsolationForest().fit(X), "a.onnx", {"features": WORDS}, "takes rows of numbers, and its column a"),
+        (Foreign().fit(X), "a.onnx", {}, "Foreign has no ONNX graph: .*Save it as .skops"),
     ],
 )
 def test_what_could_not_be_read_again_is_not_written(tmp_path, estimator, path, given, says):
@@ -289,6 +404,31 @@ def test_an_onnx_file_that_takes_texts_is_refused(tmp_path):
     path = exported(tmp_path / "m.onnx", OneHotEncoder().fit(words), [("words", StringTensorType([None, 1]))])
     with pytest.raises(ModelError, match="rows of numbers"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    "estimator", [logistic, RandomForestClassifier(5), SVC(), GaussianNB(), LinearRegression(), StandardScaler()]
+)
+def test_an_estimator_is_written_as_a_graph_with_the_same_answers(tmp_path, estimator):
+    estimator = clone(estimator).fit(X, y)
+    path = save_model(estimator, tmp_path / "m.onnx", features=NAMES, probes=X[::7])
+    step = model_step(path)
+    method = "predict" if hasattr(estimator, "predict") else "transform"
+    expected = getattr(estimator, method)(X)
+    assert step.features == tuple(NAMES)
+    if expected.dtype.kind == "f":
+        assert np.allclose(step.fn(X), expected, atol=1e-6)
+    else:
+        assert step.fn(X).tolist() == expected.tolist()
+    if hasattr(estimator, "predict_proba"):
+        assert np.allclose(model_step(path, output="proba").fn(X), estimator.predict_proba(X), atol=1e-6)
+
+
+def test_a_written_graph_answers_with_texts_and_labels(tmp_path):
+    named = LogisticRegression(max_iter=1000).fit(X, LABELS[y])
+    assert model_step(save_model(named, tmp_path / "m.onnx")).fn(X[:1]).tolist() == ["setosa"]
+    path = save_model(SVC().fit(X, LABELS[y]), tmp_path / "m.onnx", labels=["a", "b", "c"])
+    assert model_step(path).fn(X[[0, 60, 149]]).tolist() == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("kept", [0, 0.5, 0.95])

@@ -16,6 +16,7 @@ from cachetools import cached
 from stretto.errors import ModelError
 from stretto.models.files.formats import LoadOptions, SavedModel, load_model
 from stretto.models.files.mlflow import is_mlflow
+from stretto.models.files.registry import is_uri, resolved
 
 Stamp: TypeAlias = tuple[tuple[str, int, int], ...]
 """The path, the time of the last change and the size of a file, or of each file in a folder."""
@@ -54,9 +55,9 @@ def read_file(target: str | os.PathLike[str], options: LoadOptions) -> File:
     Raises:
         ModelError: it can't be read as a model; see `load_model`.
     """
-    path = Path(target).expanduser().resolve()
+    path = resolved(target).resolve()
     stamp = _stamp(path)
-    return File(str(path), stamp, _model(path, stamp, options, target), options)
+    return File(str(path), stamp, _model(path, stamp, options, path if is_uri(target) else target), options)
 
 
 def _key(path: Path, stamp: Stamp, options: LoadOptions, target: object) -> Hashable:
