@@ -17,6 +17,7 @@ from stretto import load_model, save_model
 from stretto.errors import ModelError
 from stretto.models.files import archive
 from stretto.models.files.archive import types_in
+from tests.fuzz_skops import objects, run
 
 X, y = load_iris(return_X_y=True)
 logistic = LogisticRegression(max_iter=1000).fit(X, y)
@@ -90,3 +91,53 @@ def test_a_record_that_is_none_is_refused(tmp_path, text):
     rewritten(path, {"stretto.json": text})
     with pytest.raises(ModelError, match="beside the estimator is damaged"):
         load_model(path)
+
+
+# Files made to do harm
+
+
+def changed_schema(path, change):
+    """Change the objects of a schema in place."""
+    with zipfile.ZipFile(path) as old:
+        schema = json.loads(old.read("schema.json"))
+    for each in objects(schema):
+        change(each)
+    return rewritten(path, {"schema.json": json.dumps(schema).encode()})
+
+
+@pytest.mark.parametrize("by_id", [False, True])
+def test_nodes_that_are_a_single_number_end_no_process(tmp_path, by_id):
+    tree = DecisionTreeClassifier().fit(X, y)
+    tree.aside = np.float64(3).reshape(())
+    path = save_model(tree, tmp_path / "m.skops")
+    aside = []
+
+    def change(each):
+        if "aside" in each:
+            aside.append(each["aside"])
+        if each.get("__loader__") == "TreeNode":
+            nodes = each["content"]["content"]["nodes"]
+            if by_id:
+                aside[0]["__id__"] = nodes["__id__"]
+            else:
+                nodes["file"] = aside[0]["file"]
+
+    with pytest.raises(ModelError, match="a tree in it has no nodes"):
+        load_model(changed_schema(path, change))
+
+
+@pytest.mark.parametrize(
+    ("name", "loader"), [("Tree", "LossNode"), ("Tree", "ConstructorFromReduceNode"), ("Tree", "TypeNode")]
+)
+def test_a_known_type_is_only_made_as_skops_makes_it(tmp_path, name, loader):
+    def change(each):
+        if each.get("__class__") == name:
+            each["__loader__"] = loader
+
+    path = save_model(DecisionTreeClassifier().fit(X, y), tmp_path / "m.skops")
+    with pytest.raises(ModelError, match=f"{name} in it is a {loader}, and not a TreeNode"):
+        load_model(changed_schema(path, change))
+
+
+def test_mutated_files_are_refused_or_give_the_same_answers():
+    assert run(200, show=lambda _: None) == []

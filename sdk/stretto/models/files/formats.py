@@ -208,6 +208,8 @@ def load_model(
         raise Disagreement(f"{path.absolute()}: {error.message}", error.rows) from error
     except ModelError as error:
         raise ModelError(f"{path.absolute()}: {error}") from error
+    except Exception as error:  # of an estimator that lacks what it should have
+        raise ModelError(f"can't read {path.absolute()}: it is damaged ({_text(error)})") from error
     return SavedModel(estimator, record.labels, record.features, record.signature, note)
 
 

@@ -25,30 +25,34 @@ _KERNELS: Final = (
     "RationalQuadratic Sum WhiteKernel"
 )
 
-CHECKED: Final = frozenset({
-    "sklearn.tree._tree.Tree",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    *(f"{_NEIGHBORS}{module}.{kind}{bits}"
-      for module, kind in (("kd_tree", "KDTree"), ("ball_tree", "BallTree")) for bits in ("", "32", "64")),
-    *(f"sklearn.metrics._dist_metrics.{name}{bits}" for name in _METRICS for bits in ("32", "64")),
-    *(f"scipy.sparse._{form}.{form}_{kind}" for form in ("csr", "csc", "coo") for kind in ("matrix", "array")),
-})  # fmt: skip
-"""Types that a ``.skops`` file may hold without being named, since `check_arrays` looks at what is in them."""
+CHECKED: Final[Mapping[str, str]] = {
+    "sklearn.tree._tree.Tree": "TreeNode",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor": "ObjectNode",
+    **{f"{_NEIGHBORS}{module}.{kind}{bits}": "ObjectNode"
+       for module, kind in (("kd_tree", "KDTree"), ("ball_tree", "BallTree")) for bits in ("", "32", "64")},
+    **{f"sklearn.metrics._dist_metrics.{name}{bits}": "ObjectNode" for name in _METRICS for bits in ("32", "64")},
+    **{f"scipy.sparse._{form}.{form}_{kind}": "SparseMatrixNode"
+       for form in ("csr", "csc", "coo") for kind in ("matrix", "array")},
+}  # fmt: skip
+"""Types that a ``.skops`` file may hold without being named, since `check_arrays` looks at what is in them; and how
+skops writes each. In another way, a file could have them called with arguments of its own."""
 
-KNOWN: Final = frozenset({
-    "numpy.dtype",
-    "numpy.mean",
-    "sklearn._loss.loss.HalfTweedieLossIdentity",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
-    "sklearn.multiclass._ConstantPredictor",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    *(f"sklearn.gaussian_process.kernels.{name}" for name in _KERNELS.split()),
-    *(f"sklearn.feature_selection._univariate_selection.{name}" for name in ("chi2", "f_classif", "f_regression")),
-    *(f"sklearn.feature_selection._mutual_info.mutual_info_{name}" for name in ("classif", "regression")),
-})  # fmt: skip
+KNOWN: Final[Mapping[str, str]] = {
+    "numpy.dtype": "DTypeNode",
+    "numpy.mean": "FunctionNode",
+    "sklearn._loss.loss.HalfTweedieLossIdentity": "ObjectNode",
+    "sklearn.calibration._CalibratedClassifier": "ObjectNode",
+    "sklearn.calibration._SigmoidCalibration": "ObjectNode",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace": "ObjectNode",
+    "sklearn.multiclass._ConstantPredictor": "ObjectNode",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer": "ObjectNode",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer": "ObjectNode",
+    **{f"sklearn.gaussian_process.kernels.{name}": "ObjectNode" for name in _KERNELS.split()},
+    **{f"sklearn.feature_selection._univariate_selection.{name}": "FunctionNode"
+       for name in ("chi2", "f_classif", "f_regression")},
+    **{f"sklearn.feature_selection._mutual_info.mutual_info_{name}": "FunctionNode"
+       for name in ("classif", "regression")},
+}  # fmt: skip
 """Types and functions of numpy and scikit-learn that only compute, in Python, and that skops does not list."""
 
 MOST_THREADS: Final = 4096

@@ -87,4 +87,7 @@ def _is_plain(column: ColumnType) -> bool:
 
 def _only_known(estimator: Any) -> bool:
     """Return whether an estimator is of a package that is known to compute numbers alike in an array and in a frame."""
-    return type(estimator).__module__.partition(".")[0] in ("sklearn", "lightgbm", "xgboost", "catboost", "stretto")
+    module = type(estimator).__module__
+    if module == "stretto.models.files.mlflow":  # what MLflow runs is a model of any kind
+        return False
+    return module.partition(".")[0] in ("sklearn", "lightgbm", "xgboost", "catboost", "stretto")
