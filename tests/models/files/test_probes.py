@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
@@ -200,3 +201,11 @@ def test_mixed_rows_texts_and_several_outputs_are_kept(tmp_path):
     ):
         path = save_model(estimator.fit(rows, target), tmp_path / "m.skops", probes=rows[:5])
         assert load_model(path).note == "answers as it did on 5 rows"
+
+
+def test_every_kind_of_answer_is_kept(tmp_path, monkeypatch):
+    near = KMeans(3, n_init=1, random_state=0).fit(X)
+    path = save_model(near, tmp_path / "m.skops", probes=X[::50])
+    monkeypatch.setattr(KMeans, "transform", lambda self, X: np.zeros((len(X), 3)))
+    with pytest.raises(Disagreement, match="row 0: transform"):
+        load_model(path)

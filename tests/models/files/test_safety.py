@@ -262,6 +262,7 @@ def test_nodes_of_neighbours_outside_the_rows_are_refused(field, value):
         (SVC(), {"n_features_in_": 40}),
         (SVC(), {"_probA": np.ones(1)}),
         (SVR(), {"_n_support": np.array([1, 1], dtype=np.int32)}),
+        (SVR(), {"_n_support": SVR().fit(X, y)._n_support[:1]}),
         (SVR(), {"_dual_coef_": np.ones((1, 3))}),
         (KNeighborsClassifier(algorithm="brute"), {"n_features_in_": 40}),
         (KNeighborsClassifier(algorithm="brute"), {"_y": np.full(150, 7)}),

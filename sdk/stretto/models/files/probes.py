@@ -6,6 +6,7 @@ import base64
 import datetime
 import warnings
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from importlib import import_module
 from typing import Any, Final, Literal, cast
@@ -99,7 +100,7 @@ class Probes(msgspec.Struct, frozen=True, omit_defaults=True):
         else:
             columns = (KeptColumn(Values.of(np.asarray(rows, dtype=object if form == "list" else None))),)
         try:
-            answers = _answers(estimator, rows, _methods(estimator))
+            answers = _all_answers(estimator, rows)
         except Exception as error:
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise ModelError(f"{type(estimator).__name__} does not take the rows of probes= ({reason})") from error
@@ -152,9 +153,14 @@ class Probes(msgspec.Struct, frozen=True, omit_defaults=True):
             )
 
 
-def _methods(estimator: Any) -> list[str]:
-    names = [next((name for name in PREDICTS if has_method(estimator, name)), "__call__")]
-    return names + [name for name in ("predict_proba", "decision_function") if has_method(estimator, name)][:1]
+def _all_answers(estimator: Any, rows: Any) -> dict[str, np.ndarray]:
+    first = next((name for name in PREDICTS if has_method(estimator, name)), "__call__")
+    answers = _answers(estimator, rows, [first])
+    for name in ("predict_proba", "decision_function", "transform"):
+        # What it can't do is no part of what it must go on doing.
+        with suppress(Exception):
+            answers |= _answers(estimator, rows, [name])
+    return answers
 
 
 def _answers(estimator: Any, rows: Any, names: Iterable[str]) -> dict[str, np.ndarray]:
