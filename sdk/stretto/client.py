@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAli
 
 import numpy as np
 
+from stretto.batch.arrays import is_array
 from stretto.batch.frames import Frame, as_row, as_rows, is_plain
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
@@ -280,7 +281,7 @@ class Client(Generic[In, Out]):
 
 def _listed(rows: Any) -> Sequence[Any]:
     rows = as_rows(rows)
-    if isinstance(rows, Frame) or (isinstance(rows, np.ndarray) and rows.ndim):
+    if isinstance(rows, Frame) or (is_array(rows) and rows.ndim):
         return cast("Sequence[Any]", rows)
     if isinstance(rows, str | bytes | Mapping | np.ndarray) or not hasattr(rows, "__iter__"):
         what = "a list of rows, an array with a row each, or a data frame"

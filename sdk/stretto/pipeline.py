@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, ca
 
 from stretto.compiler import PipelinePlan, check, optimize
 from stretto.errors import PipelineError
-from stretto.models import default_name, in_order, is_estimator, model_step
+from stretto.models import Signature, default_name, in_order, is_estimator, model_step
 from stretto.plan.nodes import Call, Input, Instead, Node, Pack
 from stretto.plan.plan import Plan, substitute
 from stretto.plan.steps import Step
@@ -108,6 +108,23 @@ class Pipeline(Generic[In, Out]):
     def text(self) -> str:
         """The composition as it was written."""
         return " >> ".join(atom.text for atom in self._atoms)
+
+    @property
+    def signature(self) -> Signature | None:
+        """What it takes: names, types, categories and ranges of the columns; None where nobody recorded it.
+
+        It is that of the first model that reads the request, recorded by ``model(..., features=X)`` or read from its
+        file.
+
+        >>> import pandas
+        >>> X = pandas.DataFrame({"rooms": [2, 5], "city": pandas.Categorical(["bonn", "ulm"])})
+        >>> print(model(lambda rows: rows["rooms"], features=X, name="rooms").signature)
+        frame of 2 columns
+          rooms: int64, 2 to 5
+          city: category of 2
+        """
+        models = (step.model.signature for step in self.plan().readers() if step.model is not None)
+        return next((each for each in models if isinstance(each, Signature)), None)
 
     @property
     def call(self) -> ComposerCall | None:
@@ -267,8 +284,9 @@ def model(
     `sample`, or on drawn ones. A row is a dict of named features in any order, a pandas series, or a sequence or a 1-d
     array of shape (n_features,) in the order of `features`; rows are a list of those, an array of shape (n_rows,
     n_features) or a data frame. Of a model of texts a row is a text.
-    `features` are taken from the estimator where it was fitted with names; a data frame like that it was fitted on also
-    says which columns are categories, which LightGBM and XGBoost need. `labels`, a list, an array or the path of a
+    `features` are taken from the estimator where it was fitted with names. A data frame, an array or a series like that
+    it was fitted on is recorded as its signature: names, types, categories and ranges, and what the estimator is given
+    has these types, whatever form a row came in. `labels`, a list, an array or the path of a
     JSON file, name the classes in the order of ``classes_``. `output` is ``"predict"``, ``"proba"``, ``"label_proba"``,
     ``"decision"`` or ``"transform"``. A name in a row that is no feature is refused, since it may be misspelt, unless
     ``extra="ignore"``; columns of a frame that a ``ColumnTransformer`` leaves alone are left alone. `options` say where

@@ -60,6 +60,11 @@ def is_plain(x: Any) -> bool:
     return type(x) in _PLAIN
 
 
+def is_pandas(x: Any) -> bool:
+    """Return whether `x` is a frame, a series or a value of pandas."""
+    return type(x).__module__.partition(".")[0] == "pandas"
+
+
 def is_frame(x: Any) -> bool:
     """Return whether `x` is a data frame."""
     # Asked of the class: a lazy frame of polars warns when its columns are looked up.
@@ -88,7 +93,7 @@ def as_rows(x: Any) -> Any:
     if isinstance(x, SparseTable):
         return cast("Any", x).tocsr()
     if is_series(x):
-        return _column(x) if type(x).__module__.startswith("pandas.") else _values(x)
+        return _column(x) if is_pandas(x) else _values(x)
     if isinstance(x, list) and not all(map(is_plain, _one_of_each_type(cast("list[Any]", x)))):
         return [as_row(row) for row in cast("list[Any]", x)]
     return x
@@ -139,7 +144,7 @@ def _of_frame(x: Any) -> Frame | np.ndarray | list[Any]:
     _checked(names)
     if not names:
         raise InputError("the data frame has no columns", expected="a column for each feature")
-    if type(x).__module__.startswith("pandas."):
+    if is_pandas(x):
         return Frame({name: _column(x[name]) for name in names}, len(x))
     frame = _narwhals().from_native(x, eager_only=True)
     return Frame({name: _array(column) for name, column in zip(names, frame.iter_columns(), strict=True)}, len(frame))

@@ -10,8 +10,10 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 import numpy as np
 
+from stretto.batch.arrays import size
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
@@ -66,9 +68,9 @@ class Engine:
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        if len(rows) <= CHUNK:
+        if size(rows) <= CHUNK:
             return await self._outcomes(rows, context, step)
-        starts = range(0, len(rows), CHUNK)
+        starts = range(0, size(rows), CHUNK)
         chunks: dict[int, Sequence[Any]] = {}
         places = anyio.Semaphore(os.cpu_count() or 1)
 
@@ -125,12 +127,14 @@ class Engine:
 
 def describe(plan: Plan, name: str, text: str) -> Metadata:
     """Return the metadata of a compiled plan; `text` is the pipeline as written."""
+    signatures = [each.model.signature for each in plan.readers() if each.model is not None and each.model.signature]
     return Metadata(
         name=name,
         pipeline=text,
         plan=plan.text,
         steps=tuple(_by_name(plan)),
         features=tuple(dict.fromkeys(feature for step in plan.readers() for feature in step.features or ())),
+        signature=msgspec.to_builtins(signatures[0]) if signatures else None,
         versions={"stretto": version("stretto"), "python": platform.python_version()},
     )
 

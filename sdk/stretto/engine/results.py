@@ -34,7 +34,9 @@ class Trace:
 class Metadata:
     """What a pipeline says of itself: its name, its text form, its steps and the features its input must have.
 
-    `features` is empty where the pipeline does not know them. `versions` are those of Stretto and of what it runs on.
+    `features` is empty where the pipeline does not know them. `signature` has the names, types, categories and ranges
+    of the columns that its first model takes (see `stretto.models.Signature`), where they were recorded. `versions` are
+    those of Stretto and of what it runs on.
     """
 
     name: str
@@ -42,4 +44,5 @@ class Metadata:
     plan: str
     steps: tuple[str, ...] = ()
     features: tuple[str, ...] = ()
+    signature: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)

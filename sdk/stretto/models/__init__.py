@@ -8,10 +8,12 @@ from stretto.models.estimator import default_name, is_estimator
 from stretto.models.files.cache import File, FileReference, digest, read_reference
 from stretto.models.files.formats import SavedModel, load_model, save_model
 from stretto.models.function import ModelFunction, in_order, seen_through
+from stretto.models.signature import Column, Signature
 from stretto.models.step import accepting, model_step, on_engine, with_function
 
 __all__ = [
     "Answers",
+    "Column",
     "Compiled",
     "Engine",
     "File",
@@ -19,6 +21,7 @@ __all__ = [
     "ModelFunction",
     "Plurality",
     "SavedModel",
+    "Signature",
     "accepting",
     "answering",
     "answers_of",

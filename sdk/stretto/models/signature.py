@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, cast
 import msgspec
 import numpy as np
 
-from stretto.batch.frames import is_frame, is_series
+from stretto.batch.frames import is_frame, is_pandas, is_series
 from stretto.errors import ModelError
 from stretto.models.extras import import_extra
 
@@ -207,7 +207,7 @@ def as_pandas(frame: Any) -> Any:
     Raises:
         ModelError: it is lazy, or what converts it is not installed.
     """
-    if type(frame).__module__.partition(".")[0] == "pandas":
+    if is_pandas(frame):
         return frame
     try:
         return import_module("narwhals.stable.v2").from_native(frame, eager_only=True).to_pandas()

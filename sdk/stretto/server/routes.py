@@ -7,8 +7,9 @@ from typing import Any, NamedTuple, TypeAlias, cast
 from urllib.parse import parse_qs
 
 import msgspec
-import numpy as np
 
+from stretto.batch.arrays import is_array, size
+from stretto.batch.frames import Frame
 from stretto.errors import InputError, NotFound, StrettoError
 from stretto.server.limits import Limits
 from stretto.server.messages import MethodNotAllowedError, Request, Response
@@ -70,9 +71,9 @@ class Routes:
     async def batch(self, request: Request) -> Response:
         """Return an outcome for each of many rows, of one step alone if the query names it as ``step``."""
         rows = _rows(request.value())
-        self._limits.check_rows(len(rows))
+        self._limits.check_rows(size(rows))
         step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [None])[0]
-        outcomes = await self._transport().outcomes(rows, request.context, step) if len(rows) else []
+        outcomes = await self._transport().outcomes(rows, request.context, step) if size(rows) else []
         if request.packed:
             return Response(encode_outcomes(outcomes), MSGPACK)
         return Response(encode_outcomes_json(outcomes))
@@ -115,8 +116,33 @@ class Routes:
 
 
 def _rows(value: Any) -> Sequence[Any]:
-    if isinstance(value, list) or (isinstance(value, np.ndarray) and value.ndim):
+    if isinstance(value, list | Frame) or (is_array(value) and value.ndim):
         return cast("Sequence[Any]", value)
+    if isinstance(value, dict):
+        return _of_table(cast("dict[Any, Any]", value))
     kind = type(cast("object", value))
     words = _KINDS.get(kind, f"a {kind.__name__}")
     raise InputError(f"many rows come as an array, not as {words}", expected="an array with a row in each place")
+
+
+def _of_table(value: dict[Any, Any]) -> Sequence[Any]:
+    """Return the rows of a table: of columns by name, in the split form of pandas, or as MLflow's servers take it."""
+    match value:
+        case {"dataframe_split": dict() as table} | {"inputs": dict() as table}:
+            return _of_table(cast("dict[Any, Any]", table))
+        case {"dataframe_records": list() as rows} | {"instances": list() as rows} | {"inputs": list() as rows}:
+            return cast("list[Any]", rows)
+        case {"columns": list() as columns, "data": list() as data}:
+            rows = cast("list[Any]", data)
+            for i, row in enumerate(rows):
+                if not isinstance(row, list) or len(cast("list[Any]", row)) != len(columns):
+                    raise InputError(f"row {i} of data does not have {len(columns)} values", "data", "a value a column")
+            return [dict(zip(columns, row, strict=True)) for row in rows]
+        case _:
+            lists = list(value.values())
+            if not lists or not all(isinstance(each, list) for each in lists) or len(set(map(len, lists))) > 1:
+                raise InputError(
+                    "many rows come as an array, or as an object of columns of one length",
+                    expected="an array with a row in each place, or an object with a list for each feature",
+                )
+            return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]

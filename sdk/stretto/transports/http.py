@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
 import anyio
 import msgspec
 import numpy as np
 
+from stretto.batch.arrays import is_array, size
+from stretto.batch.frames import Frame
 from stretto.batch.isolate import each_row, isolate
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, Span, latest
@@ -81,8 +83,8 @@ class HttpTransport(Transport):
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, of one `step` alone if named."""
-        if isinstance(rows, np.ndarray) and rows.dtype != object:
-            return await self._ask_many(rows, context, step)
+        if isinstance(rows, Frame) or (is_array(rows) and cast("np.ndarray", rows).dtype != object):
+            return await self._ask_many(cast("Frame", rows), context, step)
         packed: list[bytes | Exception] = each_row(rows, encode_row).as_list()
         answers = iter(await self._ask_many([each for each in packed if isinstance(each, bytes)], context, step))
         return [next(answers) if isinstance(each, bytes) else each for each in packed]
@@ -134,21 +136,23 @@ class HttpTransport(Transport):
         with self._expecting("an answer"):
             return decode_msgpack(body)
 
-    async def _ask_many(self, rows: list[bytes] | np.ndarray, context: Context, step: str | None = None) -> list[Any]:
+    async def _ask_many(
+        self, rows: list[bytes] | np.ndarray | Frame, context: Context, step: str | None = None
+    ) -> list[Any]:
         path = "/batch" if step is None else f"/batch?step={quote(step, safe='')}"
 
         async def ask(positions: Sequence[int]) -> list[Any]:
             part = rows[positions[0] : positions[-1] + 1]
             packed = encode_rows(part) if isinstance(part, list) else encode_row(part)
             body = await self._connection.send("POST", path, packed, context, MSGPACK)
-            with self._expecting(f"{len(part)} outcomes"):
+            with self._expecting(f"{size(part)} outcomes"):
                 outcomes = decode_outcomes(body)
-                if len(outcomes) != len(part):
+                if len(outcomes) != size(part):
                     raise ValueError(f"it returned {len(outcomes)}")
                 return outcomes
 
         # The server's limit is on a request: whether a row is too large shows when it is sent alone.
-        answers = await isolate(len(rows), ask, TooLarge) if len(rows) else []
+        answers = await isolate(size(rows), ask, TooLarge) if size(rows) else []
         return [each for _, answer in answers for each in (answer if isinstance(answer, list) else [answer])]
 
     @contextmanager

@@ -15,8 +15,21 @@ import msgspec
 import numpy as np
 from numpy.lib import format as npy
 
+from stretto.batch.arrays import ExtensionArray, SparseTable
+from stretto.batch.frames import Frame
 from stretto.errors import InputError, StrettoError
 from stretto.wire.bounds import PLAIN, UnsendableError, check_depth, too_deep
+from stretto.wire.columns import (
+    SCALARS,
+    array_of,
+    array_parts,
+    frame_of,
+    frame_parts,
+    moment_of,
+    span_of,
+    sparse_of,
+    sparse_parts,
+)
 from stretto.wire.problem import from_problem, problem
 
 MSGPACK = "application/vnd.stretto+msgpack"
@@ -101,6 +114,12 @@ def _lower(value: Any, plain: frozenset[type]) -> Any:
         return _numpy(value) if kind is np.ndarray else _extension(kind, value)
     if isinstance(value, StrettoError):
         return _extension(StrettoError, value)
+    for array in (ExtensionArray, SparseTable):
+        if isinstance(value, array):
+            return _extension(array, value)
+    if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ in SCALARS:
+        sent = SCALARS[kind.__name__](value)
+        return None if sent is None else _extension(kind.__name__, sent)
     return _numpy(value) if isinstance(value, np.generic | np.ndarray) else _lower(_builtin(value), plain)
 
 
@@ -124,7 +143,7 @@ def _numpy(value: Any) -> msgspec.msgpack.Ext:
     return _extension(np.ndarray if isinstance(value, np.ndarray) else np.generic, array)
 
 
-def _extension(kind: type, value: Any) -> msgspec.msgpack.Ext:
+def _extension(kind: Any, value: Any) -> msgspec.msgpack.Ext:
     extension = _EXTENSIONS[kind]
     return msgspec.msgpack.Ext(extension.code, extension.write(value))
 
@@ -139,6 +158,13 @@ def _items(value: Any) -> bytes:
 
 def _from_items(build: Callable[[Any], Any]) -> Callable[[memoryview], Any]:
     return lambda data: build(_DECODER.decode(data))
+
+
+def _columns(parts: Callable[[Any], list[Any]], value: Any) -> bytes:
+    try:
+        return _packed(parts(value))
+    except TypeError as error:
+        raise UnsendableError(str(error)) from None
 
 
 def _text(value: Any) -> bytes:
@@ -236,6 +262,11 @@ _EXTENSIONS: dict[Any, _Extension] = {
     # An array would drop the NULs that a string of numpy's may end in.
     np.str_: _Extension(16, lambda value: str.__str__(value).encode(), _from_text(np.str_)),
     np.bytes_: _Extension(17, bytes, lambda data: np.bytes_(bytes(data))),
+    ExtensionArray: _Extension(19, lambda array: _columns(array_parts, array), _from_items(array_of)),
+    Frame: _Extension(20, lambda frame: _columns(frame_parts, frame), _from_items(frame_of)),
+    SparseTable: _Extension(23, lambda table: _columns(sparse_parts, table.tocsr()), _from_items(sparse_of)),
+    "Timestamp": _Extension(21, _items, _from_items(moment_of)),
+    "Timedelta": _Extension(22, lambda span: _packed(span), _from_items(span_of)),
     StrettoError: _Extension(18, lambda error: _packed(problem(error)), _from_items(from_problem)),
 }
 _READERS = {extension.code: extension.read for extension in _EXTENSIONS.values()}

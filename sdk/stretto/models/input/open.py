@@ -56,10 +56,10 @@ class OpenInput:
             return ModelInput(batch, arrays.size(batch))
         if isinstance(batch, dict):
             columns = cast("dict[Any, Any]", batch)
-            made = {
+            frame = {
                 name: each if arrays.is_array(each) else natural(one_by_one(each)) for name, each in columns.items()
             }
-            return ModelInput(made, arrays.size(next(iter(made.values()))) if made else 0)
+            return ModelInput(frame, arrays.size(next(iter(frame.values()))) if frame else 0)
         return self._listed(cast("list[Any]", batch))
 
     def _listed(self, rows: list[Any]) -> ModelInput:

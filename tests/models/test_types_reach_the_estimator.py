@@ -1,0 +1,297 @@
+"""What reaches `predict` has the types, names, order and values of the frame that the user would have passed.
+
+A spy stands for the estimator: it answers with what it was given. ``STRETTO_EXAMPLES=20000 pytest`` on this file looks
+for longer than the suite does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import os
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stretto import Client, model
+from stretto.batch.frames import as_rows
+from stretto.testing.http_server import serving
+from stretto.wire import decode_msgpack, encode_row
+from tests.asgi import AsgiTransport
+
+EXAMPLES = int(os.environ.get("STRETTO_EXAMPLES", "60"))
+ZONE = dt.UTC
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Return the frame that a user makes of rows, with the types of the training frame."""
+    return pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=dtype) for name, dtype in TYPES.items()})
+
+
+CITY = pd.CategoricalDtype(["bonn", "ulm", "kiel"])
+SIZE = pd.CategoricalDtype([3, 1, 2], ordered=True)
+TYPES: dict[str, Any] = {
+    **{f"{kind}{bits}": f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    "float32": "float32",
+    "float64": "float64",
+    "flag": "bool",
+    "city": CITY,
+    "size": SIZE,
+    "word": "str",
+    "string": "string",
+    "thing": "object",
+    "price": "object",
+    "rooms": "Int64",
+    "small": "UInt8",
+    "share": "Float64",
+    "maybe": "boolean",
+    "day": "datetime64[us]",
+    "moment": "datetime64[ns]",
+    "zoned": "datetime64[us, UTC]",
+    "berlin": "datetime64[us, Europe/Berlin]",
+    "span": "timedelta64[us]",
+}
+
+
+def _integers(name: str) -> st.SearchStrategy[int]:
+    limits = np.iinfo(name)
+    return st.integers(int(limits.min), int(limits.max))
+
+
+def _or_missing(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+DAYS = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1))
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    **{f"{kind}{bits}": _integers(f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
+    "float32": _or_missing(st.floats(width=32, allow_nan=False, allow_infinity=False)),
+    "float64": _or_missing(st.floats(allow_nan=False, allow_infinity=False)),
+    "flag": st.booleans(),
+    "city": _or_missing(st.sampled_from(["bonn", "ulm", "kiel"])),
+    "size": _or_missing(st.sampled_from([3, 1, 2])),
+    "word": _or_missing(TEXTS),
+    "string": _or_missing(TEXTS),
+    "thing": st.integers(-5, 5) | TEXTS | st.booleans(),
+    "price": st.decimals(allow_nan=False, allow_infinity=False, places=2, min_value=-99, max_value=99),
+    "rooms": _or_missing(_integers("int64")),
+    "small": _or_missing(_integers("uint8")),
+    "share": _or_missing(st.floats(allow_nan=False, allow_infinity=False)),
+    "maybe": _or_missing(st.booleans()),
+    "day": _or_missing(DAYS),
+    "moment": _or_missing(DAYS),
+    "zoned": _or_missing(DAYS.map(lambda day: day.replace(tzinfo=ZONE))),
+    "berlin": _or_missing(DAYS.map(lambda day: day.replace(tzinfo=ZONE))),
+    "span": _or_missing(st.timedeltas(dt.timedelta(-1000), dt.timedelta(1000))),
+}
+ROW = st.fixed_dictionaries(VALUES)
+ROWS = st.lists(ROW, min_size=1, max_size=4)
+
+FIRST: dict[str, Any] = {
+    **{name: 1 for name in TYPES if "int" in name},
+    "float32": 1.0,
+    "float64": 1.0,
+    "flag": True,
+    "city": "bonn",
+    "size": 1,
+    "word": "a",
+    "string": "a",
+    "thing": 1,
+    "price": Decimal("1.50"),
+    "rooms": 1,
+    "small": 1,
+    "share": 1.0,
+    "maybe": True,
+    "day": dt.datetime(2024, 1, 1),
+    "moment": dt.datetime(2024, 1, 1),
+    "zoned": dt.datetime(2024, 1, 1, tzinfo=ZONE),
+    "berlin": dt.datetime(2024, 1, 1, tzinfo=ZONE),
+    "span": dt.timedelta(1),
+}
+TRAIN = frame_of([FIRST, {**FIRST, "thing": "text"}])
+
+
+class Spy:
+    """Answers each row with what it was given: the type of the table, and name, type and value of each column."""
+
+    def predict(self, frame: Any) -> list[str]:
+        """Return a line for each row."""
+        columns = [(name, str(frame[name].dtype), list(frame[name])) for name in frame.columns]
+        kind = type(frame).__name__
+        return [
+            "|".join([kind, *(f"{name}:{dtype}={_shown(values[i])}" for name, dtype, values in columns)])
+            for i in range(len(frame))
+        ]
+
+
+def _shown(value: Any) -> str:
+    return "missing" if pd.isna(value) and value is not pd.NA else f"{type(value).__name__} {value!r}"
+
+
+SPY = Spy()
+PART = model(SPY, name="spy", features=TRAIN)
+
+
+def as_json(value: Any) -> Any:
+    """Return a value as programs write it in JSON."""
+    match value:
+        case Decimal():
+            return str(value)
+        case dt.datetime():
+            return value.isoformat()
+        case dt.timedelta():
+            return pd.Timedelta(value).isoformat()
+        case _:
+            return value
+
+
+def agree(form: str, got: list[Any], want: list[str]) -> None:
+    """Check that rows reached the estimator as they should, and say which columns did not."""
+    for one, right in zip(got, want, strict=True):
+        assert isinstance(one, str), f"{form}: {one!r}"
+        differing = sorted(set(one.split("|")) ^ set(right.split("|")))
+        assert one == right, f"{form}: {differing}"
+
+
+@pytest.mark.parametrize("way", ["in process", "over HTTP", "as JSON"])
+def test_what_reaches_the_estimator_is_the_users_own_frame(way: str) -> None:
+    async def run(rows: list[dict[str, Any]], client: Client[Any, Any]) -> None:
+        frame = frame_of(rows)
+        want = SPY.predict(frame)
+        turned = [dict(reversed(row.items())) for row in rows]
+        if way == "as JSON":
+            forms = {"JSON": [{name: as_json(each) for name, each in row.items()} for row in turned]}
+        else:
+            forms = {
+                "frame": frame,
+                "frame in another order": frame[frame.columns[::-1]],
+                "dicts": turned,
+                "tuples": [tuple(row[name] for name in TYPES) for row in rows],
+                "objects": frame.astype(object).to_dict("records"),
+            }
+        for form, given_rows in forms.items():
+            agree(form, await client.predict_many(given_rows, on_error="return"), want)
+        for i in range(len(rows)):
+            agree(
+                "a row",
+                [await client.predict(forms["JSON"][i] if way == "as JSON" else frame[i : i + 1])],
+                want[i : i + 1],
+            )
+        assert await client.predict_many(forms["JSON"][:0] if way == "as JSON" else frame[:0]) == []
+
+    async def all_examples() -> None:
+        loop = asyncio.get_running_loop()
+
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+        @given(ROWS)
+        def example(rows: list[dict[str, Any]]) -> None:
+            asyncio.run_coroutine_threadsafe(run(rows, client), loop).result(60)
+
+        if way == "in process":
+            async with Client(PART) as client:
+                await asyncio.to_thread(example)
+        elif way == "as JSON":
+            client = Client(AsgiTransport(PART))
+            async with client:
+                await asyncio.to_thread(example)
+        else:
+            async with serving(PART) as url, Client(url) as client:
+                await asyncio.to_thread(example)
+
+    asyncio.run(all_examples())
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(ROWS)
+def test_a_frame_arrives_over_the_wire_as_it_was(rows: list[dict[str, Any]]) -> None:
+    sent = as_rows(frame_of(rows))
+    got = decode_msgpack(encode_row(sent))
+    for name, column in sent.columns.items():
+        assert got.columns[name].dtype == column.dtype
+        assert list(map(_shown, got.columns[name])) == list(map(_shown, column))
+
+
+async def test_a_number_of_another_type_reaches_the_estimator_as_in_a_frame_of_its_own() -> None:
+    odd = [{**FIRST, "int8": 300}, {**FIRST, "int32": 1.5}, {**FIRST, "uint8": None}, {**FIRST, "city": "rom"}]
+    async with Client(PART) as client:
+        for row, name, said in zip(
+            odd,
+            ["int8", "int32", "uint8", "city"],
+            ["int8:int64=int 300", "int32:float64=float 1.5", "uint8:float64=missing", "city:category=str 'rom'"],
+            strict=True,
+        ):
+            assert said in await client.predict(row), name
+        # No row sees another: a neighbour keeps its own types.
+        among = await client.predict_many([FIRST, *odd, FIRST])
+        alone = [await client.predict(row) for row in [FIRST, *odd, FIRST]]
+        assert among == alone
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("int8", "1", "which is a str, and the model has int8 here; write it without quotes"),
+        ("flag", "yes", "and the model has bool here"),
+        ("word", 5, "and the model has str here"),
+        ("day", "yesterday", "a date is written as ISO 8601"),
+        ("day", 5, "and the model has datetime64"),
+        ("zoned", "2024-01-01T00:00:00", "it has no time zone"),
+        ("day", "2024-01-01T00:00:00+02:00", "it has a time zone"),
+        ("city", ["bonn"], "a list"),
+    ],
+)
+async def test_a_value_of_another_kind_says_which_column_expected_and_got(name: str, value: Any, says: str) -> None:
+    async with Client(PART) as client:
+        answers = await client.predict_many([FIRST, {**FIRST, name: value}, FIRST], on_error="return")
+        assert answers[0] == answers[2] == SPY.predict(frame_of([FIRST]))[0]
+        assert answers[1].field == name
+        assert says in answers[1].message
+
+
+async def test_columns_of_a_json_table_are_rows() -> None:
+    rows = [{name: as_json(each) for name, each in row.items()} for row in (FIRST, {**FIRST, "int8": 2})]
+    names = list(FIRST)
+    forms = [
+        {name: [row[name] for row in rows] for name in names},
+        {"dataframe_split": {"columns": names, "index": [0, 1], "data": [list(row.values()) for row in rows]}},
+        {"columns": names, "data": [list(row.values()) for row in rows]},
+        {"dataframe_records": rows},
+        {"instances": rows},
+        {"inputs": {name: [row[name] for row in rows] for name in names}},
+    ]
+    transport = AsgiTransport(PART)
+    async with Client(transport):
+        for body in forms:
+            response = await transport.client.post("/batch", content=json.dumps(body))
+            assert [each["answer"] for each in response.json()["outcomes"]] == SPY.predict(
+                frame_of([FIRST, {**FIRST, "int8": 2}])
+            )
+        ragged = await transport.client.post("/batch", content=json.dumps({"columns": ["a"], "data": [[1], [1, 2]]}))
+        assert (ragged.status_code, ragged.json()["detail"]) == (422, "row 1 of data does not have 1 values")
+
+
+async def test_sparse_rows_reach_the_estimator_sparse() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    seen: list[Any] = []
+
+    class Sparse:
+        n_features_in_ = 3
+
+        def predict(self, table: Any) -> Any:
+            seen.append(table)
+            return table.sum(axis=1).A1 if hasattr(table, "tocsr") else table.sum(axis=1)
+
+    table = sparse.csr_matrix([[1.0, 0, 2], [0, 0, 3], [0, 4, 0]])
+    part = model(Sparse(), name="sparse")
+    async with Client(part) as client, serving(part) as url, Client(url) as remote:
+        for asked in (client, remote):
+            assert await asked.predict_many(table) == [3, 3, 4]
+            assert hasattr(seen[-1], "tocsr")
+            assert await asked.predict(table[0]) == 3
