@@ -152,8 +152,7 @@ def typed() -> tuple[Pipeline[Any, Any], list[Any]]:
     )
     encode = make_pipeline(FunctionTransformer(as_texts), OneHotEncoder(handle_unknown="ignore"))
     fitted = make_pipeline(encode, LogisticRegression()).fit(rows, [0, 1, 1, 0])
-    plain = rows.astype(object).to_numpy().tolist()
-    good = [{**dict(zip(rows, row, strict=True)), "day": row[-1].to_pydatetime()} for row in plain]
+    good = [dict(zip(rows, row, strict=True)) for row in rows.astype(object).to_numpy().tolist()]
     odd = [{**good[0], **each} for each in ({"zip": 1.5}, {"zip": None}, {"kind": "new"}, {"flag": None})]
     bad = [{**good[0], **each} for each in ({"zip": "10115"}, {"day": "then"}, {"flag": "yes"}, {"kind": [1]})]
     return model(fitted, name="typed", features=rows, output="proba"), [*good, *odd, *bad, list(good[1].values())]

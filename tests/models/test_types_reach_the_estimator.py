@@ -69,6 +69,7 @@ def _or_missing(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 DAYS = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1))
+FAR = st.datetimes(dt.datetime(1, 1, 1), dt.datetime(9999, 1, 1))
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     **{f"{kind}{bits}": _integers(f"{kind}{bits}") for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
@@ -85,7 +86,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "small": _or_missing(_integers("uint8")),
     "share": _or_missing(st.floats(allow_nan=False, allow_infinity=False)),
     "maybe": _or_missing(st.booleans()),
-    "day": _or_missing(DAYS),
+    "day": _or_missing(FAR),
     "moment": _or_missing(DAYS),
     "zoned": _or_missing(DAYS.map(lambda day: day.replace(tzinfo=ZONE))),
     "berlin": _or_missing(DAYS.map(lambda day: day.replace(tzinfo=ZONE))),
@@ -229,6 +230,7 @@ async def test_a_number_of_another_type_reaches_the_estimator_as_in_a_frame_of_i
         ):
             assert said in await client.predict(row), name
         # No row sees another: a neighbour keeps its own types.
+        odd += [{**FIRST, "city": "paris"}, {**FIRST, "day": pd.Timestamp("2024-01-01 00:00:00.000000001")}]
         among = await client.predict_many([FIRST, *odd, FIRST])
         alone = [await client.predict(row) for row in [FIRST, *odd, FIRST]]
         assert among == alone

@@ -9,6 +9,8 @@ from typing import Any, cast
 import msgspec
 import numpy as np
 
+from stretto.batch import arrays
+from stretto.batch.dates import dates
 from stretto.errors import InputError, StepError
 from stretto.wire.bounds import MAX_DEPTH, UnsendableError, check_depth, too_deep
 
@@ -63,10 +65,11 @@ def _hint(body: bytes) -> str:
 
 def _plain(value: Any) -> Any:
     match value:
-        case np.ndarray() | np.datetime64() | np.timedelta64():
-            array = np.asarray(cast("np.ndarray", value))
-            # Only microseconds become Python's datetimes; nanoseconds would become integers.
-            return (array.astype(f"{array.dtype.kind}8[us]") if array.dtype.kind in "mM" else array).tolist()
+        case np.ndarray():
+            return arrays.rows(value) if value.ndim else value[()]
+        case np.datetime64() | np.timedelta64():
+            (time,) = dates(np.asarray([value]))
+            return str(time) if isinstance(time, np.generic) else time  # with what Python's times do not hold
         case np.str_():
             return str(value)
         case np.generic() if not isinstance(value, np.void | np.complexfloating):

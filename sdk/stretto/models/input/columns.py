@@ -7,6 +7,7 @@ infinite and unseen values. What is known of these serves to say why it has refu
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from reprlib import repr as short
@@ -69,10 +70,10 @@ class ColumnInput:
             return self.row.rejected(self.at, reason)
         if isinstance(value, float) and math.isinf(value):
             return self.row.not_finite(value, self.at)
-        return self._unseen(value) if known is not None and value not in known else None
+        return self._unseen(value, known) if known is not None and value not in known else None
 
-    def _unseen(self, value: Any) -> InputError:
-        known = [each for each in self.type.known or () if not is_missing(each)]
+    def _unseen(self, value: Any, values: Sequence[Any]) -> InputError:
+        known = [each for each in values if not is_missing(each)]
         text = f"is {short(value)}, which the model has never seen; it knows {listed(known)}"
         return self.row.error(self.at, text, f"one of {listed(known)}")
 

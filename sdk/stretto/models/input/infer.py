@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto.errors import ModelError
-from stretto.models.estimator import has_method
+from stretto.models.estimator import has_method, parts
 from stretto.models.input.column_types import ColumnType, column_types, form_of, knows_large, wants_categories
 from stretto.models.input.columns import column_input
 from stretto.models.input.mixed import MixedInput
@@ -43,9 +43,12 @@ def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = N
     types = column_types(estimator, row.count)
     if typed is not None:
         return _of_signature(estimator, row, typed, types)
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None and not _only_known(estimator):
+        # It was fitted on a frame, and may look at the types of the columns.
+        types = tuple(ColumnType("any") if _is_plain(each) else each for each in types)
     if all(map(_is_plain, types)):
         return NumericInput(row)
-    names = getattr(estimator, "feature_names_in_", None)
     if names is None and all(each.holds == "any" for each in types):
         names = row.features  # such as a transformer of one's own at the front of a pipeline
     columns = tuple(column_input(row, at, each) for at, each in enumerate(types))
@@ -80,14 +83,17 @@ def _of_signature(
 _PLAIN = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}
 
 
+_KNOWN = frozenset({"sklearn", "lightgbm", "xgboost", "catboost", "stretto"})
+_MLFLOW = "stretto.models.files.mlflow"
+
+
 def _is_plain(column: ColumnType) -> bool:
     """Return whether a column holds numbers of which the model knows nothing that an array of floats would lose."""
     return column == ColumnType() or (column.holds == "number" and column.known is None and not knows_large(column))
 
 
 def _only_known(estimator: Any) -> bool:
-    """Return whether an estimator is of a package that is known to compute numbers alike in an array and in a frame."""
-    module = type(estimator).__module__
-    if module == "stretto.models.files.mlflow":  # what MLflow runs is a model of any kind
-        return False
-    return module.partition(".")[0] in ("sklearn", "lightgbm", "xgboost", "catboost", "stretto")
+    """Return whether an estimator and its parts are of packages that compute numbers alike in an array and a frame."""
+    modules = [type(part).__module__ for part in (estimator, *parts(estimator))]
+    # What MLflow runs is a model of any kind.
+    return _MLFLOW not in modules and all(module.partition(".")[0] in _KNOWN for module in modules)

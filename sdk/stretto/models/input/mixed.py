@@ -129,7 +129,7 @@ class MixedInput:
         return self._joined([[column.sample] for column in self.columns])
 
     def check_known(self, rows: ModelInput) -> None:
-        """Refuse what the estimator is known to refuse: values of a strict encoder that it was not fitted on.
+        """Check that the estimator is not known to refuse a row: for a value that a strict encoder was not fitted on.
 
         Raises:
             BadRows: it has the error of each row.

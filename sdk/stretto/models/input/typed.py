@@ -20,6 +20,7 @@ import numpy as np
 
 from stretto.batch import arrays
 from stretto.batch.isolate import UnlikeError
+from stretto.errors import InputError
 from stretto.models.input.columns import ColumnInput
 from stretto.models.input.row import with_article
 from stretto.models.input.sorts import Sort, is_missing, sort_of
@@ -44,7 +45,7 @@ class TypedColumn(ColumnInput):
         UnlikeError: by `many`, where each value is right, but together they would change one another's type.
     """
 
-    column: Column = Column()  # noqa: RUF009 (frozen)
+    column: Column
 
     def many(self, values: Any) -> Any:
         """Return the values of several rows as an array of the column's type."""
@@ -111,7 +112,14 @@ class TypedColumn(ColumnInput):
                     return False
                 case _:
                     return False
-        return sort != "flag" or all(each in (0, 1) or each != each for each in values if each is not None)
+        return sort != "flag" or all(is_missing(each) or each in (0, 1) for each in values)
+
+    def refusal(self, value: Any, reason: str) -> InputError | None:
+        """Return what is wrong with a value of a row that the model refused, None where nothing is known against it."""
+        categories = self.column.categories
+        if categories is not None and not is_missing(value) and value not in self._dtype.categories:
+            return self._unseen(value, categories)
+        return ColumnInput.refusal(self, value, reason)
 
     def _build(self, values: list[Any]) -> Any:
         """Return values of the right sort as the array that a frame would hold."""
@@ -131,7 +139,7 @@ class TypedColumn(ColumnInput):
             case "b":
                 return _flags(values)
             case "M" | "m":
-                return _times(values, dtype, _moment if dtype.kind == "M" else _span)
+                return _times(values, dtype)
             case "O":
                 return self._objects(values)
             case "U" | "S":
@@ -149,10 +157,9 @@ class TypedColumn(ColumnInput):
     def _of_pandas(self, values: list[Any]) -> Any:
         pandas = import_module("pandas")
         kind = getattr(self._dtype, "kind", "O")
-        if kind in "Mm":
-            read = _moment if kind == "M" else _span
-            given = [pandas.NaT if is_missing(each) else read(each, zoned=True) for each in values]
-            return pandas.array(given, dtype=self._dtype)
+        if kind == "M":
+            moments = _times(values, np.dtype(f"M8[{self._dtype.unit}]"), zoned=True)
+            return pandas.Series(moments).dt.tz_localize("UTC").dt.tz_convert(self._dtype.tz).array
         given = [pandas.NA if is_missing(each) else each for each in values]
         if kind in "iu" and any(each is not pandas.NA and each != int(each) for each in given):
             _apart([each is pandas.NA or each == int(each) for each in given])
@@ -168,11 +175,12 @@ class TypedColumn(ColumnInput):
         given = [None if is_missing(each) else each for each in values]
         if self.column.category_dtype.startswith("datetime"):
             given = [None if each is None else pandas.Timestamp(each) for each in given]
-        unseen = list(dict.fromkeys(each for each in given if each is not None and each not in known))
-        if not unseen:
+        unseen = [each if each is not None and each not in known else None for each in given]
+        _apart(unseen)  # each unseen value by itself: its code is then the same alone and among others
+        more = [each for each in unseen[:1] if each is not None]
+        if not more:
             return pandas.Categorical(given, dtype=self._dtype)
-        _apart([each in unseen for each in given])
-        return pandas.Categorical(given, categories=[*known, *unseen], ordered=self.column.ordered)
+        return pandas.Categorical(given, categories=[*known, *more], ordered=self.column.ordered)
 
     def _cast(self, values: np.ndarray) -> Any:
         """Return an array of numbers, flags or times as the column's type."""
@@ -183,9 +191,7 @@ class TypedColumn(ColumnInput):
             with np.errstate(over="ignore"):
                 return values.astype(dtype)
         if isinstance(dtype, np.dtype) and dtype.kind == values.dtype.kind and dtype.kind in "Mm":
-            cast_ = values.astype(dtype)
-            same = (cast_ == values) | np.isnat(values)
-            return cast_ if bool(same.all()) else values
+            return _exactly(values, dtype)
         if self._sort == "other" and self.column.categories is None:
             return values
         listed = values.tolist() if values.dtype.kind not in "Mm" else list(import_module("pandas").Series(values))
@@ -250,14 +256,24 @@ def _flags(values: list[Any]) -> np.ndarray:
     return np.array([None if gone else bool(each) for gone, each in zip(absent, values, strict=True)], dtype=None)
 
 
-def _times(values: list[Any], dtype: np.dtype[Any], read: Callable[..., Any]) -> np.ndarray:
-    pandas = import_module("pandas")
-    given = [pandas.NaT if is_missing(each) else read(each, zoned=False) for each in values]
-    exact = pandas.Series(given, dtype=f"{dtype.kind}8[ns]").to_numpy() if given else np.empty(0, dtype)
-    array = exact.astype(dtype)
-    same = ((array == exact) | np.isnat(exact)).tolist()
-    _apart(same)
-    return array if all(same) else exact
+def _times(values: list[Any], dtype: np.dtype[Any], *, zoned: bool = False) -> np.ndarray:
+    """Return dates or spans as an array; those with a zone in UTC."""
+    read = _moment if dtype.kind == "M" else _span
+    times = [np.array("NaT", dtype) if is_missing(each) else np.asarray(read(each, zoned=zoned)) for each in values]
+    _apart([_fits(each, dtype).item() for each in times])
+    return _exactly(np.array(times, dtype=None if times else dtype), dtype)
+
+
+def _exactly(times: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return times in the unit of a type; as they are where that does not hold them."""
+    fits = _fits(times, dtype).tolist()
+    _apart(fits)
+    return times.astype(dtype) if all(fits) else times
+
+
+def _fits(times: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    # There and back: a unit that is too coarse loses digits, and one that is too fine overflows in silence.
+    return (times.astype(dtype).astype(times.dtype) == times) | np.isnat(times)
 
 
 def _moment(value: Any, *, zoned: bool) -> Any:
@@ -268,7 +284,7 @@ def _moment(value: Any, *, zoned: bool) -> Any:
     moment = pandas.Timestamp(value)
     if (moment.tz is not None) is not zoned:
         raise ValueError("it has no time zone, such as +00:00" if zoned else "it has a time zone")
-    return moment
+    return moment.to_datetime64()
 
 
 def _is_iso(text: str) -> bool:
@@ -281,7 +297,7 @@ def _is_iso(text: str) -> bool:
 
 
 def _span(value: Any, *, zoned: bool) -> Any:
-    return import_module("pandas").Timedelta(value)
+    return import_module("pandas").Timedelta(value).to_timedelta64()
 
 
 def _decimal(value: Any) -> Any:
