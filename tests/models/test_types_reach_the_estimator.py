@@ -18,9 +18,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 
 from stretto import Client, model
 from stretto.batch.frames import as_rows
+from stretto.errors import ModelError
 from stretto.testing.http_server import serving
 from stretto.wire import decode_msgpack, encode_row
 from tests.asgi import AsgiTransport
@@ -297,3 +299,30 @@ async def test_sparse_rows_reach_the_estimator_sparse() -> None:
             assert await asked.predict_many(table) == [3, 3, 4]
             assert hasattr(seen[-1], "tocsr")
             assert await asked.predict(table[0]) == 3
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (pd.DataFrame({"n": [1, 2], "more": [1, 2]}), "features= has 2 names, but LogisticRegression was fitted on 1"),
+        (pd.DataFrame({"k": [1, 2]}), "features= has a column 'k', but LogisticRegression was fitted on 'n'"),
+        (pd.DataFrame({"n": ["a", "b"]}), "features= has texts in column 'n', and LogisticRegression takes numbers"),
+    ],
+)
+def test_a_signature_that_does_not_fit_is_refused_when_the_model_is_made(frame: pd.DataFrame, says: str) -> None:
+    fitted = LogisticRegression().fit(pd.DataFrame({"n": [1, 2]}), [0, 1])
+    with pytest.raises(ModelError, match=says):
+        model(fitted, features=frame)
+
+
+async def test_an_object_of_ones_own_that_was_fitted_on_a_frame_gets_its_types() -> None:
+    class Own:
+        feature_names_in_ = np.array(["n"], dtype=object)
+        n_features_in_ = 1
+
+        def predict(self, frame: pd.DataFrame) -> list[str]:
+            return [str(frame["n"].dtype)] * len(frame)
+
+    async with Client(model(Own(), name="own")) as client:
+        assert await client.predict_many(pd.DataFrame({"n": np.array([1, 2], dtype=np.int8)})) == ["int8", "int8"]
+        assert [await client.predict({"n": each}) for each in (1, 1.5, True)] == ["int64", "float64", "bool"]

@@ -31,7 +31,7 @@ from stretto.models.function import ModelFunction, ReadRows
 from stretto.models.input.infer import infer_reader
 from stretto.models.input.mixed import MixedInput
 from stretto.models.input.numeric import NumericInput
-from stretto.models.input.row import RowFormat
+from stretto.models.input.row import RowFormat, listed
 from stretto.models.labels import Labels, read_labels
 from stretto.models.method import method_of
 from stretto.models.signature import Signature
@@ -113,11 +113,9 @@ def _function(
     signature = _signature(saved, features)
     given = signature.names if signature is not None else saved.features if features is None else features
     names, count = feature_names(estimator, given)
-    if signature is not None and signature.form != "values" and count is None:
-        count = len(signature.columns)
-    if signature is not None and signature.form != "values" and count != len(signature.columns):
-        kind = type(estimator).__name__
-        raise ModelError(f"features= has {len(signature.columns)} columns, but {kind} was fitted on {count} features")
+    if signature is not None and signature.form != "values":
+        count = len(signature.columns) if count is None else count
+        _check_signature(estimator, signature, count)
     given = saved.labels if labels is None else read_labels(labels)
     if given is not None and output == "label_proba" and len(set(map(str, given))) < len(given):
         raise ModelError(
@@ -137,6 +135,18 @@ def _function(
     method = method_of(estimator, check_output(estimator, output), mixed=isinstance(reader, MixedInput))
     labelled = None if given is None else Labels(estimator, given)
     return ModelFunction(method, reader, labelled, source, shown, saved.note, signature=signature)
+
+
+def _check_signature(estimator: Any, signature: Signature, count: int) -> None:
+    kind = type(estimator).__name__
+    if count != len(signature.columns):
+        raise ModelError(f"features= has {len(signature.columns)} columns, but {kind} was fitted on {count} features")
+    fitted = getattr(estimator, "feature_names_in_", None)
+    if signature.form == "frame" and fitted is not None and not writes_underscores(estimator):
+        names = set(map(str, fitted))
+        other = next((each.label for each in signature.columns if each.label not in names), None)
+        if other is not None:
+            raise ModelError(f"features= has a column {other!r}, but {kind} was fitted on {listed(list(fitted))}")
 
 
 def _signature(saved: SavedModel, features: Any) -> Signature | None:
