@@ -19,9 +19,9 @@ from hypothesis.extra.numpy import datetime64_dtypes, timedelta64_dtypes
 from stretto import Client, Pipeline, step
 from stretto.batch.dates import dates
 from stretto.errors import StepError
-from stretto.testing import oracle
 from stretto.testing.http_server import serving
 from stretto_composers import vote
+from tests.asking import alike
 
 DAYS = np.array(["2024-01-04", "2024-02-29T12:00:00.000001", "NaT"], dtype="M8[ns]")
 AS_PYTHON = [datetime(2024, 1, 4), datetime(2024, 2, 29, 12, 0, 0, 1), None]
@@ -30,14 +30,8 @@ ROWS = [dict(zip(COLUMNS, row, strict=True)) for row in zip(*COLUMNS.values(), s
 
 
 async def many(fn: Any, rows: Any) -> list[Any]:
-    """Return the answers of a function over many rows; they are those to each row alone, and those of the oracle."""
-    part = step(fn, name="fn", vectorized=True)
-    async with Client(part) as client:
-        answers = await client.predict_many(rows)
-        alone = [await client.predict(row) for row in rows]
-    meant = [await oracle(part, row) for row in rows]
-    assert repr(answers) == repr(alone) == repr(meant)
-    return answers
+    """Return the answers of a function over many rows."""
+    return await alike(step(fn, name="fn", vectorized=True), rows)
 
 
 def a_pipeline(x: Any) -> Any:

@@ -20,9 +20,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from stretto import Client, from_sklearn, model
 from stretto.errors import StepError
-from stretto.testing import oracle
 from stretto.testing.http_server import serving
 from stretto_composers import average, switch, vote
+from tests.asking import alike
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 2))
@@ -58,14 +58,8 @@ class Named(TransformerMixin, BaseEstimator):
 
 
 async def ask(part: Any, rows: Any) -> list[Any]:
-    """Return the answers to many rows; they are those to each of them alone, and those of the oracle."""
-    rows = list(rows.to_dict("records")) if isinstance(rows, pd.DataFrame) else list(rows)
-    async with Client(part) as client:
-        answers = await client.predict_many(rows)
-        alone = [await client.predict(row) for row in rows]
-    meant = [await oracle(part, row) for row in rows]
-    assert repr(answers) == repr(alone) == repr(meant)
-    return answers
+    """Return the answers to many rows."""
+    return await alike(part, rows.to_dict("records") if isinstance(rows, pd.DataFrame) else list(rows))
 
 
 @pytest.mark.parametrize(

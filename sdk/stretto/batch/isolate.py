@@ -72,7 +72,7 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
 
     `many` is tried first. Where it raises or returns None, `one` is called for every row; rows that `many` named in a
     `BadRows` have failed already. `rows` is only iterated in that case: a `Batch` makes its rows into Python objects no
-    sooner.
+    sooner. An `UnlikeError` is raised on: the caller asks for each kind by itself.
 
     >>> each_row([1, 4], one=lambda x: 1 / x, many=lambda xs: [1 / x for x in xs])
     Outcomes(values=[1.0, 0.25], errors={})
@@ -87,6 +87,8 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
             together = many(rows)
         except BadRows as bad:
             named = bad.errors
+        except UnlikeError:
+            raise
         except Exception:
             pass  # which rows it was, and what is wrong with them, is for `one` to say
         else:

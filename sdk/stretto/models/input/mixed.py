@@ -10,7 +10,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from stretto.batch.arrays import SparseTable
-from stretto.batch.isolate import UnlikeError, each_row
+from stretto.batch.isolate import each_row
 from stretto.errors import BadRows, InputError
 from stretto.models.input.columns import ColumnInput
 from stretto.models.input.reader import ModelInput, one_by_one, rows_of
@@ -54,22 +54,15 @@ class MixedInput:
 
         Raises:
             BadRows: rows are not what the model takes; it has the error of each.
+            UnlikeError: rows would change the types of one another's columns.
         """
         if isinstance(batch, ModelInput):
             return batch
         batch = self.row.used(batch)
         if isinstance(batch, SparseTable):
             batch = cast("Any", batch).toarray()
-        try:
-            together = self.many(batch)
-        except UnlikeError:
-            raise  # each kind is asked for alone
-        except Exception:
-            together = None
-        if together is not None:
-            return together
-        rows = each_row(rows_of(batch), self.one).require()
-        return cast("ModelInput", self._joined(self._transposed(rows)))
+        rows = each_row(rows_of(batch), self.one, lambda _: self.many(batch)).require()
+        return rows if isinstance(rows, ModelInput) else cast("ModelInput", self._joined(self._transposed(rows)))
 
     def one(self, row: Any) -> list[Any]:
         """Return the values of a row in the order of the features.
