@@ -304,9 +304,16 @@ def takes_positions(estimator: Any) -> bool:
 
     Those of scikit-learn do, except the ones in which users select columns.
     """
+    selects = any(type(part).__module__.startswith("sklearn.compose.") for part in (estimator, *parts(estimator)))
+    return leaves_input(estimator) and not selects
+
+
+def leaves_input(estimator: Any) -> bool:
+    """Return whether an estimator and all its parts leave the table that they are given as it is.
+
+    Those of scikit-learn do, except what calls functions of users, which may write to it.
+    """
     return all(
-        type(part).__module__.startswith("sklearn.")
-        and not type(part).__module__.startswith("sklearn.compose.")
-        and type(part).__name__ != "FunctionTransformer"
+        type(part).__module__.startswith("sklearn.") and type(part).__name__ != "FunctionTransformer"
         for part in (estimator, *parts(estimator))
     )

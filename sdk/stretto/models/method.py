@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 from stretto.batch import arrays
 from stretto.batch.arrays import SparseTable
 from stretto.errors import ModelError
-from stretto.models.estimator import Output, has_parts, is_part, method_name, takes_positions
+from stretto.models.estimator import Output, has_parts, is_part, leaves_input, method_name, takes_positions
 from stretto.models.input.reader import ModelInput
 from stretto.models.returned import Returned, gives_frames
 
@@ -93,11 +93,12 @@ class ByPosition:
 class ByName:
     """Calls an estimator that was fitted on a data frame with a data frame."""
 
-    __slots__ = ("_function", "_returned", "estimator", "output")
+    __slots__ = ("_copies", "_function", "_returned", "estimator", "output")
 
     def __init__(self, estimator: Any, output: Output) -> None:
         self.estimator = estimator
         self.output: Output = output
+        self._copies = not leaves_input(estimator)
         self._returned = Returned.of(estimator, output)
         self._function = getattr(estimator, method_name(estimator, output))
         try:
@@ -115,7 +116,7 @@ class ByName:
         if not isinstance(data, dict):
             table = data.toarray() if isinstance(data, SparseTable) else data
             data = dict(zip(self.estimator.feature_names_in_, table.T, strict=True))
-        return self._returned(self._function(_frame(data, copy=True)))
+        return self._returned(self._function(_frame(data, copy=self._copies)))
 
 
 class Foreign:
