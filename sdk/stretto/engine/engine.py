@@ -24,11 +24,8 @@ from stretto.plan.nodes import Call
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage, Step
 
-CHUNK = 65_536
+CHUNK = 32768
 """The rows evaluated in one go at most, so that memory stays bounded and others get their turn."""
-
-SHARE = 16_384
-"""The rows from which on it pays to divide a call over the cores: an estimator of mixed columns takes 10 ms a call."""
 
 
 class Engine:
@@ -71,14 +68,15 @@ class Engine:
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        count, cores = size(rows), os.cpu_count() or 1
-        parts = max(-(-count // CHUNK), min(cores, count // SHARE))
-        if parts <= 1:
+        count = size(rows)
+        if count <= CHUNK:
             return await self._outcomes(rows, context, step)
-        length = -(-count // parts)
+        length = -(
+            -count // -(-count // CHUNK)
+        )  # of parts of one size: what an estimator takes a call is paid for each
         starts = range(0, count, length)
         chunks: dict[int, Sequence[Any]] = {}
-        places = anyio.Semaphore(cores)
+        places = anyio.Semaphore(os.cpu_count() or 1)
 
         async def chunk(start: int) -> None:
             async with places:
