@@ -243,6 +243,8 @@ class Odd:
             return None
         answers = columns[self.names[0]]
         odd = np.array([number(each) % 2 == 1 for each in (answers.tolist() if answers.ndim == 1 else answers)])
+        if waiting and len(columns) > 1 and not odd.all():
+            return None  # a later member may have decided
         return {"odd": answers}, odd
 
 
