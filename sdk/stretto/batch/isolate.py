@@ -112,16 +112,21 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
 
 
 async def isolate(
-    size: int, ask: Callable[[Sequence[int]], Awaitable[Answer]], failed: Failures = Exception, *, parts: int = 2
+    size: int,
+    ask: Callable[[Sequence[int]], Awaitable[Answer]],
+    failed: Failures = Exception,
+    *,
+    parts: int = 2,
+    first: Exception | None = None,
 ) -> list[Part[Answer]]:
     """Return the answers to the rows at the positions 0 to `size`, by parts: positions, and their answer or error.
 
-    `ask` is awaited for the positions of all rows. Where it raises one of `failed`, they are split in `parts`, which
-    are asked for one after the other, until single rows are left that fail: these have the error. Where it raises
-    `BadRows`, the rows named have failed (by their place among the rows asked for), and the rest is asked for again.
-    Where it raises `UnlikeError`, each of its groups is asked for. Any other exception is the caller's. Where a smaller
-    part would do no better, as after a deadline, `ask` returns its error instead of raising it. Nothing suspends but
-    `ask`.
+    `ask` is awaited for the positions of all rows, unless that was done and raised `first`. Where it raises one of
+    `failed`, they are split in `parts`, which are asked for one after the other, until single rows are left that fail:
+    these have the error. Where it raises `BadRows`, the rows named have failed (by their place among the rows asked
+    for), and the rest is asked for again. Where it raises `UnlikeError`, each of its groups is asked for. Any other
+    exception is the caller's. Where a smaller part would do no better, as after a deadline, `ask` returns its error
+    instead of raising it. Nothing suspends but `ask`.
 
     >>> import asyncio
     >>> async def ask(positions):
@@ -130,7 +135,7 @@ async def isolate(
     [(range(0, 1), [1.0]), (range(1, 2), ZeroDivisionError('division by zero')), (range(2, 4), [0.25, 0.5])]
     """
     answers: list[Part[Answer]] = []
-    left: list[Sequence[int]] = [range(size)]
+    left = [range(size)] if first is None else _split(range(size), first, parts, answers)
     try:
         while left:
             rows = left.pop()
@@ -140,7 +145,7 @@ async def isolate(
                 left += _split(rows, error, parts, answers)
         return answers
     finally:
-        del answers  # for the same reason as in `each_row`
+        del answers, first  # for the same reason as in `each_row`
 
 
 def _split(rows: Sequence[int], error: Exception, parts: int, answers: list[Part[Any]]) -> list[Sequence[int]]:

@@ -94,25 +94,39 @@ def _together(step: Step, batch: Batch, context: Context) -> Batch:
 
 async def _isolated(step: Step, batch: Batch, context: Context) -> Batch:
     """Call a vectorised function for rows of one form, and where it fails for fewer of them."""
+    try:
+        return await _asked(step, batch, context)  # the usual case, on the hot path, has nothing else on its way
+    except Exception as error:
+        # Without a name for the answers in this frame, which the error's traceback holds.
+        return _gathered(
+            step,
+            batch,
+            context,
+            await isolate(batch.size, lambda rows: _asked(step, batch.take(rows), context), first=error),
+        )
 
-    async def ask(rows: Sequence[int]) -> Batch:
-        part = batch if len(rows) == batch.size else batch.take(rows)
-        if context.expired:
-            return _late(step, part.size, context)
-        if step.asynchronous:
-            result = shaped(await _own(step.fn(part.read(step.reader))), part.size)
-        else:
-            result = _called(step, part, context)
-        return _late(step, part.size, context) if context.expired else result
 
+def _gathered(
+    step: Step, batch: Batch, context: Context, answers: Sequence[tuple[Sequence[int], Batch | Exception]]
+) -> Batch:
     done: list[Part] = []
     errors: dict[int, StrettoError] = {}
-    for rows, answer in await isolate(batch.size, ask):
+    for rows, answer in answers:
         if isinstance(answer, Batch):
             done.append((rows, answer))
         else:
             errors |= {row: _failure(step, answer, batch.request, context) for row in rows}
     return scatter(batch.size, done, errors)
+
+
+async def _asked(step: Step, batch: Batch, context: Context) -> Batch:
+    if context.expired:
+        return _late(step, batch.size, context)
+    if step.asynchronous:
+        result = shaped(await _own(step.fn(batch.read(step.reader))), batch.size)
+    else:
+        result = _called(step, batch, context)
+    return _late(step, batch.size, context) if context.expired else result
 
 
 def _called(step: Step, batch: Batch, context: Context) -> Batch:
