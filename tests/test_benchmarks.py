@@ -17,7 +17,9 @@ from tests.benchmarks.report import Report
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """What a quick run of the rows without Ray and wrk finds."""
     path: Path = tmp_path_factory.mktemp("benchmarks") / "quick.json"
-    ended = CliRunner().invoke(main, ["--quick", "--only", "a,b,i,j,k,l", "--json", str(path)], catch_exceptions=False)
+    ended = CliRunner().invoke(
+        main, ["--quick", "--only", "a,b,i,j,k,l,m", "--json", str(path)], catch_exceptions=False
+    )
     assert ended.exit_code == 0, ended.output
     return Report.read(path)
 
@@ -25,7 +27,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 def test_every_row_gives_finite_ratios(report: Report) -> None:
     """No line is missing, and none divides by nothing."""
     assert not report.failed
-    assert {each.row for each in report.compared} == set("abijkl")
+    assert {each.row for each in report.compared} == set("abijklm")
     for each in report.compared:
         assert math.isfinite(each.result.median), each
         assert each.result.low <= each.result.median <= each.result.high

@@ -142,6 +142,8 @@ class Client(Generic[In, Out]):
             StrettoError: as in `predict`, for the first failing row, with ``on_error="raise"``.
         """
         answers = list(await self._open().outcomes(_listed(rows), Context.starting(timeout), step))
+        if not any(issubclass(kind, StrettoError) for kind in set(map(type, answers))):  # a third of the time of a loop
+            return answers
         for i, answer in enumerate(answers):
             if isinstance(answer, StrettoError):
                 answers[i] = answer.at(i)

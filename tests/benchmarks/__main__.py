@@ -20,7 +20,7 @@ from tests.benchmarks.machine import machine
 from tests.benchmarks.report import Report
 from tests.benchmarks.settings import Settings
 
-ROWS = "abcdefghijkl"
+ROWS = "abcdefghijklm"
 QUICK = {"rounds": 2, "seconds": 0.2, "share": 0.05}
 
 

@@ -21,7 +21,7 @@ class Settings:
     seconds: float = 2.0
     share: float = 1.0
     peers: bool = False
-    only: frozenset[str] = frozenset("abcdefghijkl")
+    only: frozenset[str] = frozenset("abcdefghijklm")
     say: Callable[[str], None] = field(default=_nothing, compare=False)
 
     def of(self, size: int) -> int:

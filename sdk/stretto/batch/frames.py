@@ -37,6 +37,11 @@ class Frame(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self.size
 
+    @property
+    def numeric(self) -> bool:
+        """Whether all columns are numbers of numpy."""
+        return all(isinstance(each, np.ndarray) and each.dtype.kind in "fiub" for each in self.columns.values())
+
     @overload
     def __getitem__(self, at: int) -> dict[str, Any]: ...
     @overload

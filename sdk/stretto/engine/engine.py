@@ -15,6 +15,7 @@ import numpy as np
 
 from stretto.batch.arrays import size
 from stretto.batch.batch import Batch
+from stretto.batch.frames import Frame
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
@@ -26,6 +27,8 @@ from stretto.plan.steps import Stage, Step
 
 CHUNK = 32768
 """The rows evaluated in one go at most, so that memory stays bounded and others get their turn."""
+FRAME_CHUNK = 131072
+"""The same for the rows of a data frame, of which a call takes milliseconds whatever their number, on one core."""
 
 
 class Engine:
@@ -69,11 +72,11 @@ class Engine:
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
         count = size(rows)
-        if count <= CHUNK:
+        most = FRAME_CHUNK if isinstance(rows, Frame) and not rows.numeric else CHUNK
+        if count <= most:
             return await self._outcomes(rows, context, step)
-        length = -(
-            -count // -(-count // CHUNK)
-        )  # of parts of one size: what an estimator takes a call is paid for each
+        # Parts of one size, since an estimator's cost of a call is paid for each.
+        length = -(-count // -(-count // most))
         starts = range(0, count, length)
         chunks: dict[int, Sequence[Any]] = {}
         places = anyio.Semaphore(os.cpu_count() or 1)
