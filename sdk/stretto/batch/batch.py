@@ -182,7 +182,7 @@ class Batch:
         key = reader.key
         if key not in self._read:
             # A reader gets the columns of a frame as they came.
-            self._read[key] = reader.read(self._given(_same))
+            self._read[key] = reader.read(self.values if type(self.values) is list else self._given(_same))
         return self._read[key]
 
     def outcomes(self) -> list[Any]:

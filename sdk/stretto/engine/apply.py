@@ -95,7 +95,9 @@ def _together(step: Step, batch: Batch, context: Context) -> Batch:
 async def _isolated(step: Step, batch: Batch, context: Context) -> Batch:
     """Call a vectorised function for rows of one form, and where it fails for fewer of them."""
     try:
-        return await _asked(step, batch, context)  # the usual case, on the hot path, has nothing else on its way
+        # The usual case, on the hot path, has nothing else on its way.
+        at_once = context.deadline is None and not step.asynchronous
+        return _called(step, batch, context) if at_once else await _asked(step, batch, context)
     except Exception as error:
         # Without a name for the answers in this frame, which the error's traceback holds.
         return _gathered(

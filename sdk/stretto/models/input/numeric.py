@@ -59,22 +59,22 @@ class NumericInput:
         Raises:
             BadRows: rows are not what the model takes; it has the error of each.
         """
-        if isinstance(batch, SparseTable):
-            batch = self._sparse(batch)
-        elif type(batch) is not ModelInput:
-            table = self.table(batch)
-            if table is batch:  # the caller's own, who may go on writing to it
-                table = table.view()
-            table.setflags(write=False)
-            batch = ModelInput(table, len(table), is_finite(table))
+        if type(batch) is not ModelInput:
+            batch = self._table(batch)
         if not batch.finite:
             self._check(batch.data)
         return batch
 
-    def _sparse(self, table: Any) -> ModelInput:
-        if self.row.count not in (None, table.shape[1]):
-            each_row(list(table.toarray()), self.one).require()
-        return ModelInput(table, table.shape[0])
+    def _table(self, batch: Any) -> ModelInput:
+        if type(batch) is not list and isinstance(batch, SparseTable):
+            if self.row.count not in (None, batch.shape[1]):
+                each_row(list(batch.toarray()), self.one).require()
+            return ModelInput(batch, batch.shape[0])
+        table = self.table(batch)
+        if table is batch:  # the caller's own, who may go on writing to it
+            table = table.view()
+        table.setflags(write=False)
+        return ModelInput(table, len(table), is_finite(table))
 
     def table(self, batch: Any) -> np.ndarray:
         """Return the table of a batch. An array, or a dict of them, may have any numbers in it, which `read` checks.
