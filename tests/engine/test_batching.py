@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import pytest
 
 from stretto.engine.batching import PATIENCE, Coalescer
 from stretto.errors import Overloaded
+from stretto.testing.clock import virtual_clock
 
 
 class Work:
@@ -225,6 +226,67 @@ async def test_work_cancelled_before_its_first_turn_frees_its_worker_too() -> No
     await turns()
     work.finish(-1)
     assert await after == 20
+
+
+async def test_results_that_come_in_parts_reach_their_waiters_and_the_first_frees_the_worker() -> None:
+    doors = [asyncio.Event() for _ in range(3)]
+
+    async def parts(items: list[int]) -> AsyncGenerator[list[tuple[int, Any]]]:
+        for i, door in enumerate(doors[: len(items)]):
+            yield []
+            await door.wait()
+            yield [(i, ValueError("no") if items[i] == 2 else 10 * items[i])]
+
+    queue = Coalescer[int, int](parts)
+    some = [queue.submit(i) for i in (1, 2, 3)]
+    await turns()
+    after = queue.submit(4)
+    doors[0].set()
+    assert await asyncio.gather(some[0], after) == [10, 40]
+    assert not some[1].done()
+    doors[1].set()
+    with pytest.raises(ValueError, match="no"):
+        await some[1]
+    some[2].cancel()
+    await turns()
+    assert await queue.submit(5) == 50
+
+
+async def test_parts_that_leave_an_item_out_are_an_error_there() -> None:
+    async def parts(items: list[int]) -> AsyncGenerator[list[tuple[int, Any]]]:
+        yield [(0, 10 * items[0])]
+
+    queue = Coalescer[int, int](parts)
+    some = [queue.submit(i) for i in (1, 2)]
+    assert await some[0] == 10
+    with pytest.raises(RuntimeError, match="not all had a result"):
+        await some[1]
+
+
+def test_workers_leave_overdue_batches_alone_as_many_as_are_spare() -> None:
+    async def main() -> None:
+        work = Work()
+        queue = Coalescer[int, int](work, spare=2)
+        for i in range(40):  # the usual time is short
+            one = queue.submit(i)
+            await turns()
+            work.finish(-1)
+            await one
+        hung: list[asyncio.Future[int]] = []
+        for i in range(4):
+            hung.append(queue.submit(i))
+            await asyncio.sleep(1)
+        assert len(work.batches) == 43  # the first two were left alone, the third is at work, the fourth waits
+        work.finish(40)
+        assert await hung[0] == 0
+        await asyncio.sleep(1)
+        assert len(work.batches) == 44
+        for i in (41, 42, 43):
+            work.finish(i)
+        assert await asyncio.gather(*hung[1:]) == [10, 20, 30]
+
+    with virtual_clock() as clock:
+        clock.run(main())
 
 
 @pytest.mark.parametrize("later", [False, True])

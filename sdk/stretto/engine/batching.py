@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import aclosing
 from functools import partial
 from types import coroutine
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -17,10 +18,18 @@ Result = TypeVar("Result")
 Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int]
 Entries: TypeAlias = list[Entry[Item, Result]]
 Answers: TypeAlias = Sequence[Result | Exception]
-Run: TypeAlias = Callable[[list[Item]], Answers[Result] | Awaitable[Answers[Result]]]
+Parts: TypeAlias = AsyncGenerator[Sequence[tuple[int, Result | Exception]]]
+"""The results by their positions in the batch, as they are ready."""
+Run: TypeAlias = Callable[[list[Item]], Answers[Result] | Awaitable[Answers[Result]] | Parts[Result]]
 
 PATIENCE = 3
 """The iterations of the event loop that a free worker waits at most, each only if the last brought more items."""
+OVERDUE = 3.0
+"""The multiple of the usual time after which a worker may leave a batch to itself."""
+USUAL = 0.25
+"""Seconds that are taken for the usual time at first."""
+LEAST = 0.005
+"""Seconds below which no time counts as unusual."""
 
 
 class Coalescer(Generic[Item, Result]):
@@ -29,9 +38,12 @@ class Coalescer(Generic[Item, Result]):
     A free worker takes what is there at the end of the present iteration of the event loop, so a single caller waits
     for nothing; where there are several items, or were in the batch before, it waits while each iteration brings more,
     up to `PATIENCE`. While all `workers` are busy items gather, and the next free one takes them together, oldest
-    first, up to `max_batch`. There are no timers. `run` returns a result an item, at once or as an awaitable, which
-    keeps the worker busy; an exception among the results is raised at its own caller. An item that weighs more than
-    `max_batch` travels alone. Past `max_queued` an item is `Overloaded` at once.
+    first, up to `max_batch`. `run` returns a result an item, at once, as an awaitable, which keeps the worker busy, or
+    in parts as they are ready, of which the first frees the worker; an exception among the results is raised at its own
+    caller. An item that weighs more than `max_batch` travels alone. Past `max_queued` an item is `Overloaded` at once.
+
+    There are no timers, unless `spare` says how many batches may leave their worker to others: those that take longer
+    than `OVERDUE` times the usual.
     """
 
     def __init__(
@@ -42,8 +54,9 @@ class Coalescer(Generic[Item, Result]):
         max_batch: int = 64,
         max_queued: int = 10_000,
         name: str = "the models",
+        spare: int = 0,
     ) -> None:
-        self._queue = PerLoop(lambda: _Queue(run, workers, max_batch, max_queued, name))
+        self._queue = PerLoop(lambda: _Queue(run, workers, max_batch, max_queued, name, spare))
 
     def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
         """Return the future of an item's result; cancelling it withdraws the item. `weight` is the rows in it.
@@ -82,14 +95,18 @@ class _Queue(Generic[Item, Result]):
     Its tasks are asyncio's own, in no task group: a batch belongs to all its callers, and outlives each of them.
     """
 
-    def __init__(self, run: Run[Item, Result], workers: int, max_batch: int, max_queued: int, name: str) -> None:
+    def __init__(
+        self, run: Run[Item, Result], workers: int, max_batch: int, max_queued: int, name: str, spare: int
+    ) -> None:
         self._run, self._max_batch, self._max_queued, self._name = run, max_batch, max_queued, name
         self._loop = asyncio.get_running_loop()
         self._entries: deque[Entry[Item, Result]] = deque()
         self._rows = self._seen = self._iterations = self._last = 0
-        self._running: set[asyncio.Future[Answers[Result]]] = set()
+        self._running: set[asyncio.Future[Any]] = set()
         self.free = workers
         self.due = False
+        self.usual = USUAL if spare else None
+        self.spare = spare
 
     def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
         if self._rows + weight > self._max_queued and self._rows:
@@ -176,27 +193,92 @@ class _Queue(Generic[Item, Result]):
         except Exception as error:
             _settle(batch, [error] * len(batch))
             return False
-        if isinstance(results, list) or not isinstance(results, Awaitable):
+        if isinstance(results, list) or not isinstance(results, Awaitable | AsyncGenerator):
             _settle(batch, results)
             return True
-        self.free -= 1
-        work = asyncio.ensure_future(results)
+        worker = _Worker(self, self._loop)
+        work = asyncio.ensure_future(results if isinstance(results, Awaitable) else _in_parts(batch, results, worker))
         self._running.add(work)
-        work.add_done_callback(partial(self._ended, batch))
+        work.add_done_callback(partial(self._ended, batch, worker))
         _cancel_with_all(batch, work)
         return False
 
-    def _ended(self, batch: Entries[Item, Result], work: asyncio.Future[Answers[Result]]) -> None:
+    def _ended(self, batch: Entries[Item, Result], worker: _Worker, work: asyncio.Future[Any]) -> None:
         self._running.discard(work)
         if work.cancelled():
             for _, future, _ in batch:
                 future.cancel()
         elif error := work.exception():
             _settle(batch, [error] * len(batch))
-        else:
+        elif work.result() is not None:
             _settle(batch, work.result())
+        worker.end()
+
+    def freed(self) -> None:
         self.free += 1
         self._flush()
+
+
+class _Worker:
+    """The worker of one batch: busy until its first results are there, or until it leaves an overdue batch alone."""
+
+    __slots__ = ("_alone", "_busy", "_queue", "_start", "_timer")
+
+    def __init__(self, queue: _Queue[Any, Any], loop: asyncio.AbstractEventLoop) -> None:
+        self._queue = queue
+        self._busy = True
+        self._alone = False
+        queue.free -= 1
+        self._timer: asyncio.TimerHandle | None = None
+        if queue.usual is not None:
+            self._start = loop.time()
+            self._wait()
+
+    def free(self) -> None:
+        """Note that the first results are there."""
+        if self._timer is not None and self._queue.usual is not None:
+            self._timer.cancel()
+            self._timer = None
+            # Moves towards the median, since it goes up as often as it goes down.
+            slower = asyncio.get_running_loop().time() - self._start > self._queue.usual
+            self._queue.usual = max(LEAST, self._queue.usual * (1.1 if slower else 1 / 1.1))
+        if self._busy:
+            self._busy = False
+            self._queue.freed()
+
+    def end(self) -> None:
+        """Note that the batch has ended."""
+        if self._alone:
+            self._alone = False
+            self._queue.spare += 1
+        self.free()
+
+    def _wait(self) -> None:
+        assert self._queue.usual is not None
+        self._timer = asyncio.get_running_loop().call_later(OVERDUE * self._queue.usual, self._leave)
+
+    def _leave(self) -> None:
+        if not self._queue.spare:
+            self._wait()
+            return
+        self._queue.spare -= 1
+        self._alone, self._busy = True, False
+        self._queue.freed()
+
+
+async def _in_parts(batch: Entries[Item, Result], parts: Parts[Result], worker: _Worker) -> None:
+    """Settle each item as soon as its result is there.
+
+    Raises:
+        RuntimeError: there was no result for an item.
+    """
+    async with aclosing(parts):
+        async for part in parts:
+            if part:
+                _settle([batch[at] for at, _ in part], [result for _, result in part])
+                worker.free()
+    if not all(future.done() for _, future, _ in batch):
+        raise RuntimeError(f"{len(batch)} items went in, and not all had a result")
 
 
 def _cancel_with_all(batch: Entries[Any, Any], work: asyncio.Future[Any]) -> None:
@@ -205,8 +287,8 @@ def _cancel_with_all(batch: Entries[Any, Any], work: asyncio.Future[Any]) -> Non
 
     def one_less(future: asyncio.Future[Any]) -> None:
         nonlocal left
-        left -= future.cancelled()
-        if not left:
+        left -= 1
+        if not left and future.cancelled():
             work.cancel()
 
     for _, future, _ in batch:

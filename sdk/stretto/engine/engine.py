@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
 from importlib.metadata import version
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from stretto.batch.arrays import size
 from stretto.batch.batch import Batch
 from stretto.batch.frames import Frame
+from stretto.engine.as_ready import Ready, as_ready
 from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
@@ -89,6 +91,18 @@ class Engine:
             for start in starts:
                 tasks.start_soon(chunk, start)
         return [outcome for start in starts for outcome in chunks[start]]
+
+    async def parts(self, rows: Sequence[Any], context: Context) -> AsyncGenerator[Ready]:
+        """Yield the outcomes as they are ready, with the rows' positions.
+
+        The rows of one stage are computed together. Elsewhere each is evaluated by itself, and holds up no other.
+        """
+        if self._queue is not None or isinstance(rows, Frame):
+            yield list(enumerate(await self.outcomes(rows, context)))
+            return
+        async with aclosing(as_ready(len(rows), lambda at: self._predict(rows[at], context))) as parts:
+            async for part in parts:
+                yield part
 
     async def trace(self, row: Any, context: Context) -> Trace:
         """Return the outcome of one row, run alone, with the spans of its steps."""

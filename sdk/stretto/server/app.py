@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cache
 
 from starlette.routing import Router
@@ -14,6 +14,7 @@ from stretto.server.disconnect import DisconnectWatcher
 from stretto.server.limits import Limits
 from stretto.server.messages import ClientDisconnectedError, Request, problem_response
 from stretto.server.routes import LIVE, Routes
+from stretto.server.streamed import Streamed
 from stretto.transports.base import Transport
 
 
@@ -63,6 +64,11 @@ class _App:
             return
         except Exception as error:
             response = problem_response(error)
+        if isinstance(response, Streamed):
+            # What fails from here on has had a status of success: the server closes the connection.
+            with suppress(ClientDisconnectedError):
+                await self._watcher.run(response.send(send), receive)
+            return
         for message in response.messages:
             await send(message)
 

@@ -77,13 +77,14 @@ class Request:
         DeadlineExceeded: no time is left of its budget.
     """
 
-    __slots__ = ("body", "context", "packed", "path", "root", "scope")
+    __slots__ = ("accept", "body", "context", "packed", "path", "root", "scope")
 
     def __init__(self, scope: Scope, root: str, path: str, headers: dict[bytes, bytes], limits: Limits) -> None:
         self.scope = scope
         self.root = root
         self.path = path
         self.packed = headers.get(b"content-type") == _MSGPACK
+        self.accept = headers.get(b"accept", b"").decode("latin-1")
         length = headers.get(b"content-length")
         if length is not None and length.isdigit():
             limits.check_bytes(int(length))

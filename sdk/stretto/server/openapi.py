@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from stretto.engine.results import Metadata
-from stretto.wire import PROBLEM
+from stretto.wire import JSON_LINES, PROBLEM
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -36,6 +36,12 @@ _OUTCOME: Schema = {"oneOf": [_object({"answer": {}}), _object({"error": _ERROR}
 _OUTCOMES = _object(
     {"outcomes": {"type": "array", "description": "An outcome for each row, in order.", "items": _OUTCOME}}
 )
+_LINE: Schema = {
+    "description": "A line for each outcome, as soon as it is ready. Lines without text may come between.",
+    **_object(
+        {"row": {"type": "integer", "description": "The row's position."}, "answer": {}, "error": _ERROR}, ["row"]
+    ),
+}
 _STATUS = _object({"status": _TEXT})
 _TIMEOUT: Schema = {
     "name": "x-stretto-timeout",
@@ -57,6 +63,8 @@ def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
     ready["responses"]["503"] = {**ready["responses"]["200"], "description": "Not ready"}
     (schema,), definitions = msgspec.json.schema_components([Metadata], ref_template="#/components/schemas/{name}")
     rows = {"type": "array", "items": _ROW}
+    batch = _post("batch", "Return an outcome for each of many rows", rows, _OUTCOMES, _STEP)
+    batch["responses"]["200"]["content"][JSON_LINES] = {"schema": _LINE}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -67,7 +75,7 @@ def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
         "servers": [{"url": root or "/"}],
         "paths": {
             "/": {"post": _post("predict", "Answer one row", _ROW, {})},
-            "/batch": {"post": _post("batch", "Return an outcome for each of many rows", rows, _OUTCOMES, _STEP)},
+            "/batch": {"post": batch},
             "/steps/{name}": {"post": _post("step", "Answer one row from one step alone", {}, {}, _name(metadata))},
             "/trace": {"post": _post("trace", "Answer one row, with the spans of its steps", _ROW, {})},
             "/metadata": {"get": _get("metadata", "Return what the pipeline is", schema)},

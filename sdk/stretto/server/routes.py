@@ -14,10 +14,11 @@ from stretto.errors import InputError, NotFound, StrettoError
 from stretto.server.limits import Limits
 from stretto.server.messages import MethodNotAllowedError, Request, Response
 from stretto.server.openapi import describe
+from stretto.server.streamed import Streamed, lines, packed
 from stretto.transports.base import Transport
-from stretto.wire import MSGPACK, encode_json, encode_outcomes, encode_outcomes_json, problem
+from stretto.wire import JSON_LINES, MSGPACK, MSGPACK_PARTS, encode_json, encode_outcomes, encode_outcomes_json, problem
 
-Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Handler: TypeAlias = Callable[[Request], Awaitable[Response | Streamed]]
 LIVE = "/health/live"
 STEPS = "/steps/"
 _KINDS: dict[type, str] = {dict: "one object", str: "text", type(None): "null"}
@@ -68,11 +69,19 @@ class Routes:
         """Return the answer to one row, of a POST, or of a GET with a body as by ``requests.get(url, json=row)``."""
         return request.answered(await self._transport().predict(request.value(), request.context))
 
-    async def batch(self, request: Request) -> Response:
-        """Return an outcome for each of many rows, of one step alone if the query names it as ``step``."""
+    async def batch(self, request: Request) -> Response | Streamed:
+        """Return an outcome for each of many rows, of one step alone if the query names it as ``step``.
+
+        Who accepts lines of JSON gets each as soon as it is ready, in any order.
+        """
         rows = _rows(request.value())
         self._limits.check_rows(size(rows))
         step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [None])[0]
+        accepted = request.accept if size(rows) and step is None else ""
+        if accepted == MSGPACK_PARTS and request.packed:
+            return await packed(self._transport().parts(rows, request.context), size(rows))
+        if accepted == JSON_LINES:
+            return await lines(self._transport().parts(rows, request.context))
         outcomes = await self._transport().outcomes(rows, request.context, step) if size(rows) else []
         if request.packed:
             return Response(encode_outcomes(outcomes), MSGPACK)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from stretto.engine.as_ready import Ready
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import StrettoError
@@ -59,6 +60,13 @@ class Transport(ABC):
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
+
+    async def parts(self, rows: Sequence[Any], context: Context) -> AsyncGenerator[Ready]:
+        """Yield the outcomes as they are ready, with the rows' positions.
+
+        By default, where rows may well be computed together, all of them are ready at once.
+        """
+        yield list(enumerate(await self.outcomes(rows, context)))
 
     async def trace(self, row: Any, context: Context) -> Trace:
         """Return the outcome of one row with the spans of its steps; by default there are none."""

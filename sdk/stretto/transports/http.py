@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
@@ -14,6 +14,7 @@ import numpy as np
 from stretto.batch.arrays import is_array, size
 from stretto.batch.frames import Frame
 from stretto.batch.isolate import each_row, isolate
+from stretto.engine.as_ready import Ready
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, Span, latest
 from stretto.engine.results import Metadata, Trace
@@ -26,7 +27,9 @@ Waiting: TypeAlias = tuple[bytes, float | None]
 """A packed row, with its deadline."""
 
 LANES = 4
-"""Requests under way at a time for `predict`: enough that a slow one does not hold up the others."""
+"""Requests under way at a time for `predict`, on which rows gather."""
+SPARE = 60
+"""Requests beside these that take unusually long: with them the connections of a session are all in use."""
 
 
 class HttpTransport(Transport):
@@ -58,7 +61,7 @@ class HttpTransport(Transport):
     ) -> None:
         self._connection = Connection(url, token, headers or {})
         self._queue: Coalescer[Waiting, Any] = Coalescer(
-            self._answers, workers=LANES, max_batch=max_batch, max_queued=max_queued, name=url
+            self._answers, workers=LANES, spare=SPARE, max_batch=max_batch, max_queued=max_queued, name=url
         )
 
     @property
@@ -116,25 +119,46 @@ class HttpTransport(Transport):
         await self._queue.aclose()
         await self._connection.aclose()
 
-    async def _answers(self, batch: list[Waiting]) -> Sequence[Any]:
-        rows, deadlines = zip(*batch, strict=True)
-        context = Context(latest(deadlines))
-        try:
-            if len(batch) == 1:
-                return [await self._ask(rows[0], context)]
-            outcomes = await self._ask_many(list(rows), context)
-        except StrettoError as error:
-            # Each caller gets an error of its own, to which its own traceback is attached.
-            return [error.copy() for _ in batch]
-        for outcome in outcomes:
-            if isinstance(outcome, StrettoError):
-                outcome.row = None  # its caller sent one row, and knows nothing of the others
-        return outcomes
+    def _answers(self, batch: list[Waiting]) -> Awaitable[Sequence[Any]] | AsyncGenerator[Ready]:
+        context = Context(latest(deadline for _, deadline in batch))
+        rows = [row for row, _ in batch]
+        return self._ask(rows[0], context) if len(rows) == 1 else self._ask_together(rows, context)
 
-    async def _ask(self, row: bytes, context: Context) -> Any:
+    async def _ask(self, row: bytes, context: Context) -> Sequence[Any]:
         body = await self._connection.send("POST", "", row, context, MSGPACK)
         with self._expecting("an answer"):
-            return decode_msgpack(body)
+            return [decode_msgpack(body)]
+
+    async def _ask_together(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
+        """Yield the outcomes of the rows of several callers as they are ready: a slow one holds up no other."""
+        left = set(range(len(rows)))
+        try:
+            async with aclosing(self._parts(rows, context)) as parts:
+                async for part in parts:
+                    left.difference_update(at for at, _ in part)
+                    for _, outcome in part:
+                        if isinstance(outcome, StrettoError):
+                            outcome.row = None  # its caller sent one row, and knows nothing of the others
+                    yield part
+        except StrettoError as error:
+            # Each caller gets an error of its own, to which its own traceback is attached.
+            yield [(at, error.copy()) for at in left]
+
+    async def _parts(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
+        left = set(range(len(rows)))
+        with self._expecting(f"{len(rows)} outcomes"):
+            try:
+                async with aclosing(self._connection.parts("/batch", encode_rows(rows), context)) as parts:
+                    async for part in parts:
+                        if not left.issuperset(at for at, _ in part):
+                            raise ValueError("it returned others")
+                        left.difference_update(at for at, _ in part)
+                        yield part
+            except TooLarge:  # of all rows together
+                yield list(enumerate(await self._ask_many(rows, context)))
+                return
+            if left:
+                raise ValueError(f"it returned {len(rows) - len(left)}")
 
     async def _ask_many(
         self, rows: list[bytes] | np.ndarray | Frame, context: Context, step: str | None = None

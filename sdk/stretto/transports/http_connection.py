@@ -6,13 +6,14 @@ import asyncio
 import inspect
 import io
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
+from stretto.engine.as_ready import Ready
 from stretto.engine.context import Context
 from stretto.engine.per_loop import PerLoop
 from stretto.errors import (
@@ -27,12 +28,24 @@ from stretto.errors import (
     Unauthorized,
 )
 from stretto.transports.base import Token
-from stretto.wire import MSGPACK, PROBLEM, decode_json, from_problem
+from stretto.wire import (
+    MSGPACK,
+    MSGPACK_PARTS,
+    PROBLEM,
+    decode_json,
+    decode_outcomes,
+    decode_parts,
+    from_problem,
+)
 
 CONNECT = 30.0
 """Seconds in which a connection must be established, whatever the request's budget."""
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the five after which uvicorn closes it."""
+
+
+SILENT = 30.0
+"""Seconds without a byte after which a server is taken for gone; while rows are computed it sends something every 5."""
 
 
 class Connection:
@@ -56,12 +69,44 @@ class Connection:
         """
         url = self._base + path if path else self.url
         with _translated(url, context):
-            async with asyncio.timeout(context.budget):
-                headers = await self._headers_of(body, context, url)
-                response = await self._exchange(method, url, body, headers)
-        if response.status == HTTPStatus.OK and response.media == media:
-            return response.body
-        raise _error(url, response)
+            async with asyncio.timeout(context.budget), self._exchange(method, url, body, context) as response:
+                answer = await _read(response)
+        if answer.status == HTTPStatus.OK and answer.media == media:
+            return answer.body
+        raise _error(url, answer)
+
+    async def parts(self, path: str, body: bytes, context: Context) -> AsyncGenerator[Ready]:
+        """Yield the outcomes of the rows that are posted to `path`, as they are ready.
+
+        Raises:
+            StrettoError: the error that the server responded with, or why there is no response.
+            ValueError: what it responded with holds no outcomes.
+        """
+        url = self._base + path
+        with _translated(url, context):
+            async with AsyncExitStack() as opened:
+                async with asyncio.timeout(_patience(context)):
+                    exchange = self._exchange("POST", url, body, context, MSGPACK_PARTS)
+                    response = await opened.enter_async_context(exchange)
+                if response.status == HTTPStatus.OK and response.content_type == MSGPACK_PARTS:
+
+                    async def read(size: int) -> bytes:
+                        async with asyncio.timeout(_patience(context)):
+                            try:
+                                return await response.content.readexactly(size)
+                            except asyncio.IncompleteReadError as end:
+                                if end.partial:
+                                    raise aiohttp.ClientPayloadError("the last part was cut off") from None
+                                return b""
+
+                    async for part in decode_parts(read):
+                        yield part
+                    return
+                async with asyncio.timeout(_patience(context)):
+                    answer = await _read(response)
+        if answer.status != HTTPStatus.OK or answer.media != MSGPACK:
+            raise _error(url, answer)
+        yield list(enumerate(decode_outcomes(answer.body)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -80,16 +125,29 @@ class Connection:
             headers["x-stretto-timeout"] = f"{context.budget:.6f}"
         return headers
 
-    async def _exchange(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> _Response:
-        try:
-            return await _exchange(await anext(self._sessions.here()), method, url, body, headers)
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError):
-                raise
-            # The server may close an idle connection just as we write into it. Predictions are idempotent, so they are
-            # sent once more (RFC 9110, 9.2.2), over a new connection, since the other idle ones may be closed too.
-            async with aclosing(_sessions()) as sessions:
-                return await _exchange(await anext(sessions), method, url, body, headers)
+    @asynccontextmanager
+    async def _exchange(
+        self, method: str, url: str, body: bytes, context: Context, accept: str = ""
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
+        """Send a request; the value is its response, whose body is not read yet."""
+        headers = await self._headers_of(body, context, url)
+        if accept:
+            headers["Accept"] = accept
+        # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
+        data = io.BytesIO(body) if len(body) > 2**20 else body or None
+        async with AsyncExitStack() as stack:
+            try:
+                request = (await anext(self._sessions.here())).request(method, url, data=data, headers=headers)
+                response = await stack.enter_async_context(request)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+                # The server may close an idle connection just as we write into it. Predictions are idempotent, so they
+                # are sent once more (RFC 9110, 9.2.2), over a new connection, since others may be closed too.
+                session = await anext(await stack.enter_async_context(aclosing(_sessions())))
+                data = io.BytesIO(body) if len(body) > 2**20 else body or None
+                response = await stack.enter_async_context(session.request(method, url, data=data, headers=headers))
+            yield response
 
 
 async def _sessions() -> AsyncGenerator[aiohttp.ClientSession]:
@@ -141,14 +199,13 @@ class _Response(NamedTuple):
     body: bytes
 
 
-async def _exchange(
-    session: aiohttp.ClientSession, method: str, url: str, body: bytes, headers: dict[str, str]
-) -> _Response:
-    # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
-    data = io.BytesIO(body) if len(body) > 2**20 else body or None
-    async with session.request(method, url, data=data, headers=headers) as response:
-        retry_after = response.headers.get("retry-after", "")
-        return _Response(response.status, response.content_type, retry_after, await response.read())
+async def _read(response: aiohttp.ClientResponse) -> _Response:
+    retry_after = response.headers.get("retry-after", "")
+    return _Response(response.status, response.content_type, retry_after, await response.read())
+
+
+def _patience(context: Context) -> float:
+    return SILENT if context.budget is None else min(SILENT, context.budget)
 
 
 @contextmanager
@@ -160,6 +217,8 @@ def _translated(url: str, context: Context) -> Generator[None]:
     except aiohttp.ConnectionTimeoutError as error:
         raise ConnectionFailed(f"{url} accepted no connection within {CONNECT:g} s: is it the right host?") from error
     except TimeoutError as error:
+        if context.deadline is None or not context.expired:
+            raise ConnectionFailed(f"{url} has sent nothing for {SILENT:g} s; is the server stuck?") from error
         raise context.exceeded(url) from error
     except aiohttp.ClientSSLError as error:
         raise ConnectionFailed(f"there is no secure connection to {url}: {error}") from error
