@@ -39,7 +39,8 @@ _OUTCOMES = _object(
 _LINE: Schema = {
     "description": "A line for each outcome, as soon as it is ready. Lines without text may come between.",
     **_object(
-        {"row": {"type": "integer", "description": "The row's position."}, "answer": {}, "error": _ERROR}, ["row"]
+        {"row": {"type": "integer", "description": "The row's position."}, "answer": {}, "error": _ERROR},
+        required=["row"],
     ),
 }
 _STATUS = _object({"status": _TEXT})
