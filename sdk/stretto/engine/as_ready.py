@@ -11,7 +11,7 @@ from stretto.errors import Overloaded, StrettoError
 
 Ready: TypeAlias = Sequence[tuple[int, Any]]
 """Positions of rows, each with the row's outcome."""
-AT_ONCE = 1024
+UNDER_WAY = 1024
 """The rows of one request that are under way at a time."""
 
 
@@ -46,7 +46,7 @@ async def as_ready(count: int, ask: Callable[[int], Awaitable[Any]]) -> AsyncGen
         begin()
 
     try:
-        for _ in range(min(count, AT_ONCE)):
+        for _ in range(min(count, UNDER_WAY)):
             begin()
         left = count
         while left:

@@ -235,7 +235,7 @@ class _Worker:
             self._wait()
 
     def free(self) -> None:
-        """Note that the first results are there."""
+        """Record that the first results are there."""
         if self._timer is not None and self._queue.usual is not None:
             self._timer.cancel()
             self._timer = None
@@ -247,7 +247,7 @@ class _Worker:
             self._queue.freed()
 
     def end(self) -> None:
-        """Note that the batch has ended."""
+        """Record that the batch has ended."""
         if self._alone:
             self._alone = False
             self._queue.spare += 1
@@ -267,7 +267,7 @@ class _Worker:
 
 
 async def _in_parts(batch: Entries[Item, Result], parts: Parts[Result], worker: _Worker) -> None:
-    """Settle each item as soon as its result is there.
+    """Set the result of each item as soon as it is there.
 
     Raises:
         RuntimeError: there was no result for an item.
