@@ -69,6 +69,9 @@ class Client(Generic[In, Out]):
         headers: Headers for every HTTP request.
         token: The bearer token of an HTTP server, or a function that returns it. The function may be ``async``; it is
             called for every request, so that it can refresh a token that expires.
+        retries: How often an HTTP call is made again at most, after failures that pass; 12 by default, and 0 is never.
+            A pipeline with a step of ``step(..., idempotent=False)`` is asked again only where it has not been reached.
+        timeout: The limit, in seconds, on HTTP calls that name none: 60 by default, and ``math.inf`` is no limit.
         max_batch: The most rows that a stage in this process, or an HTTP request, takes at a time.
 
     Raises:
@@ -96,6 +99,8 @@ class Client(Generic[In, Out]):
         *,
         headers: Mapping[str, str] | None = None,
         token: Token | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
         max_batch: int | None = None,
     ) -> None: ...
     def __init__(
@@ -105,9 +110,13 @@ class Client(Generic[In, Out]):
         *,
         headers: Mapping[str, str] | None = None,
         token: Token | None = None,
+        retries: int | None = None,
+        timeout: float | None = None,
         max_batch: int | None = None,
     ) -> None:
-        self.transport: Transport = connect(target, headers=headers, token=token, max_batch=max_batch)
+        self.transport: Transport = connect(
+            target, headers=headers, token=token, retries=retries, timeout=timeout, max_batch=max_batch
+        )
         self._submitted: set[asyncio.Task[Any]] = set()
         self._closed = False
 

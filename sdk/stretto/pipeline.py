@@ -331,13 +331,15 @@ def step(
     vectorized: bool = False,
     blocking: bool = False,
     pure: bool = False,
+    idempotent: bool = True,
     **options: Any,
 ) -> Pipeline[X, Y]:
     """Return a function as a step, when a bare function is not enough.
 
     With `vectorized` the function takes a batch: a list or an array with a row each, or after a fan-out a dict of them;
     and returns as many rows. A `blocking` one, which waits for a network or a disk, runs in a thread of its own. Equal
-    calls of a `pure` one happen once. `options` are Ray Serve's deployment options, as in `model`.
+    calls of a `pure` one happen once. With ``idempotent=False``, as of a function that books or counts, clients do not
+    send a request again that may have reached it. `options` are Ray Serve's deployment options, as in `model`.
 
     Raises:
         PipelineError: `fn` can't be called.
@@ -357,6 +359,7 @@ def step(
         key=("function", fn, vectorized, blocking, name) if pure and isinstance(cast("object", fn), Hashable) else None,
         options=options,
         named=name is not None,
+        idempotent=idempotent,
     )
     return _of_step(wrapped, wrapped.name)
 

@@ -123,7 +123,7 @@ async def test_a_server_that_works_is_told_from_one_that_is_silent(monkeypatch: 
         )
         await reader.read()
 
-    async with speaking(begin) as url, asking(url) as transport:
+    async with speaking(begin) as url, asking(url, retries=0) as transport:
         found = await asyncio.gather(*(transport.predict(i, within(60)) for i in range(2)), return_exceptions=True)
         assert found[0] == "first"
         assert isinstance(found[1], ConnectionFailed)
@@ -147,7 +147,7 @@ async def test_parts_that_are_wrong_fail_the_rows_that_have_no_answer_yet(parts:
         head = f"HTTP/1.1 200 OK\r\ncontent-type: {MSGPACK_PARTS}\r\nconnection: close\r\n\r\n"
         writer.write(head.encode() + parts)
 
-    async with speaking(say) as url, asking(url) as transport:
+    async with speaking(say) as url, asking(url, retries=0) as transport:
         found = await asyncio.gather(*(transport.predict(i, within(20)) for i in range(2)), return_exceptions=True)
         assert isinstance(found[1], ConnectionFailed)
         assert says in str(found[1])

@@ -157,6 +157,7 @@ def describe(plan: Plan, name: str, text: str) -> Metadata:
         features=tuple(dict.fromkeys(feature for step in plan.readers() for feature in step.features or ())),
         signature=msgspec.to_builtins(signatures[0]) if signatures else None,
         versions={"stretto": version("stretto"), "python": platform.python_version()},
+        idempotent=all(step.idempotent for step in plan.steps()),
     )
 
 

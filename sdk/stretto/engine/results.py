@@ -36,7 +36,7 @@ class Metadata:
 
     `features` is empty where the pipeline does not know them. `signature` has the names, types, categories and ranges
     of the columns that its first model takes (see `stretto.models.Signature`), where they were recorded. `versions` are
-    those of Stretto and of what it runs on.
+    those of Stretto and of what it runs on. A pipeline that is not `idempotent` has a step that says so.
     """
 
     name: str
@@ -46,3 +46,4 @@ class Metadata:
     features: tuple[str, ...] = ()
     signature: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    idempotent: bool = True

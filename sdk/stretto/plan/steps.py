@@ -81,6 +81,7 @@ class Step:
     column, or what that reading made of it: steps that read one column alike share the work. `one` is the row form of a
     vectorised `fn`: where `fn` raises, or returns None, each row is asked for by itself. `model` is what is known of
     a fitted model, and is None for other steps. An `internal` step is one that a composer made: users do not see it.
+    What failed on the way to one that is not `idempotent` is not sent again, unless it certainly did not arrive.
     """
 
     fn: Callable[..., Any]
@@ -95,6 +96,7 @@ class Step:
     one: Callable[[Any], Any] | None = None
     model: ModelInfo | None = None
     internal: bool = False
+    idempotent: bool = True
     asynchronous: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -22,13 +22,16 @@ class ServeBackend(InlineBackend):
     """Runs deployed stages in their deployments, and everything else in this process.
 
     `handles` are those of the deployments by name, and `lanes` how many calls of each are under way at once; None means
-    that each request makes a call of its own.
+    that each request makes a call of its own. Calls are made again where steps are `idempotent`.
     """
 
-    def __init__(self, handles: Mapping[str, Handle], lanes: Mapping[str, int | None]) -> None:
+    def __init__(
+        self, handles: Mapping[str, Handle], lanes: Mapping[str, int | None], *, idempotent: bool = True
+    ) -> None:
         super().__init__()
         self._deployments = {
-            name: Replicas(handle, name, f"deployment {name!r}", lanes[name]) for name, handle in handles.items()
+            name: Replicas(handle, name, f"deployment {name!r}", lanes[name], idempotent=idempotent)
+            for name, handle in handles.items()
         }
 
     async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:

@@ -80,7 +80,8 @@ class Ingress(StageReplica):
         address: Address | None,
     ) -> None:
         metadata = self._metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
-        backend, name, text = ServeBackend(handles, lanes), metadata.name, metadata.pipeline
+        backend = ServeBackend(handles, lanes, idempotent=metadata.idempotent)
+        name, text = metadata.name, metadata.pipeline
         self.engine = LocalTransport(unpickle_plan(plan), backend, name=name, text=text, metadata=metadata)
         self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address

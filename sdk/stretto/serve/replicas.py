@@ -34,10 +34,20 @@ class Replicas:
 
     `name` is the deployment's, or the application's, for errors, and `where` for messages. At most `lanes` calls are
     under way at once, and rows of concurrent requests share them, up to `max_batch`; without lanes, and with more rows
-    than that, a request makes a call of its own.
+    than that, a request makes a call of its own. Calls that fail with their replica are made again where they are
+    `idempotent`.
     """
 
-    def __init__(self, handle: Handle, name: str, where: str, lanes: int | None, *, max_batch: int = MAX_BATCH) -> None:
+    def __init__(
+        self,
+        handle: Handle,
+        name: str,
+        where: str,
+        lanes: int | None,
+        *,
+        max_batch: int = MAX_BATCH,
+        idempotent: bool = True,
+    ) -> None:
         self._handle = handle
         self._run = by_value(handle, "run")
         self._name = name
@@ -45,6 +55,7 @@ class Replicas:
         # A lock belongs to the event loop that first waits for it.
         self._alone = PerLoop(asyncio.Lock)
         self._max_batch = max_batch
+        self._idempotent = idempotent
         self._queue: Coalescer[Item, Any] | None = None
         if lanes:
             self._queue = Coalescer(self._share, workers=lanes, max_batch=max_batch, name=where)
@@ -112,6 +123,8 @@ class Replicas:
             try:
                 return await self._send(batch, context, step)
             except DIED:
+                if not self._idempotent:
+                    raise
                 async with self._alone.here():
                     answers = await isolate(batch.size, ask, DIED, parts=PARTS)
         return Batch.concat(

@@ -124,8 +124,11 @@ class HandleTransport(Transport):
             if self._description is None:
                 self._description = await Replicas(handle, self._app, where, None).call("describe")
             lanes = self._description.lanes
+            idempotent = self._description.metadata.idempotent
             # Another call may have been first.
-            self._replicas = self._replicas or Replicas(handle, self._app, where, lanes, max_batch=self._max_batch)
+            self._replicas = self._replicas or Replicas(
+                handle, self._app, where, lanes, max_batch=self._max_batch, idempotent=idempotent
+            )
             return self._replicas
         raise context.exceeded(where)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias, cast
@@ -18,9 +19,10 @@ from stretto.engine.as_ready import Ready
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, Span, latest
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, StrettoError, TooLarge
+from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, PipelineError, StrettoError, TooLarge
 from stretto.transports.base import Token, Transport
 from stretto.transports.http_connection import Connection
+from stretto.transports.retries import RETRIES, Retries, is_passing, is_unsent
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
 Waiting: TypeAlias = tuple[bytes, float | None]
@@ -28,6 +30,8 @@ Waiting: TypeAlias = tuple[bytes, float | None]
 
 LANES = 4
 """Requests under way at a time for `predict`, on which rows gather."""
+TIMEOUT = 60.0
+"""Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
 
@@ -40,6 +44,11 @@ class HttpTransport(Transport):
         token: The bearer token, or a function that returns it. The function may be ``async``, and is called for every
             request, so that it can refresh a token that expires.
         headers: Headers to send with every request.
+        retries: How often a call is made again at most, after failures that pass: no connection, a connection that
+            broke, an overloaded server, a proxy that does not reach it. A server that has never answered is asked
+            twice again at most, and a pipeline with a step of ``step(..., idempotent=False)`` only where the request
+            can't have reached it.
+        timeout: The limit, in seconds, on a request whose caller names none. ``math.inf`` is no limit.
         max_batch: The most rows of concurrent `predict` calls that share a request.
         max_queued: The most rows that wait for that.
 
@@ -47,7 +56,7 @@ class HttpTransport(Transport):
 
     Raises:
         ConnectionFailed: `url` can't be the URL of a server.
-        PipelineError: a header can't be sent.
+        PipelineError: a header can't be sent, or `retries` or `timeout` is none.
     """
 
     def __init__(
@@ -56,10 +65,15 @@ class HttpTransport(Transport):
         *,
         token: Token | None = None,
         headers: Mapping[str, str] | None = None,
+        retries: int = RETRIES,
+        timeout: float = TIMEOUT,
         max_batch: int = 256,
         max_queued: int = 10_000,
     ) -> None:
         self._connection = Connection(url, token, headers or {})
+        self._retries = Retries(_count(retries))
+        self._timeout = _seconds(timeout)
+        self._idempotent: bool | None = None
         self._queue: Coalescer[Waiting, Any] = Coalescer(
             self._answers, workers=LANES, spare=SPARE, max_batch=max_batch, max_queued=max_queued, name=url
         )
@@ -94,7 +108,7 @@ class HttpTransport(Transport):
 
     async def trace(self, row: Any, context: Context) -> Trace:
         """Return the outcome of one row with the spans of its steps."""
-        body = await self._connection.send("POST", "/trace", encode_row(row), context, MSGPACK)
+        body = await self._sent("/trace", encode_row(row), self._limited(context))
         with self._expecting("a trace"):
             members = decode_msgpack(body)
             error = from_problem(members["error"]) if "error" in members else None
@@ -120,29 +134,67 @@ class HttpTransport(Transport):
         await self._connection.aclose()
 
     def _answers(self, batch: list[Waiting]) -> Awaitable[Sequence[Any]] | AsyncGenerator[Ready]:
-        context = Context(latest(deadline for _, deadline in batch))
+        context = self._limited(Context(latest(deadline for _, deadline in batch)))
         rows = [row for row, _ in batch]
         return self._ask(rows[0], context) if len(rows) == 1 else self._ask_together(rows, context)
 
     async def _ask(self, row: bytes, context: Context) -> Sequence[Any]:
-        body = await self._connection.send("POST", "", row, context, MSGPACK)
+        body = await self._sent("", row, context)
         with self._expecting("an answer"):
             return [decode_msgpack(body)]
 
+    async def _sent(self, path: str, body: bytes, context: Context) -> bytes:
+        """Return what the server answers to a POST, which is made again after failures that pass."""
+        attempt = 0
+        while True:
+            try:
+                answer = await self._connection.send("POST", path, body, context, MSGPACK)
+            except StrettoError as error:
+                if not await self._passes(error, attempt, context):
+                    raise
+                attempt += 1
+            else:
+                self._retries.answered()
+                return answer
+
+    async def _passes(self, error: StrettoError, attempt: int, context: Context) -> bool:
+        """Return whether to make a call again, once it is time to."""
+        if not await self._retries.pause(attempt, error, context):
+            return False
+        if is_unsent(error):
+            return True
+        if self._idempotent is None:
+            try:
+                self._idempotent = (await self.metadata()).idempotent
+            except StrettoError as unknown:
+                if is_passing(unknown):
+                    return await self._passes(error, attempt + 1, context)
+                self._idempotent = True  # whatever it is, it says nothing else
+        return self._idempotent
+
+    def _limited(self, context: Context) -> Context:
+        return Context.starting(self._timeout) if context.deadline is None else context
+
     async def _ask_together(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
         """Yield the outcomes of the rows of several callers as they are ready: a slow one holds up no other."""
-        left = set(range(len(rows)))
-        try:
-            async with aclosing(self._parts(rows, context)) as parts:
-                async for part in parts:
-                    left.difference_update(at for at, _ in part)
-                    for _, outcome in part:
-                        if isinstance(outcome, StrettoError):
-                            outcome.row = None  # its caller sent one row, and knows nothing of the others
-                    yield part
-        except StrettoError as error:
-            # Each caller gets an error of its own, to which its own traceback is attached.
-            yield [(at, error.copy()) for at in left]
+        left = dict(enumerate(rows))
+        attempt = 0
+        while left:
+            places = list(left)
+            try:
+                async with aclosing(self._parts(list(left.values()), context)) as parts:
+                    async for part in parts:
+                        yield [(places[at], outcome) for at, outcome in part]
+                        for at, _ in part:
+                            del left[places[at]]
+                self._retries.answered()
+            except StrettoError as error:
+                if await self._passes(error, attempt, context):
+                    attempt += 1
+                    continue
+                # Each caller gets an error of its own, to which its own traceback is attached.
+                yield [(at, error.copy()) for at in left]
+                return
 
     async def _parts(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
         left = set(range(len(rows)))
@@ -153,6 +205,9 @@ class HttpTransport(Transport):
                         if not left.issuperset(at for at, _ in part):
                             raise ValueError("it returned others")
                         left.difference_update(at for at, _ in part)
+                        for _, outcome in part:
+                            if isinstance(outcome, StrettoError):
+                                outcome.row = None  # its caller sent one row, and knows nothing of the others
                         yield part
             except TooLarge:  # of all rows together
                 yield list(enumerate(await self._ask_many(rows, context)))
@@ -164,11 +219,12 @@ class HttpTransport(Transport):
         self, rows: list[bytes] | np.ndarray | Frame, context: Context, step: str | None = None
     ) -> list[Any]:
         path = "/batch" if step is None else f"/batch?step={quote(step, safe='')}"
+        context = self._limited(context)
 
         async def ask(positions: Sequence[int]) -> list[Any]:
             part = rows[positions[0] : positions[-1] + 1]
             packed = encode_rows(part) if isinstance(part, list) else encode_row(part)
-            body = await self._connection.send("POST", path, packed, context, MSGPACK)
+            body = await self._sent(path, packed, context)
             with self._expecting(f"{size(part)} outcomes"):
                 outcomes = decode_outcomes(body)
                 if len(outcomes) != size(part):
@@ -186,3 +242,15 @@ class HttpTransport(Transport):
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"{self.where} did not return {what} as this version of Stretto writes it: {error}"
             raise ConnectionFailed(message) from error
+
+
+def _count(retries: int) -> int:
+    if type(retries) is not int or retries < 0:
+        raise PipelineError(f"retries={retries!r}: it is how often a call is made again, 0 or more")
+    return retries
+
+
+def _seconds(timeout: float) -> float | None:
+    if not isinstance(timeout, int | float) or not timeout > 0:
+        raise PipelineError(f"timeout={timeout!r}: it is a number of seconds above 0; math.inf is no limit")
+    return None if timeout == math.inf else float(timeout)

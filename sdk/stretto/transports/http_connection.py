@@ -6,7 +6,9 @@ import asyncio
 import inspect
 import io
 from collections.abc import AsyncGenerator, Generator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -28,6 +30,7 @@ from stretto.errors import (
     Unauthorized,
 )
 from stretto.transports.base import Token
+from stretto.transports.retries import GatewayError
 from stretto.wire import (
     MSGPACK,
     MSGPACK_PARTS,
@@ -135,18 +138,8 @@ class Connection:
             headers["Accept"] = accept
         # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
         data = io.BytesIO(body) if len(body) > 2**20 else body or None
-        async with AsyncExitStack() as stack:
-            try:
-                request = (await anext(self._sessions.here())).request(method, url, data=data, headers=headers)
-                response = await stack.enter_async_context(request)
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-                if isinstance(error, aiohttp.ClientConnectorError):
-                    raise
-                # The server may close an idle connection just as we write into it. Predictions are idempotent, so they
-                # are sent once more (RFC 9110, 9.2.2), over a new connection, since others may be closed too.
-                session = await anext(await stack.enter_async_context(aclosing(_sessions())))
-                data = io.BytesIO(body) if len(body) > 2**20 else body or None
-                response = await stack.enter_async_context(session.request(method, url, data=data, headers=headers))
+        session = await anext(self._sessions.here())
+        async with session.request(method, url, data=data, headers=headers) as response:
             yield response
 
 
@@ -190,6 +183,10 @@ async def _current(token: Token) -> str:
 
 def _is_one_line(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
+
+
+_GATEWAY = frozenset({408, 500, 502, 503, 504})
+"""Statuses with which proxies, Ray Serve's among them, say that the server behind them did not answer."""
 
 
 class _Response(NamedTuple):
@@ -246,20 +243,33 @@ def _foreign(url: str, response: _Response) -> StrettoError:
     """Return the error for an answer that is not from a Stretto server, but from a proxy or another server."""
     text = " ".join(response.body[:2000].decode("utf-8", "replace").split())
     answer = f"{url} answered {response.status} ({text[:120] or 'nothing more'})"
+    error: StrettoError
     match response.status:
         # As ray/serve/_private/proxy.py and its HAProxy template write it.
         case 404 if text.startswith("Path '") and "/-/routes" in text:
-            return NotFound(f"Ray Serve has no application at {url}: check the route, and that it is deployed")
+            error = NotFound(f"Ray Serve has no application at {url}: check the route, and that it is deployed")
         case 401 | 403:
-            return Unauthorized(f"{answer}; pass the token it asks for with token=")
+            error = Unauthorized(f"{answer}; pass the token it asks for with token=")
         case 408 | 504:
-            return DeadlineExceeded(f"the proxy or server in front of Stretto: {answer}")
+            error = DeadlineExceeded(f"the proxy or server in front of Stretto: {answer}")
         case 413:
-            return TooLarge(answer)
+            error = TooLarge(answer)
         case 429 | 503 if response.status == 429 or response.retry_after:
-            return Overloaded(answer, float(response.retry_after) if response.retry_after.isdigit() else 1.0)
+            error = Overloaded(answer, _seconds(response.retry_after))
         case _:
-            return ConnectionFailed(f"this does not look like a Stretto server: {answer}; check the URL")
+            error = ConnectionFailed(f"this does not look like a Stretto server: {answer}; check the URL")
+    if response.status in _GATEWAY:
+        error.__cause__ = GatewayError(answer)
+    return error
+
+
+def _seconds(retry_after: str) -> float:
+    """Return the seconds that a `Retry-After` asks for, which are a number or a date (RFC 9110, 10.2.3)."""
+    with suppress(ValueError):
+        return float(int(retry_after)) if retry_after.isascii() and len(retry_after) < 10 else 1.0
+    with suppress(ValueError, TypeError, OverflowError):
+        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+    return 1.0
 
 
 def _checked(url: str) -> str:
