@@ -251,6 +251,6 @@ def _count(retries: int) -> int:
 
 
 def _seconds(timeout: float) -> float | None:
-    if not isinstance(timeout, int | float) or not timeout > 0:
+    if not timeout > 0:
         raise PipelineError(f"timeout={timeout!r}: it is a number of seconds above 0; math.inf is no limit")
     return None if timeout == math.inf else float(timeout)
