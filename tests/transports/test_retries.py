@@ -200,7 +200,7 @@ def test_pauses_double_with_jitter_and_end_with_the_deadline() -> None:
 
 
 async def test_a_server_in_trouble_gets_no_storm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "LONGEST", 0.0)
+    monkeypatch.setattr(retries, "LONGEST_PAUSE", 0.0)
     policy = Retries(3)
     policy.answered()
     start = time.monotonic()

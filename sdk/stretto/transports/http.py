@@ -30,7 +30,7 @@ Waiting: TypeAlias = tuple[bytes, float | None]
 
 LANES = 4
 """Requests under way at a time for `predict`, on which rows gather."""
-TIMEOUT = 60.0
+DEFAULT_TIMEOUT = 60.0
 """Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
@@ -66,7 +66,7 @@ class HttpTransport(Transport):
         token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         retries: int = RETRIES,
-        timeout: float = TIMEOUT,
+        timeout: float = DEFAULT_TIMEOUT,
         max_batch: int = 256,
         max_queued: int = 10_000,
     ) -> None:

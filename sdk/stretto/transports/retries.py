@@ -20,8 +20,8 @@ RETRIES: Final = 12
 """How often a call is made again at most: for eight seconds, on average."""
 STRANGER: Final = 2
 """The same, where the server has never answered: its URL is probably wrong."""
-FIRST: Final = 0.05
-LONGEST: Final = 2.0
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 2.0
 """Seconds that a pause lasts at most: the first time, and after it has doubled each time."""
 SHARE: Final = 0.2
 """Retries for each call that was answered."""
@@ -60,7 +60,7 @@ class Retries:
             return False
         at = now()
         self._saved, self._since = min(RESERVE, self._saved + PER_SECOND * (at - self._since)), at
-        seconds = random.uniform(0.0, min(LONGEST, FIRST * 2.0**attempt))
+        seconds = random.uniform(0.0, min(LONGEST_PAUSE, FIRST_PAUSE * 2.0**attempt))
         if isinstance(error, Overloaded):
             seconds += min(LONGEST_ASKED, max(0.0, error.retry_after))
         if self._saved < 1 or (context.budget is not None and seconds >= context.budget):
