@@ -1,3 +1,4 @@
+# pyright: basic, reportArgumentType=false
 """The HTTP interface, over ASGI and over a socket."""
 
 import asyncio
@@ -276,7 +277,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("cls", every_error)
     async def test_every_error_is_a_problem_with_its_status(self, cls):
-        error = cls(*(2.5 if name == "retry_after" else f"the {name}" for name in cls.fields))
+        error = cls(*(2.5 if name in ("retry_after", "seconds") else f"the {name}" for name in cls.fields))
         async with over_asgi(Failing(error)) as client:
             answer = await client.post("/", json=ROW)
             back = error_of(answer)

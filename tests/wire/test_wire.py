@@ -1,3 +1,4 @@
+# pyright: basic
 """The codec: values come back as they were, and errors are the same errors on the other side."""
 
 import collections
@@ -52,9 +53,7 @@ scalars = st.one_of(
     st.builds(np.bytes_, st.binary()),
     hnp.arrays(hnp.scalar_dtypes(), ()).map(lambda array: array[()]),
 )
-arrays = hnp.arrays(
-    hnp.scalar_dtypes() | hnp.array_dtypes(), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
-)
+arrays = hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
 keys = st.recursive(scalars, lambda inner: st.tuples(inner, inner) | st.frozensets(inner, max_size=2), max_leaves=3)
 values = st.recursive(
     scalars | arrays | hnp.arrays(object, hnp.array_shapes(min_side=0, max_side=3), elements=scalars),
@@ -252,8 +251,8 @@ every_error = [
 @st.composite
 def stretto_errors(draw):
     cls = draw(st.sampled_from(every_error))
-    number = st.floats(0, 1e6)
-    error = cls(*(draw(number if name == "retry_after" else text) for name in cls.fields))
+    kinds = {"retry_after": st.floats(0, 1e6), "seconds": st.none() | st.floats(-1e6, 1e6)}
+    error = cls(*(draw(kinds.get(name, text)) for name in cls.fields))
     return error if (row := draw(st.none() | st.integers(0, 10**6))) is None else error.at(row)
 
 
@@ -268,7 +267,7 @@ class TestErrors:
 
     @given(stretto_errors())
     def test_an_error_survives_in_msgpack(self, error):
-        assert same(decode_msgpack(encode_msgpack([error]))[0], error)
+        assert same(decode_outcomes(encode_msgpack([error]))[0], error)
 
     @pytest.mark.parametrize("cls", every_error)
     def test_a_problem_has_what_rfc_9457_asks_for(self, cls):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import quote
 
 import anyio
+import anyio.to_thread
 import msgspec
 import numpy as np
 
@@ -17,7 +18,7 @@ from stretto.batch.frames import Frame
 from stretto.batch.isolate import each_row, isolate
 from stretto.engine.as_ready import Ready
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, Span, latest
+from stretto.engine.context import Context, Span, latest, limit
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, PipelineError, StrettoError, TooLarge
 from stretto.transports.base import Token, Transport
@@ -25,6 +26,7 @@ from stretto.transports.http_connection import Connection
 from stretto.transports.retries import RETRIES, Retries, is_passing, is_unsent
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
+Decoded = TypeVar("Decoded")
 Waiting: TypeAlias = tuple[bytes, float | None]
 """A packed row, with its deadline."""
 
@@ -34,6 +36,9 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
+
+_AT_ONCE = 2**18
+"""The bytes of an answer that are decoded in the event loop: longer ones would hold it up."""
 
 
 class HttpTransport(Transport):
@@ -110,7 +115,7 @@ class HttpTransport(Transport):
         """Return the outcome of one row with the spans of its steps."""
         body = await self._sent("/trace", encode_row(row), self._limited(context))
         with self._expecting("a trace"):
-            members = decode_msgpack(body)
+            members = await self._decoded(decode_msgpack, body, context)
             error = from_problem(members["error"]) if "error" in members else None
             return Trace(members.get("answer"), error, msgspec.convert(members["spans"], tuple[Span, ...]))
 
@@ -141,7 +146,7 @@ class HttpTransport(Transport):
     async def _ask(self, row: bytes, context: Context) -> Sequence[Any]:
         body = await self._sent("", row, context)
         with self._expecting("an answer"):
-            return [decode_msgpack(body)]
+            return [await self._decoded(decode_msgpack, body, context)]
 
     async def _sent(self, path: str, body: bytes, context: Context) -> bytes:
         """Return what the server answers to a POST, which is made again after failures that pass."""
@@ -210,7 +215,8 @@ class HttpTransport(Transport):
                                 outcome.row = None  # its caller sent one row, and knows nothing of the others
                         yield part
             except TooLarge:  # of all rows together
-                yield list(enumerate(await self._ask_many(rows, context)))
+                rest = sorted(left)
+                yield list(zip(rest, await self._ask_many([rows[at] for at in rest], context), strict=True))
                 return
             if left:
                 raise ValueError(f"it returned {len(rows) - len(left)}")
@@ -226,19 +232,30 @@ class HttpTransport(Transport):
             packed = encode_rows(part) if isinstance(part, list) else encode_row(part)
             body = await self._sent(path, packed, context)
             with self._expecting(f"{size(part)} outcomes"):
-                outcomes = decode_outcomes(body)
+                outcomes = await self._decoded(decode_outcomes, body, context)
                 if len(outcomes) != size(part):
                     raise ValueError(f"it returned {len(outcomes)}")
                 return outcomes
 
-        # The server's limit is on a request: whether a row is too large shows when it is sent alone.
+        # The server's limit is on a request, and the client's on an answer: whether a row is too large shows when it is
+        # sent alone.
         answers = await isolate(size(rows), ask, TooLarge) if size(rows) else []
         return [each for _, answer in answers for each in (answer if isinstance(answer, list) else [answer])]
+
+    async def _decoded(self, decode: Callable[[bytes], Decoded], body: bytes, context: Context) -> Decoded:
+        """Return what an answer holds: of a long one by the deadline, whatever decoding it takes."""
+        if len(body) <= _AT_ONCE:
+            return decode(body)
+        with limit(context.budget):
+            return await anyio.to_thread.run_sync(decode, body, abandon_on_cancel=True)
+        raise context.exceeded(f"decoding the answer of {self.where}")
 
     @contextmanager
     def _expecting(self, what: str) -> Generator[None]:
         try:
             yield
+        except (DeadlineExceeded, TooLarge):
+            raise
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             message = f"{self.where} did not return {what} as this version of Stretto writes it: {error}"
             raise ConnectionFailed(message) from error

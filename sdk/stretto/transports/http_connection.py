@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import io
+import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -45,8 +46,10 @@ CONNECT = 30.0
 """Seconds in which a connection must be established, whatever the request's budget."""
 KEEP_ALIVE = 4.0
 """Seconds that an idle connection is kept: less than the five after which uvicorn closes it."""
-
-
+MAX_ANSWER = 64 * 2**20
+"""The most bytes of an answer."""
+MAX_ERROR = 2**20
+"""The most bytes of an error: a problem, or the page of a proxy."""
 SILENT = 30.0
 """Seconds without a byte after which a server is taken for gone; while rows are computed it sends something every 5."""
 
@@ -58,7 +61,9 @@ class Connection:
         self.url = _checked(url)
         self._base = url.rstrip("/")
         self._token = token
-        self._headers = {"User-Agent": "stretto", **headers}
+        # A few kilobytes can unpack to gigabytes, so nothing compressed is asked for.
+        sent = {name: value for name, value in headers.items() if str(name).lower() != "accept-encoding"}
+        self._headers = {"User-Agent": "stretto", **sent, "Accept-Encoding": "identity"}
         for name, value in self._headers.items():
             if not (_is_one_line(name) and _is_one_line(value)):
                 raise PipelineError(f"headers={{{name!r}: {value!r}}}: names and values are strings of one line")
@@ -136,11 +141,23 @@ class Connection:
         headers = await self._headers_of(body, context, url)
         if accept:
             headers["Accept"] = accept
-        # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
-        data = io.BytesIO(body) if len(body) > 2**20 else body or None
-        session = await anext(self._sessions.here())
-        async with session.request(method, url, data=data, headers=headers) as response:
+        async with _request(await anext(self._sessions.here()), method, url, body, headers) as response:
             yield response
+
+
+@asynccontextmanager
+async def _request(
+    session: aiohttp.ClientSession, method: str, url: str, body: bytes, headers: dict[str, str], redirects: int = 2
+) -> AsyncGenerator[aiohttp.ClientResponse]:
+    # aiohttp warns about more than a megabyte of plain bytes, which it would write at once.
+    data = io.BytesIO(body) if len(body) > 2**20 else body or None
+    async with session.request(method, url, data=data, headers=headers, allow_redirects=False) as response:
+        target = _within(url, response) if redirects else None
+        if target is None:
+            yield response
+            return
+    async with _request(session, method, target, body, headers, redirects - 1) as response:
+        yield response
 
 
 async def _sessions() -> AsyncGenerator[aiohttp.ClientSession]:
@@ -153,6 +170,7 @@ async def _sessions() -> AsyncGenerator[aiohttp.ClientSession]:
         connector=aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT),
+        auto_decompress=False,
     )
     try:
         while True:
@@ -193,12 +211,51 @@ class _Response(NamedTuple):
     status: int
     media: str
     retry_after: str
+    location: str
     body: bytes
 
 
 async def _read(response: aiohttp.ClientResponse) -> _Response:
-    retry_after = response.headers.get("retry-after", "")
-    return _Response(response.status, response.content_type, retry_after, await response.read())
+    body = await _body(response)
+    retry_after, location = (response.headers.get(name, "")[:200] for name in ("retry-after", "location"))
+    return _Response(response.status, response.content_type, retry_after, location, body)
+
+
+def _within(url: str, response: aiohttp.ClientResponse) -> str | None:
+    """Return where a response redirects to, None if to another server: that one is not to get the row and the token."""
+    if response.status not in (307, 308):  # the others turn a POST into a GET, without the row
+        return None
+    try:
+        target = urljoin(url, response.headers.get("location", ""))
+        same = urlsplit(target)[:2] == urlsplit(url)[:2]
+    except ValueError:
+        return None
+    return target if same else None
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a response, and read no more of it than the limit.
+
+    Raises:
+        TooLarge: it is an answer of more bytes than that.
+        ConnectionFailed: it is an error of more bytes, or compressed.
+    """
+    url = response.url
+    encoding = response.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise ConnectionFailed(f"{url} sent a compressed answer ({encoding[:20]}), which was not asked for")
+    answered = response.status == HTTPStatus.OK
+    most = MAX_ANSWER if answered else MAX_ERROR
+    parts: list[bytes] = []
+    async for part in response.content.iter_any():
+        parts.append(part)
+        most -= len(part)
+        if most < 0:
+            response.close()
+            if answered:
+                raise TooLarge(f"the answer of {url} has more than {MAX_ANSWER} bytes: ask for fewer rows in a request")
+            raise ConnectionFailed(f"{url} answered {response.status} with more than {MAX_ERROR} bytes")
+    return b"".join(parts)
 
 
 def _patience(context: Context) -> float:
@@ -245,6 +302,8 @@ def _foreign(url: str, response: _Response) -> StrettoError:
     answer = f"{url} answered {response.status} ({text[:120] or 'nothing more'})"
     error: StrettoError
     match response.status:
+        case 301 | 302 | 303 | 307 | 308:
+            error = ConnectionFailed(f"{url} redirects to {response.location!r}: connect to that, if it is right")
         # As ray/serve/_private/proxy.py and its HAProxy template write it.
         case 404 if text.startswith("Path '") and "/-/routes" in text:
             error = NotFound(f"Ray Serve has no application at {url}: check the route, and that it is deployed")
@@ -265,10 +324,10 @@ def _foreign(url: str, response: _Response) -> StrettoError:
 
 def _seconds(retry_after: str) -> float:
     """Return the seconds that a `Retry-After` asks for, which are a number or a date (RFC 9110, 10.2.3)."""
-    with suppress(ValueError):
-        return float(int(retry_after)) if retry_after.isascii() and len(retry_after) < 10 else 1.0
+    if re.fullmatch(r"[0-9]{1,9}", retry_after):
+        return float(retry_after)
     with suppress(ValueError, TypeError, OverflowError):
-        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
     return 1.0
 
 

@@ -7,6 +7,10 @@ from typing import Any, cast
 from stretto.errors import StepError, TooLarge
 
 MAX_DEPTH = 64
+MAX_VALUES = 2_000_000
+"""The most values in a message, keys and lists too; an array, of any size, is one."""
+MAX_TEXT = 2000
+"""The most characters of a text in an error: it may quote what a stranger sent."""
 PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 
 
@@ -21,6 +25,24 @@ class UnsendableError(Exception):
 def too_deep() -> TooLarge:
     """Return the error for a message that is nested too deeply."""
     return TooLarge(f"the body is nested deeper than {MAX_DEPTH} levels", "", f"at most {MAX_DEPTH} levels")
+
+
+def too_many() -> TooLarge:
+    """Return the error for a message of too many values."""
+    return TooLarge(
+        f"the body has more than {MAX_VALUES} values: send fewer rows in a request, or arrays",
+        "",
+        f"at most {MAX_VALUES} values",
+    )
+
+
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """Return a text, or its beginning with how long it was.
+
+    >>> cut("a" * 50, 10)
+    'aaaaaaaaaa... (50 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
 
 
 def check_depth(value: Any) -> None:

@@ -5,13 +5,24 @@ pandas is imported where a message has such a value; a process without it reads 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from stretto.batch.arrays import is_array
 from stretto.batch.frames import Frame
+
+_MAX_SIDE: Final = 2**31
+_ZONE: Final = re.compile(r"(?!dateutil)[A-Za-z0-9_+:/-]{1,64}")  # pandas opens the file that follows "dateutil/"
+_DTYPES: Final = {
+    "zone": re.compile(rf"datetime64\[(s|ms|us|ns), {_ZONE.pattern}\]"),
+    "masked": re.compile(r"U?Int(8|16|32|64)|Float(32|64)|boolean"),
+    "values": re.compile(r"str|string|string\[[a-z_]{1,20}\]|[a-z0-9(), :\[\]_/+A-Z-]{1,64}\[pyarrow\]"),
+}
+"""The types of columns of pandas, by how they are stored."""
 
 
 def array_parts(array: Any) -> list[Any]:
@@ -39,6 +50,8 @@ def array_parts(array: Any) -> list[Any]:
 def array_of(parts: list[Any]) -> Any:
     """Return the array of the parts that `array_parts` returned; one of numpy where pandas is not installed."""
     form, *rest = parts
+    if form != "category" and not _DTYPES.get(form, _DTYPES["values"]).fullmatch(rest[0]):
+        raise ValueError("this is no type of a column")
     try:
         pandas = import_module("pandas")
     except ImportError:
@@ -80,6 +93,8 @@ def moment_parts(moment: Any) -> list[Any]:
 def moment_of(parts: list[Any]) -> Any:
     """Return the `pandas.Timestamp` of parts; numpy's, in UTC, where pandas is not installed."""
     moment, zone = parts
+    if zone is not None and not _ZONE.fullmatch(zone):
+        raise ValueError("this is no time zone")
     try:
         naive = import_module("pandas").Timestamp(moment)
     except ImportError:
@@ -107,6 +122,8 @@ def sparse_of(parts: list[Any]) -> Any:
         ValueError: they are those of no table.
     """
     shape, *stored = parts
+    if not all(0 <= side < _MAX_SIDE for side in shape):
+        raise ValueError("a sparse table has too many columns")
     table = import_module("scipy.sparse").csr_matrix(tuple(stored), shape=tuple(shape))
     table.check_format(full_check=True)  # its arrays are indices that compiled code follows
     return table
@@ -124,6 +141,8 @@ def frame_of(parts: list[Any]) -> Frame:
         ValueError: its columns are of several lengths, or two have one name.
     """
     names, columns, size = parts
+    if not columns or not all(map(is_array, columns)):
+        raise ValueError("the columns of a frame are arrays")
     frame = Frame(dict(zip(names, columns, strict=True)), size)
     if len(frame.columns) != len(names) or any(len(column) != size for column in columns):
         raise ValueError("the columns of a frame have one length, and a name each")

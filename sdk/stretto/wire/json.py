@@ -12,7 +12,7 @@ import numpy as np
 from stretto.batch import arrays
 from stretto.batch.dates import dates
 from stretto.errors import InputError, StepError
-from stretto.wire.bounds import MAX_DEPTH, UnsendableError, check_depth, too_deep
+from stretto.wire.bounds import MAX_DEPTH, MAX_VALUES, UnsendableError, check_depth, too_deep, too_many
 
 JSON = "application/json"
 
@@ -22,10 +22,12 @@ def decode_json(body: bytes) -> Any:
 
     Raises:
         InputError: the body is empty, or is not JSON (which has no NaN).
-        TooLarge: it is nested deeper than `MAX_DEPTH`.
+        TooLarge: it is nested deeper than `MAX_DEPTH`, or has more than `MAX_VALUES` values.
     """
     if not body:
         raise InputError("the body is empty: send a row as a JSON object or array", "", "JSON")
+    if len(body) > MAX_VALUES and _marks(body) > MAX_VALUES and _marks(_STRING.sub(b"", body)) > MAX_VALUES:
+        raise too_many()
     try:
         value = _DECODER.decode(body)
     except RecursionError:
@@ -53,6 +55,11 @@ def encode_json(answer: Any) -> bytes:
         raise error.as_answer() from None
     except (TypeError, ValueError, RecursionError) as error:
         raise StepError("answer", type(answer).__name__, f"cannot be sent as JSON: {error}") from error
+
+
+def _marks(body: bytes) -> int:
+    """Return about how many values there are: a value but the first has a mark before it."""
+    return sum(map(body.count, (b",", b":", b"[", b"{")))
 
 
 def _hint(body: bytes) -> str:
@@ -108,5 +115,6 @@ def _text_key(key: Any) -> Any:
     return key.item() if isinstance(key, np.generic) else key
 
 
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 _DECODER = msgspec.json.Decoder()

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import msgspec
 import numpy as np
-from numpy.lib import format as npy
 
 from stretto.batch.arrays import ExtensionArray, SparseTable
 from stretto.batch.frames import Frame
-from stretto.errors import InputError, StrettoError
-from stretto.wire.bounds import PLAIN, UnsendableError, check_depth, too_deep
+from stretto.errors import InputError, StrettoError, TooLarge
+from stretto.wire.arrays import array_bytes, array_header, array_of_bytes, check_shape, header_end
+from stretto.wire.bounds import MAX_VALUES, PLAIN, UnsendableError, check_depth, cut, too_deep
 from stretto.wire.columns import (
     SCALARS,
     array_of,
@@ -31,8 +30,13 @@ from stretto.wire.columns import (
     sparse_parts,
 )
 from stretto.wire.problem import from_problem, problem
+from stretto.wire.structure import SHORT, check_structure
 
 MSGPACK = "application/vnd.stretto+msgpack"
+MAX_ODD_KEYS = 128
+"""The most keys of a set or a dict that are no text and no small number: such keys can be chosen to collide."""
+_MAX_INTEGER = 1024
+_MAX_WORD = 64
 
 
 def encode_msgpack(answer: Any) -> bytes:
@@ -67,21 +71,30 @@ def encode_rows(rows: Sequence[bytes]) -> bytes:
     return b"".join((header, *rows))
 
 
-def decode_msgpack(body: bytes) -> Any:
-    """Return the value in a msgpack body.
+def decode_msgpack(body: bytes, *, errors: bool = False) -> Any:
+    """Return the value in a msgpack body; with `errors`, a list of outcomes, which errors are among.
 
     Raises:
         InputError: the body is empty, or is not what `encode_msgpack` returns.
-        TooLarge: it is nested deeper than `MAX_DEPTH`.
+        TooLarge: it is nested deeper than `MAX_DEPTH`, or has more than `MAX_VALUES` values.
     """
     try:
-        value = _DECODER.decode(body)
+        if len(body) > MAX_VALUES:
+            check_structure(body, _NESTED)
+        try:
+            return _ROWS.decode(body)
+        except msgspec.ValidationError:  # it has more in it than rows mostly have
+            if SHORT < len(body) <= MAX_VALUES:
+                check_structure(body, _NESTED)
+            value = (_OUTCOMES if errors else _DECODER).decode(body)
+        check_depth(value)
     except RecursionError:
         raise too_deep() from None
+    except TooLarge:
+        raise
     # The extension types pass foreign bytes to numpy, decimal and others, which raise exceptions of any kind.
     except Exception as error:
-        raise InputError(f"the body is not Stretto's msgpack: {error}", expected=MSGPACK) from error
-    check_depth(value)
+        raise InputError(f"the body is not Stretto's msgpack: {cut(str(error), 200)}", expected=MSGPACK) from error
     return value
 
 
@@ -138,7 +151,7 @@ def _numpy(value: Any) -> msgspec.msgpack.Ext:
     array = np.asarray(value)
     if isinstance(value, np.ndarray) and array.dtype == object:
         return _extension(_Objects, array)
-    if array.dtype.hasobject or isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, np.ma.MaskedArray):
         raise UnsendableError(f"{type(value).__name__} of dtype {array.dtype}")
     return _extension(np.ndarray if isinstance(value, np.ndarray) else np.generic, array)
 
@@ -152,8 +165,37 @@ def _read(code: int, data: memoryview) -> Any:
     return _READERS[code](data)
 
 
+def _refused(data: memoryview) -> Any:
+    raise ValueError("an error is no value of a row or of an answer")
+
+
+def _read_outcome(code: int, data: memoryview) -> Any:
+    return from_problem(_DECODER.decode(data)) if code == _ERROR else _read(code, data)
+
+
 def _items(value: Any) -> bytes:
     return _packed(list(value))
+
+
+def _members(value: Collection[Any]) -> bytes:
+    return _items(_keys(value, UnsendableError))
+
+
+def _keys(keys: Collection[Any], error: type[Exception] = ValueError) -> Collection[Any]:
+    """Return what are to be the keys of a set or a dict.
+
+    Raises:
+        ValueError: so many of them are neither text nor small numbers that each could be compared with all others.
+    """
+    if len(keys) > MAX_ODD_KEYS and sum(map(_is_odd, keys)) > MAX_ODD_KEYS:
+        raise error(f"set or dict with more than {MAX_ODD_KEYS} keys that are neither texts nor small integers")
+    return keys
+
+
+def _is_odd(key: Any) -> bool:
+    if type(key) in (int, float):
+        return not (-_SMALL < key < _SMALL and key == int(key))
+    return type(key) not in (str, bytes)
 
 
 def _from_items(build: Callable[[Any], Any]) -> Callable[[memoryview], Any]:
@@ -171,16 +213,37 @@ def _text(value: Any) -> bytes:
     return str(value).encode()
 
 
-def _from_text(build: Callable[[str], Any]) -> Callable[[memoryview], Any]:
-    return lambda data: build(str(data, "utf-8"))
+def _from_word(build: Callable[[str], Any], most: int = _MAX_WORD) -> Callable[[memoryview], Any]:
+    return lambda data: build(str(_short(data, most), "utf-8"))
+
+
+def _short(data: memoryview, most: int) -> memoryview:
+    if len(data) > most:
+        raise ValueError(f"a number, a date or an identifier has {len(data)} bytes, more than {most}")
+    return data
+
+
+def _decimal(text: str) -> Decimal:
+    number = Decimal(text)
+    if number.is_snan():
+        raise ValueError("a signalling NaN can't be compared with anything")
+    return number
+
+
+def _integer(value: int) -> bytes:
+    size = (value.bit_length() + 8) // 8
+    if size > _MAX_INTEGER:
+        raise UnsendableError(f"int of {size} bytes")
+    return value.to_bytes(size, "big", signed=True)
 
 
 def _pairs(value: dict[Any, Any]) -> bytes:
+    _keys(value, UnsendableError)
     return _packed([each for pair in value.items() for each in pair])
 
 
 def _from_pairs(flat: list[Any]) -> dict[Any, Any]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    return dict(zip(_keys(flat[::2]), flat[1::2], strict=True))
 
 
 def _time(value: dt.datetime | dt.time) -> bytes:
@@ -192,24 +255,17 @@ def _from_time(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _array(array: np.ndarray) -> bytes:
-    header = _packed([npy.dtype_to_descr(array.dtype), list(array.shape)])
-    return b"".join((struct.pack("<I", len(header)), header, array.tobytes()))
+    return array_bytes(_packed(array_header(array)), array)
 
 
 def _from_array(data: memoryview) -> np.ndarray:
-    start = 4 + struct.unpack_from("<I", data)[0]
-    descr, shape = _DECODER.decode(data[4:start])
-    dtype = npy.descr_to_dtype(descr)
-    if dtype.hasobject or math.prod(shape) * dtype.itemsize != len(data) - start:
-        raise ValueError(f"an array of {dtype} and shape {shape} does not have {len(data) - start} bytes")
-    # A copy can be written to, is aligned, and does not keep the whole message alive.
-    return np.ndarray(shape, dtype, data[start:]).copy()
+    end = header_end(data)
+    return array_of_bytes(_DECODER.decode(data[4:end]), data[end:])
 
 
 def _from_objects(message: list[Any]) -> np.ndarray:
     shape, values = message
-    if math.prod(shape) != len(values):
-        raise ValueError(f"an array of shape {shape} does not have {len(values)} values")
+    check_shape(shape, 1, len(values))
     array = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
         array[i] = value
@@ -229,26 +285,26 @@ class _Extension:
     read: Callable[[memoryview], Any]
 
 
+_Value: TypeAlias = bool | int | float | str | None
+_Row: TypeAlias = dict[str, _Value] | list[_Value] | _Value
 _STR = frozenset({str})
+_SMALL = 2**16
+_ERROR = 18
 _PLAIN_BUT_INT = PLAIN - {int}
 _EXTENSIONS: dict[Any, _Extension] = {
     tuple: _Extension(1, _items, _from_items(tuple)),
-    set: _Extension(2, _items, _from_items(set)),
-    frozenset: _Extension(3, _items, _from_items(frozenset)),
+    set: _Extension(2, _members, _from_items(lambda items: set(_keys(items)))),
+    frozenset: _Extension(3, _members, _from_items(lambda items: frozenset(_keys(items)))),
     dict: _Extension(4, _pairs, _from_items(_from_pairs)),
-    int: _Extension(
-        5,
-        lambda value: value.to_bytes((value.bit_length() + 8) // 8, "big", signed=True),
-        lambda data: int.from_bytes(data, "big", signed=True),
-    ),
+    int: _Extension(5, _integer, lambda data: int.from_bytes(_short(data, _MAX_INTEGER), "big", signed=True)),
     complex: _Extension(
         6, lambda value: struct.pack("<dd", value.real, value.imag), lambda data: complex(*struct.unpack("<dd", data))
     ),
-    Decimal: _Extension(7, _text, _from_text(Decimal)),
-    UUID: _Extension(8, _text, _from_text(UUID)),
-    dt.datetime: _Extension(9, _time, _from_text(_from_time(dt.datetime.fromisoformat))),
-    dt.date: _Extension(10, _text, _from_text(dt.date.fromisoformat)),
-    dt.time: _Extension(11, _time, _from_text(_from_time(dt.time.fromisoformat))),
+    Decimal: _Extension(7, _text, _from_word(_decimal, _MAX_INTEGER)),
+    UUID: _Extension(8, _text, _from_word(UUID)),
+    dt.datetime: _Extension(9, _time, _from_word(_from_time(dt.datetime.fromisoformat))),
+    dt.date: _Extension(10, _text, _from_word(dt.date.fromisoformat)),
+    dt.time: _Extension(11, _time, _from_word(_from_time(dt.time.fromisoformat))),
     dt.timedelta: _Extension(
         12,
         lambda value: _packed([value.days, value.seconds, value.microseconds]),
@@ -260,16 +316,17 @@ _EXTENSIONS: dict[Any, _Extension] = {
     ),
     np.generic: _Extension(15, _array, lambda data: _from_array(data)[()]),
     # An array would drop the NULs that a string of numpy's may end in.
-    np.str_: _Extension(16, lambda value: str.__str__(value).encode(), _from_text(np.str_)),
+    np.str_: _Extension(16, lambda value: str.__str__(value).encode(), lambda data: np.str_(str(data, "utf-8"))),
     np.bytes_: _Extension(17, bytes, lambda data: np.bytes_(bytes(data))),
     ExtensionArray: _Extension(19, lambda array: _columns(array_parts, array), _from_items(array_of)),
     Frame: _Extension(20, lambda frame: _columns(frame_parts, frame), _from_items(frame_of)),
     SparseTable: _Extension(23, lambda table: _columns(sparse_parts, table.tocsr()), _from_items(sparse_of)),
     "Timestamp": _Extension(21, _items, _from_items(moment_of)),
     "Timedelta": _Extension(22, lambda span: _packed(span), _from_items(span_of)),
-    StrettoError: _Extension(18, lambda error: _packed(problem(error)), _from_items(from_problem)),
+    StrettoError: _Extension(_ERROR, lambda error: _packed(problem(error)), _refused),
 }
 _READERS = {extension.code: extension.read for extension in _EXTENSIONS.values()}
+_NESTED = frozenset({1, 2, 3, 4, 12, 14, 18, 19, 20, 21, 22, 23})
 _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     *((kind, kind) for kind in (tuple, set, frozenset, int, float, dict, list, bytes)),
     (bytearray, bytes),
@@ -277,3 +334,6 @@ _BASES: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 )
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(ext_hook=_read)
+_OUTCOMES = msgspec.msgpack.Decoder(ext_hook=_read_outcome)
+# As fast as a decoder of anything, and it has nothing in it that takes long: no keys but text, and nothing nested.
+_ROWS: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(list[_Row] | dict[str, _Value] | _Value)

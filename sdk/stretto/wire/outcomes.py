@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 
 from stretto.batch.isolate import each_row
 from stretto.engine.as_ready import Ready
-from stretto.errors import InputError, StepError
+from stretto.errors import InputError, StepError, TooLarge
 from stretto.wire.json import encode_json
 from stretto.wire.msgpack import decode_msgpack, encode_msgpack
 from stretto.wire.problem import problem
@@ -16,7 +16,7 @@ from stretto.wire.problem import problem
 MSGPACK_PARTS: Final = "application/vnd.stretto+msgpack-parts"
 """The media type of outcomes that are sent as they are ready."""
 JSON_LINES: Final = "application/x-ndjson"
-MAX_PART: Final = 2**30
+MAX_PART: Final = 2**26
 _LENGTHS: Final = struct.Struct(">II")
 
 
@@ -32,7 +32,7 @@ def encode_outcomes_json(outcomes: Sequence[Any]) -> bytes:
 
 def decode_outcomes(body: bytes) -> list[Any]:
     """Return the outcomes that `encode_outcomes` encoded."""
-    outcomes = decode_msgpack(body)
+    outcomes = decode_msgpack(body, errors=True)
     if not isinstance(outcomes, list):
         raise InputError("the body holds no outcomes", expected="a list with an outcome for each row")
     return cast("list[Any]", outcomes)
@@ -50,12 +50,12 @@ async def decode_parts(read: Callable[[int], Awaitable[bytes]]) -> AsyncGenerato
 
     Raises:
         InputError: a part is not what `encode_part` returns.
-        ValueError: a part is larger than `MAX_PART`.
+        TooLarge: a part is larger than `MAX_PART`.
     """
     while header := await read(_LENGTHS.size):
         lengths = _LENGTHS.unpack(header)
         if sum(lengths) > MAX_PART:
-            raise ValueError(f"a part of it has more than {MAX_PART} bytes")
+            raise TooLarge(f"a part of the answer has more than {MAX_PART} bytes: ask for fewer rows in a request")
         positions, outcomes = [decode_outcomes(await read(length)) for length in lengths]
         yield list(zip(positions, outcomes, strict=True))
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from stretto import errors
 from stretto.errors import BadRows, StrettoError
+from stretto.wire.bounds import cut
 
 PROBLEM = "application/problem+json"
 
+# The fields of errors that are numbers, and what they are where the number is not known.
+_NUMBERS: dict[str, float | None] = {"retry_after": 1.0, "seconds": None}
 # RFC 9457 defines "detail", which is our message, so a StepError's detail has another name.
 _MEMBERS = {"message": "detail", "detail": "reason"}
 _TYPES = {
@@ -38,12 +41,19 @@ def from_problem(members: Mapping[str, Any]) -> StrettoError:
     """Return the error that a problem represents; a `StrettoError` if its type is not one of Stretto's."""
     cls = _CLASSES.get(str(members.get("type")), StrettoError)
     try:
-        error = cls(*(members[_member(name)] for name in cls.fields))
+        error = cls(*(_received(name, members[_member(name)]) for name in cls.fields))
     except KeyError:
         error = StrettoError(str(members.get("detail") or members.get("title") or "the server reported an error"))
     row = members.get("row")
     error.row = row if isinstance(row, int) else None
     return error
+
+
+def _received(field: str, value: Any) -> Any:
+    """Return a member of a problem as the error has it: text, or a number, with one that is none left out."""
+    if field not in _NUMBERS:
+        return str(value)
+    return value if isinstance(value, int | float) and abs(value) < 1e9 else _NUMBERS[field]
 
 
 def _member(field: str) -> str:
@@ -54,4 +64,4 @@ def _sendable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     # A message may quote a string with surrogates, and has to arrive all the same.
-    return str(value).encode("utf-8", "backslashreplace").decode()
+    return cut(str(value)).encode("utf-8", "backslashreplace").decode()
