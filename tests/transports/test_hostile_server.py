@@ -27,7 +27,7 @@ async def asked(said: bytes) -> list[object]:
             writer.write(said.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
             await writer.drain()
 
-    async with speaking(say) as url, asking(url) as transport:
+    async with speaking(say) as url, asking(url, retries=0) as transport:
         calls = (
             transport.predict(1, within(20.0)),
             transport.outcomes([1, 2], within(20.0)),
@@ -78,7 +78,7 @@ async def test_an_answer_without_end_is_read_up_to_a_bound(
                 writer.write(b"x" * 10_000)
                 await writer.drain()
 
-    async with speaking(endless) as url, asking(url) as transport:
+    async with speaking(endless) as url, asking(url, retries=0) as transport:
         for ask in (transport.predict(1, UNLIMITED), transport.trace(1, UNLIMITED)):
             with pytest.raises(cls, match="more than 200000 bytes"):
                 await ask
