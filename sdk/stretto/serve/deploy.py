@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar, Unpack, cast, overload
+from urllib.parse import urlsplit
 
 from stretto.client import Client
 from stretto.compiler import compile_plan
@@ -18,12 +19,15 @@ from stretto.serve.cluster import LocalRay, connect, in_thread, reserved, start_
 from stretto.serve.direct_ingress import Address
 from stretto.serve.names import checked_name, checked_route, reachable_url
 from stretto.serve.options import DeployOptions
-from stretto.serve.ray import delete, details, ray_errors, root_url, run, serve_errors
+from stretto.serve.ray import delete, details, ingress_handle, ray_errors, root_url, run, serve_errors
 from stretto.serve.status import until_deleted, until_routed, until_running
 from stretto.serve.transport import HandleTransport, application_handle
 
 DIRECT_PORT = 8100
 """The first port that is tried for the replicas' own HTTP."""
+
+DESCRIBED = 5.0
+"""Seconds in which a version that is replaced says where it listens."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -85,10 +89,10 @@ class PendingApplication(Generic[In, Out]):
         self._options = options
 
     def __await__(self) -> Generator[Any, None, Client[In, Out]]:
-        return self._start().__await__()
+        return self._up().__await__()
 
     async def __aenter__(self) -> Client[In, Out]:
-        return await self._start()
+        return await self._up()
 
     async def __aexit__(self, *_: object) -> None:
         try:
@@ -99,7 +103,7 @@ class PendingApplication(Generic[In, Out]):
     def __repr__(self) -> str:
         return f"<deployment of {self._text} as {self._name!r}: await it, or use async with>"
 
-    async def _start(self) -> Client[In, Out]:
+    async def _up(self) -> Client[In, Out]:
         transport, self._take_down = await in_thread(self._bring_up, undo=lambda up: up[1](None))
         self._client = cast("Client[In, Out]", Client(transport))
         return self._client
@@ -109,11 +113,12 @@ class PendingApplication(Generic[In, Out]):
 
         If that fails, it is taken down.
         """
-        with self._address() as address, ExitStack() as undo:
+        with ExitStack() as kept, ExitStack() as undo:
             started = connect(logs=self._options.get("logs", False))
             if started is not None:
                 undo.callback(started.stop)
             _check(cancelled)
+            address = kept.enter_context(self._address())
             # Once this process is connected: the nodes may have the models' files.
             app = build(self._plan, self._name, self._text, self._options, address)
             start_serve(self._host, self._options.get("port"))
@@ -148,13 +153,36 @@ class PendingApplication(Generic[In, Out]):
 
     @contextmanager
     def _address(self) -> Generator[Address | None]:
-        """Keep a port for the replicas' own HTTP until they listen on it."""
+        """Keep a port for the replicas' own HTTP until they listen on it.
+
+        It is that of the version that is replaced, so that its clients reach the new one: while there are both, the
+        kernel distributes connections over them.
+        """
         direct = self._options.get("direct", True)
         if direct is False:
             yield None
             return
-        with reserved(self._host, None if direct is True else direct, first=DIRECT_PORT) as port:
-            yield Address(self._host, port, self._route)
+        port = None if direct is True else direct
+        before = _described(self._name)
+        if before is not None and before.direct_url:
+            host, its_port = urlsplit(before.direct_url).hostname, urlsplit(before.direct_url).port
+            if host == self._host and its_port is not None and port in (None, its_port):
+                yield Address(self._host, its_port, self._route)
+                return
+        with reserved(self._host, port, first=DIRECT_PORT) as free:
+            yield Address(self._host, free, self._route)
+
+
+def _described(name: str) -> Description | None:
+    """Return what the replicas of an application say of it, None where none answers; this blocks."""
+    handle = ingress_handle(details().get(name, {}), name)
+    if handle is None:
+        return None
+    try:
+        return handle.options(method_name="describe").remote(None).result(timeout_s=DESCRIBED)
+    except Exception as error:
+        _log.info("application %r does not answer, and is replaced: %s", name, error)
+        return None
 
 
 def _take_down(name: str, started: LocalRay | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -18,7 +17,7 @@ from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
 from stretto.serve.calls import Description
-from stretto.serve.direct_ingress import Address, listen
+from stretto.serve.direct_ingress import Address, DirectIngress, listen
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context
 from stretto.serve.replicas import LANES
@@ -85,7 +84,7 @@ class Ingress(StageReplica):
         self.engine = LocalTransport(unpickle_plan(plan), backend, name=name, text=text, metadata=metadata)
         self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address
-        self._direct: asyncio.Task[None] | None = None
+        self._direct: DirectIngress | None = None
         self._shares = _is_even(self.engine.plan) and None not in lanes.values()
 
     def asgi(self) -> Any:
@@ -100,8 +99,13 @@ class Ingress(StageReplica):
         Raises:
             RuntimeError: it has.
         """
-        if self._direct is not None and self._direct.done():
+        if self._direct is not None and self._direct.ended:
             raise RuntimeError("the replica's own HTTP server has ended")
+
+    async def __del__(self) -> None:
+        """Answer the requests of direct ingress that are under way; Serve awaits this when it stops a replica."""
+        if self._direct is not None:
+            await self._direct.aclose()
 
     async def describe(self, budget: float | None) -> Description:
         """Return what a client asks before its first request, and `deploy` once the application is up."""

@@ -16,6 +16,8 @@ from stretto.errors import NotFound
 from stretto.server.messages import problem_response
 
 BACKLOG = 2048
+DRAIN = 10
+"""Seconds that requests may take once their replica is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listen(app: Any, address: Address) -> asyncio.Task[None] | None:
-    """Return the running HTTP server of a replica, in the event loop in which its requests are evaluated.
+class DirectIngress:
+    """The HTTP server of a replica, in the event loop in which its requests are evaluated."""
+
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        self._server = server
+        self._task = asyncio.get_running_loop().create_task(server.serve([listener]))
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._task.done()
+
+    async def aclose(self) -> None:
+        """Accept no more connections, and answer the requests that are there."""
+        self._server.should_exit = True
+        await asyncio.wait([self._task])
+
+
+def listen(app: Any, address: Address) -> DirectIngress | None:
+    """Return the HTTP server of a replica, which listens.
 
     All replicas of a deployment on a machine listen on one port, and the kernel distributes connections over them
     (``SO_REUSEPORT``, socket(7)). Serve still starts, health-checks and restarts the replicas; only the requests do not
@@ -54,8 +74,16 @@ def listen(app: Any, address: Address) -> asyncio.Task[None] | None:
         logging.getLogger("stretto").warning("no direct ingress at %s: %s", address.url, error)
         return None
     app = _mounted(app, "" if address.route == "/" else address.route)
-    config = uvicorn.Config(app, lifespan="off", ws="none", access_log=False, log_level="warning", backlog=BACKLOG)
-    return asyncio.get_running_loop().create_task(_Server(config).serve([listener]))
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        ws="none",
+        access_log=False,
+        log_level="warning",
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=DRAIN,
+    )
+    return DirectIngress(_Server(config), listener)
 
 
 def _bound(host: str, port: int) -> socket.socket:
