@@ -15,7 +15,15 @@ import pytest
 
 from stretto import Client, step
 from stretto.engine.context import UNLIMITED, Context
-from stretto.errors import ConnectionFailed, DeadlineExceeded, Overloaded, PipelineError, StepError, StrettoError
+from stretto.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    NotFound,
+    Overloaded,
+    PipelineError,
+    StepError,
+    StrettoError,
+)
 from stretto.server.app import make_app
 from stretto.testing.clock import virtual_clock
 from stretto.testing.http_server import serving
@@ -223,3 +231,14 @@ async def test_a_retry_after_of_any_kind_is_read(asked: str) -> None:
         with pytest.raises(Overloaded) as caught:
             await transport.predict(1, within(5))
         assert caught.value.retry_after <= 1.0
+
+
+async def test_a_proxy_that_was_started_again_is_given_time_to_learn_its_routes() -> None:
+    lost = response(b"Path '/x' not found. Ping http://h/-/routes for available routes.", "404 Not Found", "text/plain")
+    server = Server(ANSWER, lost, lost, ANSWER)
+    async with speaking(server) as url, asking(url) as transport:
+        assert [await transport.predict(1, within(20)) for _ in range(2)] == [7, 7]
+    server = Server(lost, ANSWER)
+    async with speaking(server) as url, asking(url) as transport:
+        with pytest.raises(NotFound):  # it never knew: the route is wrong
+            await transport.predict(1, within(20))

@@ -317,7 +317,7 @@ def _foreign(url: str, response: _Response) -> StrettoError:
             error = Overloaded(answer, _seconds(response.retry_after))
         case _:
             error = ConnectionFailed(f"this does not look like a Stretto server: {answer}; check the URL")
-    if response.status in _GATEWAY:
+    if response.status in _GATEWAY or isinstance(error, NotFound):
         error.__cause__ = GatewayError(answer)
     return error
 

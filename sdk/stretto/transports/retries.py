@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from stretto.engine.context import Context, now
-from stretto.errors import ConnectionFailed, DeadlineExceeded, Overloaded, StrettoError
+from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, Overloaded, StrettoError
 
 RETRIES: Final = 12
 """How often a call is made again at most: for eight seconds, on average."""
@@ -56,7 +56,9 @@ class Retries:
 
     async def pause(self, attempt: int, error: StrettoError, context: Context) -> bool:
         """Wait, and return True where a call is to be made again that failed with `error`, `attempt` times before."""
-        if not is_passing(error) or attempt >= (self._most if self._known else min(self._most, STRANGER)):
+        if not (is_passing(error) or (self._known and is_restarting(error))):
+            return False
+        if attempt >= (self._most if self._known else min(self._most, STRANGER)):
             return False
         at = now()
         self._saved, self._since = min(RESERVE, self._saved + PER_SECOND * (at - self._since)), at
@@ -83,7 +85,12 @@ def is_passing(error: StrettoError) -> bool:
     return isinstance(cause, unlucky) and not isinstance(cause, aiohttp.ClientSSLError)
 
 
+def is_restarting(error: StrettoError) -> bool:
+    """Return whether a proxy knows no such route, as Ray Serve's does for a while after it was started again."""
+    return isinstance(error, NotFound) and isinstance(error.__cause__, GatewayError)
+
+
 def is_unsent(error: StrettoError) -> bool:
     """Return whether a call that failed with `error` has certainly reached no step."""
     refused = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
-    return isinstance(error, Overloaded) or isinstance(error.__cause__, refused)
+    return isinstance(error, Overloaded | NotFound) or isinstance(error.__cause__, refused)

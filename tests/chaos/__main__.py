@@ -1,0 +1,52 @@
+"""Break things while rows are answered, and print what became of them: ``python -m tests.chaos``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+
+import click
+from rich.console import Console
+
+from stretto import local_ray
+from tests.chaos.replicas import killed_replicas, killed_servers, new_versions
+from tests.chaos.report import Found, markdown, table
+from tests.chaos.settings import Settings
+
+SCENARIOS: Mapping[str, Callable[[Settings], AsyncGenerator[Found]]] = {
+    "1": killed_replicas,
+    "2": killed_servers,
+    "4": new_versions,
+}
+
+
+async def run(settings: Settings, only: list[str]) -> list[Found]:
+    """Return what the scenarios found."""
+    found: list[Found] = []
+    async with local_ray():
+        for number in only:
+            async for each in SCENARIOS[number](settings):
+                found.append(each)
+                Console(stderr=True, width=200).print("  ".join(each.cells()))
+    return found
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--only", default=",".join(SCENARIOS), help="The scenarios, by number.")
+@click.option("--ways", default="", help="The ways, as in 'HTTP, direct;handle, fused'; all without it.")
+@click.option("--seconds", default=30.0, help="How long things break.")
+@click.option("--versions", default=10, help="How many new versions are deployed.")
+@click.option("--for-page", is_flag=True, help="Print the table as markdown.")
+def main(only: str, ways: str, seconds: float, versions: int, *, for_page: bool) -> None:
+    """Break things while rows are answered, check every answer, and print what became of them."""
+    wanted = tuple(way for way in ways.split(";") if way)
+    settings = Settings(seconds=seconds, versions=versions, only_ways=wanted)
+    found = asyncio.run(run(settings, only.split(",")))
+    if for_page:
+        click.echo(markdown(found))
+    else:
+        Console(width=220).print(table(found))
+
+
+if __name__ == "__main__":
+    main()
