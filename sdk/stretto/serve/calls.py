@@ -18,7 +18,7 @@ TRIES = 3
 
 PAUSE = 0.5
 """Seconds after a replica died, at most: Serve's router gives calls to dead ones until it learns of them."""
-FIRST_PAUSE = 0.05
+SHORT_PAUSE = 0.05
 """Seconds after the first that died: mostly the router knows of it by then."""
 
 DIED = (ray_errors.RayActorError, ray_errors.ObjectLostError)
@@ -63,7 +63,7 @@ async def call(method: Handle, *args: Any, deadline: float | None, tries: int = 
             if not tries_left:
                 raise ray_errors.RayActorError from None
         except DIED:
-            await asyncio.sleep(min(PAUSE, FIRST_PAUSE * 3.0 ** (tries - 1 - tries_left)))
+            await asyncio.sleep(min(PAUSE, SHORT_PAUSE * 3.0 ** (tries - 1 - tries_left)))
             if not tries_left or Context(deadline).expired:
                 raise
     raise AssertionError("the last try returns or raises")

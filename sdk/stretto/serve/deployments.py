@@ -103,7 +103,7 @@ class Ingress(StageReplica):
             raise RuntimeError("the replica's own HTTP server has ended")
 
     async def __del__(self) -> None:
-        """Answer the requests of direct ingress that are under way; Serve awaits this when it stops a replica."""
+        """Let direct ingress answer what it has taken; Serve awaits this when it stops a replica."""
         if self._direct is not None:
             await self._direct.aclose()
 
