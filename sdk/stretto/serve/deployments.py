@@ -103,7 +103,7 @@ class Ingress(StageReplica):
             raise RuntimeError("the replica's own HTTP server has ended")
 
     async def __del__(self) -> None:
-        """Let direct ingress answer what it has taken; Serve awaits this when it stops a replica."""
+        """Close direct ingress, once it has answered what it has taken; Serve awaits this when it stops a replica."""
         if self._direct is not None:
             await self._direct.aclose()
 
