@@ -102,9 +102,9 @@ class Remember(Forgetful):
         for i, row in enumerate(rows):
             try:
                 places.setdefault((self.key or key_of)(row), []).append(i)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 hint = "give cache(key=...) a function that makes something hashable of a row"
-                outcomes[i] = StepError("cache", type(error).__name__, f"{error}; {hint}")
+                outcomes[i] = StepError.of("cache", error, hint)
         return places
 
     async def _run(self, body: Body, rows: dict[Hashable, int], flights: Flights) -> dict[Hashable, Any]:

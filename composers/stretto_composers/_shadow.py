@@ -140,9 +140,9 @@ class Watch(Forgetful):
         try:
             if not isinstance(outcome, StrettoError) and (self.compare or equal)(answer, outcome):
                 return
-        except Exception as error:  # a comparison that fails counts as a candidate that does
+        except (Exception, SystemExit) as error:  # a comparison that fails counts as a candidate that does
             outcome = error
-        failed = isinstance(outcome, Exception)
+        failed = isinstance(outcome, Exception | SystemExit)
         report.failed += failed
         report.disagreed += not failed
         report.examples.append(Example(row, answer, outcome))

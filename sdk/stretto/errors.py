@@ -20,7 +20,11 @@ RFC 9457 problem that is read back into the same class with the same arguments.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Final, Self
+
+TEXT_LENGTH: Final = 4000
+"""The characters of a foreign error's text that are kept: what quotes a row can be as large as the row."""
 
 
 class StrettoError(Exception):
@@ -56,7 +60,10 @@ class StrettoError(Exception):
         >>> InputError("a number is missing", "age").at(3).copy()
         InputError('a number is missing', 'age', '')
         """
-        twin = type(self)(*(args or self.args))
+        cls = type(self)
+        # Without arguments the constructor is left out: that of a user's subclass may well take others than its `args`.
+        twin = cls(*args) if args else cls.__new__(cls, *self.args)
+        twin.args = args or self.args  # OSError.__new__ leaves them to its own constructor
         twin.__dict__ = {**self.__dict__, **twin.__dict__}
         twin.__cause__ = self.__cause__
         return twin
@@ -116,6 +123,23 @@ class InputError(StrettoError, ValueError):
         self.field = field
         self.expected = expected
 
+    @classmethod
+    def of(cls, error: InputError) -> InputError:
+        """Return an error that a step raised as it can be sent anywhere: of Stretto's own class, its texts cut.
+
+        >>> InputError.of(InputError("a number is missing", "age"))
+        InputError('a number is missing', 'age', '')
+        """
+        texts = error.args
+        if type(error) in (InputError, TooLarge) and all(
+            type(each) is str and len(each) <= TEXT_LENGTH for each in texts
+        ):
+            return error
+        field, expected = (text_of(Exception(getattr(error, name, ""))) for name in ("field", "expected"))
+        twin = InputError(text_of(error), field, expected)
+        twin.__cause__ = error
+        return twin
+
 
 class TooLarge(InputError):
     """The request is over a limit of the server: on bytes, rows or depth."""
@@ -142,13 +166,16 @@ class StepError(StrettoError):
         self.detail = detail
 
     @classmethod
-    def of(cls, path: str, error: Exception) -> Self:
+    def of(cls, path: str, error: BaseException, hint: str = "") -> Self:
         """Return the failure of the step at `path`, caused by what it raised.
+
+        `hint` says what to do, after the error's own text, of which `text_of` keeps what can be sent.
 
         >>> StepError.of("svm", ValueError("no such kernel"))
         StepError('svm', 'ValueError', 'no such kernel')
         """
-        failure = cls(path, type(error).__name__, str(error))
+        detail = "; ".join(filter(None, [text_of(error), hint]))
+        failure = cls(path, type(error).__name__[:100], detail)
         failure.__cause__ = error
         return failure
 
@@ -245,3 +272,29 @@ class BadRows(StrettoError):
     def message(self) -> str:
         """How many rows failed."""
         return f"{len(self.errors)} rows failed"
+
+
+def text_of(error: BaseException) -> str:
+    """Return the text of a foreign error, whatever its class does: cut to `TEXT_LENGTH`, and of valid characters.
+
+    >>> text_of(ValueError("x" * 5000))[3990:]
+    'xxxxxxxxxx... (5,000 characters)'
+    """
+    return _text_by(str, error)
+
+
+def quoted(value: object) -> str:
+    """Return the `repr` of a value for a message, in the same way."""
+    return _text_by(repr, value)
+
+
+def _text_by(write: Callable[[object], str], value: object) -> str:
+    try:
+        text = write(value)
+        length = len(text)
+        text = str.__getitem__(text, slice(TEXT_LENGTH))  # a plain string also of a subclass
+    except BaseException as why:  # the code of a user's class, of which nothing is known
+        return f"({write.__name__}() of it raised {type(why).__name__})"
+    # A lone surrogate can't be sent.
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if length <= TEXT_LENGTH else f"{text}... ({length:,} characters)"

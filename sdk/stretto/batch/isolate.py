@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+from stretto.batch.contain import contained
 from stretto.errors import BadRows
 
 Row = TypeVar("Row")
@@ -89,8 +90,8 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
             named = bad.errors
         except UnlikeError:
             raise
-        except Exception:
-            pass  # which rows it was, and what is wrong with them, is for `one` to say
+        except BaseException as error:
+            contained(error)  # which rows it was, and what is wrong with them, is for `one` to say
         else:
             if together is not None:
                 return Outcomes(together, {})
@@ -101,8 +102,8 @@ def each_row(rows: Rows, one: Callable[[Any], Any], many: Callable[[Rows], Any] 
             if named and len(values) in named:
                 raise named[len(values)]
             values.append(one(row))
-        except Exception as error:
-            errors[len(values)] = error
+        except BaseException as error:
+            errors[len(values)] = contained(error)
             values.append(None)
     try:
         return Outcomes(values, errors)

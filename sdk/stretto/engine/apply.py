@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
 
 from stretto.batch.batch import Batch, Part, scatter
+from stretto.batch.contain import contained, failure
 from stretto.batch.isolate import Outcomes, each_row, isolate
 from stretto.batch.returned import are_values, as_value, shaped
 from stretto.engine.context import Context, limit
 from stretto.engine.threads import Threads, run_sync
-from stretto.errors import InputError, StepError, StrettoError
+from stretto.errors import InputError, StrettoError
 from stretto.plan.steps import Step
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ async def _asked(step: Step, batch: Batch, context: Context) -> Batch:
     if context.expired:
         return _late(step, batch.size, context)
     if step.asynchronous:
-        result = shaped(await _own(step.fn(batch.read(step.reader))), batch.size)
+        result = shaped(await _own(step.fn, batch.read(step.reader)), batch.size)
     else:
         result = _called(step, batch, context)
     return _late(step, batch.size, context) if context.expired else result
@@ -134,7 +134,12 @@ async def _asked(step: Step, batch: Batch, context: Context) -> Batch:
 def _called(step: Step, batch: Batch, context: Context) -> Batch:
     one = step.one
     if one is None:
-        return shaped(step.fn(batch.read(step.reader)), batch.size)
+        try:
+            return shaped(step.fn(batch.read(step.reader)), batch.size)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                raise
+            raise contained(error) from None
 
     def many(batch: Batch) -> Batch | None:
         result = step.fn(batch.read(step.reader))
@@ -149,7 +154,7 @@ def _failure(step: Step, error: Exception, own: bool, context: Context) -> Stret
     if isinstance(error, _OverdueError):
         return context.exceeded(f"step {step.name!r}")
     # The caller's own value is at fault only where the step was called with it, not with one the pipeline made of it.
-    return error if own and isinstance(error, InputError) else StepError.of(step.name, error)
+    return InputError.of(error) if own and isinstance(error, InputError) else failure(step.name, error)
 
 
 def _late(step: Step, size: int, context: Context) -> Batch:
@@ -180,7 +185,7 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
 
     async def one(i: int, row: Any) -> None:
         try:
-            values[i] = await _own(step.fn(row)) if step.asynchronous else as_value(await threads.run(step.fn, row))
+            values[i] = await _own(step.fn, row) if step.asynchronous else as_value(await threads.run(step.fn, row))
             if context.expired:
                 return
         except Exception as error:
@@ -211,12 +216,11 @@ async def _all(one: Callable[[int, Any], Awaitable[None]], rows: list[Any]) -> N
             tasks.start_soon(placed, i, row)
 
 
-async def _own(work: Awaitable[T]) -> T:
+async def _own(fn: Callable[[Any], Awaitable[T]], rows: Any) -> T:
     """Await a step's work; when something it waits for was cancelled, and not the step itself, that is its failure."""
     try:
-        return as_value(await work)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        return as_value(await fn(rows))
+    except BaseException as error:
+        if isinstance(error, Exception):
             raise
-        raise RuntimeError("something the function waited for was cancelled") from error
+        raise contained(error, awaited=True) from None

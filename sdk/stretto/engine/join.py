@@ -16,6 +16,7 @@ import numpy as np
 from anyio.abc import TaskGroup
 
 from stretto.batch.batch import Batch, dicts
+from stretto.batch.contain import contained, failure
 from stretto.batch.returned import shaped
 from stretto.engine.backend import Backend
 from stretto.engine.context import Context, limit
@@ -141,7 +142,8 @@ class _Tally:
                 else:
                     for place, value in compress(zip(places, values, strict=True), decided):
                         self._answers[self.open[place]] = value
-        except Exception:  # what is wrong with which row is for `one` to say
+        except BaseException as error:
+            contained(error)  # what is wrong with which row is for `one` to say
             return None
         return decided
 
@@ -170,8 +172,8 @@ class _Tally:
             answer = node.one(arrived, waiting)
         except StrettoError as error:
             return error if node.own_inputs else error.under(node.title)
-        except Exception as error:
-            return StepError.of(node.title, error)
+        except BaseException as error:
+            return failure(node.title, contained(error))
         if answer is not UNDECIDED or waiting:
             return answer
         missing = [name for name in node.names if name not in arrived]

@@ -14,10 +14,11 @@ from typing import Any, cast
 import anyio
 
 from stretto.batch.batch import Batch, Part, scatter
+from stretto.batch.contain import contained, failure
 from stretto.engine.backend import Backend
 from stretto.engine.context import UNLIMITED, Context
 from stretto.engine.join import by_failure, join
-from stretto.errors import InputError, StepError, StrettoError
+from stretto.errors import InputError, StepError, StrettoError, quoted
 from stretto.plan.nodes import Around, Aside, Call, Choose, Each, Instead, Join, Node, Pack, Recover, Sub, Within
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
@@ -152,14 +153,19 @@ def _chosen(node: Choose, keys: Sequence[Any]) -> tuple[dict[Plan, list[int]], d
             plan = plans.get(key, node.default)
         except TypeError:  # a key that can't be hashed equals none of the cases
             plan = node.default
+        except BaseException as error:  # of the key's own `__hash__` or `__eq__`
+            errors[i] = failure(node.title, contained(error))
+            continue
         if plan is None:
-            cases = ", ".join(repr(case) for case, _ in node.cases)
-            errors[i] = StepError(
-                node.title, "KeyError", f"no case for the key {key!r}, and no default; cases: {cases}"
-            )
+            errors[i] = StepError(node.title, "KeyError", _no_case(node, key))
         else:
             chosen.setdefault(plan, []).append(i)
     return chosen, errors
+
+
+def _no_case(node: Choose, key: Any) -> str:
+    cases = ", ".join(repr(case) for case, _ in node.cases)
+    return f"no case for the key {quoted(key)}, and no default; cases: {cases}"
 
 
 async def _recover(node: Recover, columns: Sequence[Batch], context: Context, backend: Backend) -> Batch:
@@ -185,6 +191,9 @@ async def _each(node: Each, columns: Sequence[Batch], context: Context, backend:
             elements.append(_elements(row))
         except TypeError:
             errors[i] = StepError(node.title, "TypeError", f"needs a list, got {type(row).__name__}")
+            elements.append([])
+        except BaseException as error:  # of the row's own `__iter__`
+            errors[i] = failure(node.title, contained(error))
             elements.append([])
     flat = [element for row in elements for element in row]
     source = [i for i, row in enumerate(elements) for _ in row]
@@ -227,8 +236,9 @@ async def _around(node: Around, columns: Sequence[Batch], context: Context, back
             raise ValueError(f"{size} rows went in and {len(outcomes)} outcomes came out")
     except StrettoError as error:
         return Batch.failed(error.copy() for _ in range(size))
-    except Exception as error:
-        return Batch.failed(StepError.of(node.title, error) for _ in range(size))
+    except BaseException as error:
+        why = contained(error, awaited=True)
+        return Batch.failed(failure(node.title, why) for _ in range(size))
     return Batch.of_outcomes(outcomes)
 
 

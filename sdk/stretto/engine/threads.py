@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar, cast
 
+from stretto.batch.contain import ExitError
+
 T = TypeVar("T")
 
 
@@ -39,9 +41,12 @@ class Threads:
         def call() -> T:
             try:
                 return fn(*args)
-            except StopIteration as error:
-                # A future rejects StopIteration (`asyncio.Future.set_exception`), so its caller would wait for ever.
-                raise RuntimeError("the function raised StopIteration") from error
+            except BaseException as error:
+                # A future rejects StopIteration (`asyncio.Future.set_exception`), so its caller would wait for ever;
+                # and SystemExit would end the event loop in which its task is awaited.
+                if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                    raise
+                raise ExitError(error) from None
 
         return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)
 

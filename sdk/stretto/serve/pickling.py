@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from stretto.batch.batch import Batch
+from stretto.batch.contain import failure
 from stretto.batch.isolate import each_row
-from stretto.errors import InputError, StepError, StrettoError
+from stretto.errors import InputError, StrettoError, text_of
 from stretto.models import File, FileReference, digest, read_reference
 from stretto.plan.plan import Plan
 from stretto.serve.cluster import connected
@@ -118,7 +119,7 @@ def sendable(batch: Batch, name: str) -> tuple[Batch, list[int], dict[int, Stret
     errors: dict[int, StrettoError] = {}
     for i, why in each_row(batch.outcomes(), cloudpickled).errors.items():
         own = batch.from_request(i)
-        errors[i] = InputError(f"the row can't be sent: {why}") if own else StepError.of(name, why)
+        errors[i] = InputError(f"the row can't be sent: {text_of(why)}") if own else failure(name, why)
     rest = [i for i in range(batch.size) if i not in errors]
     return batch.take(rest), rest, errors
 

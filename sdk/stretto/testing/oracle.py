@@ -180,7 +180,7 @@ def _plain(value: Any) -> Any:
 def _failure(step: Step, error: Exception, own: bool) -> StrettoError:
     if isinstance(error, InputError) and own:
         return error
-    return StepError(step.name, type(error).__name__, str(error))
+    return StepError.of(step.name, error)
 
 
 def _pack(node: Pack, outcomes: list[Any]) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def _decided(node: Join, arrived: dict[str, Any], waiting: tuple[str, ...]) -> A
     except StrettoError:
         raise
     except Exception as error:
-        raise StepError(_name(node) if node.own_inputs else "", type(error).__name__, str(error)) from error
+        raise StepError.of(_name(node) if node.own_inputs else "", error) from error
 
 
 def _name(node: Node) -> str:
