@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -57,13 +58,17 @@ def cache(
 
 @dataclass(eq=False, repr=False)
 class Remember(Forgetful):
-    """Runs the rows whose answers are not known, each once; `flights` are those that are running."""
+    """Runs the rows whose answers are not known, each once; `flights` are those that are running.
+
+    Event loops of several threads share the answers, which are read and changed under a lock, and have flights each.
+    """
 
     ttl: float | None
     size: int
     key: Callable[[Any], Hashable] | None = None
     answers: MutableMapping[Hashable, Any] = field(init=False, repr=False)
     flights: RunVar[Flights] = field(init=False, repr=False)
+    lock: Lock = field(init=False, repr=False, default_factory=Lock)
 
     attempts = (0, 1)
 
@@ -82,7 +87,8 @@ class Remember(Forgetful):
         if flights is None:
             self.flights.set(flights := {})
         while left:
-            kept = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
+            with self.lock:
+                kept = {key: answer for key in left if (answer := self.answers.get(key, MISSING)) is not MISSING}
             others = {key: flights[key] for key in left if key not in kept and key in flights}
             mine = {key: places[0] for key, places in left.items() if key not in kept and key not in others}
             if mine:
@@ -114,7 +120,8 @@ class Remember(Forgetful):
         kept: dict[Hashable, Any] = {}
         try:
             kept.update(zip(rows, await body.run(list(rows.values())), strict=True))
-            self.answers.update((key, each) for key, each in kept.items() if not isinstance(each, StrettoError))
+            with self.lock:
+                self.answers.update((key, each) for key, each in kept.items() if not isinstance(each, StrettoError))
             return kept
         finally:
             for key, flight in mine.items():

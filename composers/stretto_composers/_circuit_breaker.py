@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -22,7 +23,7 @@ class Circuit:
     """The state of a `circuit_breaker`: ``"closed"`` (its part runs), ``"open"`` (it does not) or ``"half-open"``.
 
     Make one to look at the state, or to share it among circuit breakers of parts that fail together. It is that of its
-    process: a pickled one is a new one.
+    process, and of all its threads, which look at it and change it under `lock`: a pickled one is a new one.
 
     >>> Circuit()
     Circuit('closed')
@@ -31,6 +32,7 @@ class Circuit:
     def __init__(self) -> None:
         self.turn("closed")
         self.trying = False
+        self.lock = RLock()
 
     def note(self, window: float, rows: int, failed: int) -> tuple[int, int]:
         """Add what has come of some rows; return how many rows of the last `window` seconds failed, and of how many."""
@@ -110,12 +112,13 @@ class Breaker(Forgetful):
             outcomes = await body.run()
             self._judge(outcomes)
             return outcomes
-        if now < circuit.reopens or circuit.trying:
-            wait = max(circuit.reopens - now, 0.0) or self.cooldown
-            says = f"circuit_breaker of {self.part!r}: the circuit is {circuit.state}; try again in {wait:.3g} s"
-            return [Overloaded(says, wait) for _ in body.rows]
-        circuit.turn("half-open")
-        circuit.trying = True
+        with circuit.lock:
+            if now < circuit.reopens or circuit.trying:
+                wait = max(circuit.reopens - now, 0.0) or self.cooldown
+                says = f"circuit_breaker of {self.part!r}: the circuit is {circuit.state}; try again in {wait:.3g} s"
+                return [Overloaded(says, wait) for _ in body.rows]
+            circuit.turn("half-open")
+            circuit.trying = True
         try:
             outcomes = await body.run()
         finally:
@@ -126,6 +129,10 @@ class Breaker(Forgetful):
     def _judge(self, outcomes: Sequence[Any], trial: bool = False) -> None:
         """Open or close the circuit by what has come of some rows; of those with bad input nothing has."""
         failures = [concerns(None, each) for each in outcomes if not isinstance(each, InputError)]
+        with self.circuit.lock:
+            self._count(failures, trial)
+
+    def _count(self, failures: Sequence[bool], trial: bool) -> None:
         # What comes of rows that were asked before the circuit opened says nothing new.
         if not failures or (not trial and self.circuit.state != "closed"):
             return

@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import anyio
@@ -55,23 +56,26 @@ def hedge(x: Node, part: Part[Any, Any], after: float | str = "p95", *, budget: 
 
 
 class Latencies:
-    """The latest durations, in seconds, and their percentiles."""
+    """The latest durations, in seconds, and their percentiles; threads change them under a lock."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._latest: deque[float] = deque()
         self._sorted: list[float] = []
 
     def note(self, seconds: float) -> None:
         """Remember one more."""
-        if len(self._latest) == WINDOW:
-            del self._sorted[bisect_left(self._sorted, self._latest.popleft())]
-        self._latest.append(seconds)
-        insort(self._sorted, seconds)
+        with self._lock:
+            if len(self._latest) == WINDOW:
+                del self._sorted[bisect_left(self._sorted, self._latest.popleft())]
+            self._latest.append(seconds)
+            insort(self._sorted, seconds)
 
     def percentile(self, percent: float) -> float | None:
         """Return the least duration that so many percent of the latest did not exceed; None while there are too few."""
-        count = len(self._sorted)
-        return self._sorted[math.ceil(count * percent / 100) - 1] if count >= FEWEST else None
+        with self._lock:
+            count = len(self._sorted)
+            return self._sorted[math.ceil(count * percent / 100) - 1] if count >= FEWEST else None
 
 
 @dataclass(eq=False, repr=False)

@@ -15,12 +15,13 @@ from stretto_composers._policies.settings import Forgetful, whole
 
 @composer
 def limit(x: Node, part: Part[Any, Any], n: int, *, queue: int = 1000) -> Node:
-    """Return the part's answer, with at most `n` rows of it under way at once in a process.
+    """Return the part's answer, with at most `n` rows of it under way at once in an event loop.
 
-    The others wait, in the order in which they came and no longer than their deadlines: a bulkhead (Nygard, "Release
-    It!", 2007), so that one slow part does not take all that a process has. A batch goes through in portions of what is
-    free. At most `queue` rows wait; a request that finds the queue full is `Overloaded` at once, whole, while one that
-    nobody stands before is let in whatever its size.
+    A process has one event loop, unless threads of yours run more. The others wait, in the order in which they came and
+    no longer than their deadlines: a bulkhead (Nygard, "Release It!", 2007), so that one slow part does not take all
+    that a process has. A batch goes through in portions of what is free. At most `queue` rows wait; a request that
+    finds the queue full is `Overloaded` at once, whole, while one that nobody stands before is let in whatever its
+    size.
 
     Raises:
         PipelineError: `n` is below 1, or `queue` below 0.

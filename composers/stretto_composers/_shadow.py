@@ -5,6 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -104,13 +105,17 @@ def shadow(
 
 @dataclass(eq=False, repr=False)
 class Watch(Forgetful):
-    """Runs the candidate on a sample of the rows, without being awaited, and records where it differs."""
+    """Runs the candidate on a sample of the rows, without being awaited, and records where it differs.
+
+    Event loops of several threads record under a lock.
+    """
 
     candidate: str
     sample: float
     compare: Callable[[Any, Any], bool] | None
     report: Report = field(repr=False)
     under_way: int = field(init=False, repr=False, default=0)
+    lock: Lock = field(init=False, repr=False, default_factory=Lock)
 
     attempts = (0, 1)
 
@@ -135,18 +140,21 @@ class Watch(Forgetful):
         self.report.dropped += sum(random.random() < self.sample for _ in range(rows))
 
     def _note(self, row: Any, answer: Any, outcome: Any) -> None:
-        report = self.report
-        report.rows += 1
+        agrees = False
         try:
-            if not isinstance(outcome, StrettoError) and (self.compare or equal)(answer, outcome):
-                return
+            agrees = not isinstance(outcome, StrettoError) and (self.compare or equal)(answer, outcome)
         except (Exception, SystemExit) as error:  # a comparison that fails counts as a candidate that does
             outcome = error
         failed = isinstance(outcome, Exception | SystemExit)
-        report.failed += failed
-        report.disagreed += not failed
-        report.examples.append(Example(row, answer, outcome))
-        count = report.failed + report.disagreed
+        report = self.report
+        with self.lock:
+            report.rows += 1
+            if agrees:
+                return
+            report.failed += failed
+            report.disagreed += not failed
+            report.examples.append(Example(row, answer, outcome))
+            count = report.failed + report.disagreed
         if not count & (count - 1):
             says = "shadow: of %d rows %r disagreed on %d and failed on %d"
             LOG.warning(says, report.rows, self.candidate, report.disagreed, report.failed)

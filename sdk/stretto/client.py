@@ -12,6 +12,7 @@ import numpy as np
 from stretto.batch.arrays import is_array
 from stretto.batch.frames import Frame, as_row, as_rows, is_plain
 from stretto.engine.context import Context
+from stretto.engine.per_loop import PerLoop
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import InputError, PipelineError, StrettoError
 from stretto.pipeline import Estimator, Pipeline
@@ -61,7 +62,9 @@ class Submission(Generic[Out]):
 class Client(Generic[In, Out]):
     """Sends rows to a pipeline, wherever it runs, and returns its answers.
 
-    It works as it is, and as ``async with``, which closes it.
+    It works as it is, and as ``async with``, which closes it. One client serves many threads that each run an event
+    loop, as in Flask or Django: requests of one loop share batches, and the models and threads are shared by all. In a
+    process that is forked after the first request it starts anew.
 
     Args:
         target: A pipeline or a part of one, which then runs in this process; ``"serve://APP"`` or a Ray Serve handle;
@@ -117,7 +120,7 @@ class Client(Generic[In, Out]):
         self.transport: Transport = connect(
             target, headers=headers, token=token, retries=retries, timeout=timeout, max_batch=max_batch
         )
-        self._submitted: set[asyncio.Task[Any]] = set()
+        self._submitted = PerLoop(set[asyncio.Task[Any]])
         self._closed = False
 
     async def predict(self, x: In, *, timeout: float | None = None) -> Out:
@@ -172,8 +175,9 @@ class Client(Generic[In, Out]):
         42
         """
         task = asyncio.get_running_loop().create_task(self.predict(x, timeout=timeout))
-        self._submitted.add(task)
-        task.add_done_callback(self._submitted.discard)
+        submitted = self._submitted.here()
+        submitted.add(task)
+        task.add_done_callback(submitted.discard)
         return Submission(task, self.transport.where)
 
     async def map(
@@ -249,11 +253,12 @@ class Client(Generic[In, Out]):
         return not self._closed and await self.transport.ready()
 
     async def aclose(self) -> None:
-        """Cancel requests under way, and release connections and threads."""
+        """Cancel requests under way in this event loop, and release its connections, and threads."""
         self._closed = True
-        for task in self._submitted:
+        submitted = list(self._submitted.here())
+        for task in submitted:
             task.cancel()
-        await asyncio.gather(*self._submitted, return_exceptions=True)
+        await asyncio.gather(*submitted, return_exceptions=True)
         await self.transport.aclose()
 
     def _open(self) -> Transport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -471,3 +473,29 @@ async def _within(seconds: float, true: Any) -> bool:
     while not true() and time.monotonic() < end:
         await asyncio.sleep(0.05)
     return bool(true())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nothing forks")
+async def test_a_forked_process_says_at_once_that_it_cannot_call_by_handle() -> None:
+    async with deploy(double, name="forked") as client, Client(client.url) as http:
+        assert (await client.predict(1), await http.predict(1)) == (2, 2)
+        process_of = multiprocessing.get_context("fork")
+        answers = process_of.SimpleQueue()
+
+        def child() -> None:
+            for each in (client, Client("serve://forked"), http):
+                try:
+                    answers.put(asyncio.run(asyncio.wait_for(each.predict(21), 20)))
+                except Exception as error:
+                    answers.put(f"{type(error).__name__}: {error}")
+
+        process = process_of.Process(target=child)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # that other threads run: so they do
+            process.start()
+        await asyncio.to_thread(process.join, 90)
+        by_handle, by_name, by_http = (answers.get() for _ in range(3))
+        assert "ConnectionFailed: this process was forked" in by_handle
+        assert by_name == by_handle
+        assert by_http == 42
+        assert await client.predict(2) == 4

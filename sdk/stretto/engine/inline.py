@@ -23,7 +23,7 @@ THREADS = 40
 
 
 class InlineBackend(Backend):
-    """Runs every call of a plan in this process and its event loop.
+    """Runs every call of a plan in this process and the caller's event loop, of which there may be several.
 
     `max_batch` bounds the rows a stage takes in one go, `max_queued` those that wait in front of it, and
     `workers` how many batches of it run side by side in threads.
@@ -47,10 +47,10 @@ class InlineBackend(Backend):
     def _queue(self, stage: Stage) -> StageQueue:
         queue = self._queues.get(stage)
         if queue is None:
-            queue = self._queues[stage] = StageQueue(
+            queue = StageQueue(
                 stage, self._threads, max_batch=self._max_batch, max_queued=self._max_queued, workers=self._workers
             )
-        return queue
+        return self._queues.setdefault(stage, queue)  # another thread may have been first
 
     async def run(self, step: Step | Stage, columns: Sequence[Batch], context: Context) -> Batch:
         """Apply a step here, or queue a stage's rows."""

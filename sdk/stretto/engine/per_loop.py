@@ -6,15 +6,19 @@ from asyncio import AbstractEventLoop, get_running_loop
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from stretto.engine.fork import forget_after_fork
+
 T = TypeVar("T")
 
 
 class PerLoop(Generic[T]):
-    """A value made anew for each event loop, by `make`.
+    """A value for each event loop, made by `make` where it is first asked for.
 
-    Futures, locks and connections belong to the loop that they were made in, and ``asyncio.run`` starts another each
-    time: what was left of the one before died with it. (``anyio.lowlevel.RunVar`` does the same, in a dict and with a
-    look for the asynchronous library: too slow for every row.)
+    Futures, locks and connections belong to the loop that they were made in. Several threads may run loops side by
+    side, and ``asyncio.run`` starts another each time: a value is kept until its loop is closed. Any thread may ask, as
+    a loop runs in one thread alone, and what the threads share is changed in single operations on dicts and names. In a
+    forked process there are new values. (``anyio.lowlevel.RunVar`` does the same with a look for the asynchronous
+    library, and through two dicts: too slow for every row.)
 
     >>> import asyncio
     >>> rows = PerLoop(list)
@@ -25,16 +29,33 @@ class PerLoop(Generic[T]):
     ([1], [2])
     """
 
-    __slots__ = ("_loop", "_make", "_value")
+    __slots__ = ("__weakref__", "_latest", "_make", "_values")
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._loop: AbstractEventLoop | None = None
+        self.forget()
+        forget_after_fork(self)
 
     def here(self) -> T:
         """Return the running event loop's value."""
         loop = get_running_loop()
-        if loop is not self._loop:
-            self._value = self._make()
-            self._loop = loop
-        return self._value
+        # A pair, read once: another thread may set the next one at any moment.
+        latest = self._latest
+        return latest[1] if latest is not None and latest[0] is loop else self._of(loop)
+
+    def forget(self) -> object:
+        """Drop all values, and return them."""
+        values: object = getattr(self, "_values", None)
+        self._values: dict[AbstractEventLoop, T] = {}
+        self._latest: tuple[AbstractEventLoop, T] | None = None
+        return values
+
+    def _of(self, loop: AbstractEventLoop) -> T:
+        if loop not in self._values:
+            for other in list(self._values):
+                if other.is_closed():
+                    self._values.pop(other, None)
+            self._values[loop] = self._make()
+        value = self._values[loop]
+        self._latest = loop, value
+        return value

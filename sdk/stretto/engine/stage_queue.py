@@ -14,6 +14,7 @@ from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest, limit
 from stretto.engine.evaluate import Program
 from stretto.engine.meaning import failures
+from stretto.engine.per_loop import PerLoop
 from stretto.engine.threads import Threads
 from stretto.errors import Overloaded, StrettoError
 from stretto.plan.steps import Stage
@@ -28,7 +29,8 @@ Item: TypeAlias = tuple[Any, float | None]
 class Cost:
     """The measured seconds of a stage by the rows in a batch: a moving mean for each power of two.
 
-    Threads write while the event loop reads, so the list does not grow.
+    Threads write while event loops read, so the list does not grow. Each entry is set in one operation; of two
+    measurements at one moment one may be lost, which a mean survives.
     """
 
     def __init__(self) -> None:
@@ -59,7 +61,8 @@ class Columns(tuple[Batch, ...]):
 class StageQueue:
     """Runs a stage: short batches in the event loop, longer ones in a thread, as its measured cost says.
 
-    `workers` batches run side by side in threads, of at most `max_batch` rows each.
+    `workers` batches run side by side in threads, of at most `max_batch` rows each. Event loops of several threads have
+    a queue each; what they share is the cost, the threads and the program, which is not changed once it is made.
     """
 
     def __init__(self, stage: Stage, threads: Threads, *, max_batch: int, max_queued: int, workers: int) -> None:
@@ -68,7 +71,7 @@ class StageQueue:
         self._program = Program(stage.plan)
         self._threads = threads
         self._max_batch = max_batch
-        self._bulk = anyio.Semaphore(workers)
+        self._bulk = PerLoop(lambda: anyio.Semaphore(workers))
         self._queue: Coalescer[Item, Any] = Coalescer(
             self._start, workers=workers, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
         )
@@ -106,7 +109,7 @@ class StageQueue:
         if size <= self._max_batch:
             return await self._queue.ask((Columns(columns), context.deadline), size)
         # More than others could share a batch with: it has a thread to itself, when it is its turn.
-        async with self._bulk:
+        async with self._bulk.here():
             return await self._threads.run(self._timed, columns, context)
 
     def _start(self, items: list[Item]) -> Sequence[Any] | Awaitable[Sequence[Any]]:

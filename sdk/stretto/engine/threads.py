@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 from stretto.batch.contain import ExitError
+from stretto.engine.fork import forget_after_fork
 
 T = TypeVar("T")
 
@@ -26,17 +28,32 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
 class Threads:
     """At most `most` worker threads; a cancelled call keeps its thread until it returns.
 
-    AnyIO would free an abandoned thread's place at once, and work that timed out would pile up past the bound.
+    AnyIO would free an abandoned thread's place at once, and work that timed out would pile up past the bound. Event
+    loops of several threads share them: an executor takes work from any thread, and a lock sees to it that there is one
+    executor. A forked process has threads of its own.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self.forget()
+        forget_after_fork(self)
+
+    def forget(self) -> object:
+        """Drop the executor, and return it."""
+        pool: object = getattr(self, "_pool", None)
         self._pool: ThreadPoolExecutor | None = None
+        self._starting = Lock()
+        return pool
+
+    def _started(self) -> ThreadPoolExecutor:
+        with self._starting:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._most, "stretto")
+            return self._pool
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:
         """Call `fn` in a thread."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._most, "stretto")
+        pool = self._pool or self._started()
 
         def call() -> T:
             try:
@@ -48,10 +65,10 @@ class Threads:
                     raise
                 raise ExitError(error) from None
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, call)
+        return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call)
 
     def close(self) -> None:
         """Withdraw what has not begun, and let the threads end."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -18,6 +18,7 @@ from typing import IO, TypeVar, cast
 
 import anyio
 
+from stretto.engine.fork import forget_after_fork
 from stretto.errors import ConnectionFailed, DeployError
 from stretto.serve import reaper
 from stretto.serve.ray import (
@@ -34,7 +35,36 @@ from stretto.serve.ray import (
 
 T = TypeVar("T")
 
-_connecting = threading.Lock()
+
+class _Process:
+    """Whether this process can use Ray, and the lock under which it connects."""
+
+    def __init__(self) -> None:
+        self.connecting = threading.Lock()
+        self.forked = False
+        forget_after_fork(self)
+
+    def forget(self) -> object:
+        """Record that a parent's connection is no use here: its threads, which do the work, are the parent's alone."""
+        self.connecting, before = threading.Lock(), self.connecting
+        self.forked = connected()
+        return before
+
+
+_PROCESS = _Process()
+
+
+def check_process() -> None:
+    """Check that this process was not forked from one that was connected to Ray.
+
+    Raises:
+        ConnectionFailed: it was.
+    """
+    if _PROCESS.forked:
+        raise ConnectionFailed(
+            "this process was forked from one that was connected to Ray, where Ray can't be used: call Ray only after "
+            "the fork, start the process with multiprocessing's 'spawn', or ask over HTTP, with Client(client.url)"
+        )
 
 
 class LocalRay:
@@ -109,9 +139,10 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
     where there is neither, it starts one. Without `start` it takes any Ray on this machine, and does not start one.
 
     Raises:
-        ConnectionFailed: Ray is not where it should be.
+        ConnectionFailed: Ray is not where it should be, or this process was forked from one that was connected.
     """
-    with _connecting:
+    check_process()
+    with _PROCESS.connecting:
         if connected():
             return None
         address = os.environ.get(ADDRESS)
@@ -144,7 +175,7 @@ def start_serve(host: str, port: int | None) -> None:
     Raises:
         DeployError: the port is taken.
     """
-    with _connecting:
+    with _PROCESS.connecting:
         if not serve_runs():
             with quietly(), reserved(host, port) as free:
                 serve.start(http_options={"host": host, "port": free})

@@ -10,10 +10,11 @@ import numpy as np
 
 from stretto.batch.batch import Batch
 from stretto.engine.context import Context
+from stretto.engine.fork import forget_after_fork
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, NotFound, StrettoError
 from stretto.serve.calls import Description
-from stretto.serve.cluster import connect, in_thread
+from stretto.serve.cluster import check_process, connect, in_thread
 from stretto.serve.names import reachable_url
 from stretto.serve.ray import ADDRESS, Handle, details, ingress_handle, ray, routed, serve_runs
 from stretto.serve.replicas import MAX_BATCH, Replicas
@@ -49,6 +50,12 @@ class HandleTransport(Transport):
         self._max_batch = max_batch
         self._description = description
         self._replicas: Replicas | None = None
+        forget_after_fork(self)
+
+    def forget(self) -> object:
+        """Drop the way to the replicas, in a child of the process that connected, and return it."""
+        replicas, self._replicas = self._replicas, None
+        return replicas
 
     @property
     def where(self) -> str:
@@ -118,6 +125,7 @@ class HandleTransport(Transport):
         """Return the replicas; the first call connects to Ray, and asks one of them how to call them."""
         if self._replicas is not None:
             return self._replicas
+        check_process()
         where = f"application {self._app!r}"
         with anyio.move_on_after(context.budget):
             handle = await in_thread(lambda _: self._handle())
