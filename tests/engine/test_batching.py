@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
+from stretto import Client, Pipeline
 from stretto.engine.batching import PATIENCE, Coalescer
 from stretto.errors import Overloaded
 from stretto.testing.clock import virtual_clock
+from stretto.testing.http_server import serving
 
 
 class Work:
@@ -362,3 +365,18 @@ async def test_closing_leaves_no_task_and_no_waiter(begun: int) -> None:
     assert running.cancelled()
     assert waiting.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("over_http", [False, True])
+async def test_many_rows_asked_for_one_by_one_are_refused_with_the_names_of_what_takes_them(over_http: bool) -> None:
+    rows = list(range(12_000))
+    async with AsyncExitStack() as up:
+        target: Any = await up.enter_async_context(serving(Pipeline(abs))) if over_http else abs
+        client = await up.enter_async_context(Client(target))
+        outcomes = await asyncio.gather(*map(client.predict, rows), return_exceptions=True)
+        refused = [each for each in outcomes if isinstance(each, BaseException)]
+        assert refused
+        assert all(isinstance(each, Overloaded) for each in refused)
+        assert all(name in str(refused[0]) for name in ("client.map", "client.predict_many"))
+        assert await client.predict_many(rows) == rows
+        assert [answer async for answer in client.map(rows)] == rows

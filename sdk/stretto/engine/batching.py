@@ -113,7 +113,10 @@ class _Queue(Generic[Item, Result]):
             self._entries = deque(entry for entry in self._entries if not entry[1].done())
             self._rows = sum(entry[2] for entry in self._entries)
             if self._rows and self._rows + weight > self._max_queued:
-                raise Overloaded(f"{self._rows} rows wait in front of {self._name}; try again later")
+                raise Overloaded(
+                    f"{self._rows} rows wait in front of {self._name}; try again later, or ask for many rows with "
+                    "client.map(rows), which keeps a few under way, or with client.predict_many(rows)"
+                )
         future: asyncio.Future[Result] = self._loop.create_future()
         self._entries.append((item, future, weight))
         self._rows += weight

@@ -11,7 +11,7 @@ from typing import Any
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata
 from stretto.errors import ConnectionFailed, NotFound, Overloaded, StepError, StrettoError
-from stretto.serve.ray import Handle, ray_errors, serve_errors
+from stretto.serve.ray import Handle, grpc, ray_errors, serve_errors
 
 TRIES = 3
 """How many replicas a call is given to before it counts as failed: predictions are idempotent."""
@@ -38,6 +38,13 @@ class Description:
     direct_url: str
     advice: tuple[str, ...]
     metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where the bytes of an answer are that is too large to travel by value: see `stored` and `fetched`."""
+
+    where: bytes
 
 
 async def call(method: Handle, *args: Any, deadline: float | None, tries: int = TRIES) -> Any:
@@ -95,7 +102,7 @@ def translated(error: Exception, deployment: str) -> StrettoError:
             return NotFound(f"deployment {deployment!r} is not there: it failed to come up, or was deleted")
         case _ if isinstance(error, DIED):
             return StepError(deployment, "ReplicaDied", "the replicas that were called died or were out of reach")
-        case ray_errors.RayError() | serve_errors.RayServeException() | ConnectionError():
+        case ray_errors.RayError() | serve_errors.RayServeException() | grpc.RpcError() | ConnectionError():
             return ConnectionFailed(f"could not call {deployment!r} on Ray Serve: {error}")
         case _:
             return StepError.of(deployment, error)

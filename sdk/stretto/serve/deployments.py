@@ -16,19 +16,25 @@ from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
-from stretto.serve.calls import Description
+from stretto.serve.calls import Description, Stored
+from stretto.serve.cluster import connected
 from stretto.serve.direct_ingress import Address, DirectIngress, listen
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
-from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context
-from stretto.serve.replicas import LANES
+from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, stored
+from stretto.serve.replicas import LANES, VALUE_BYTES
 from stretto.server.app import make_app
 from stretto.server.limits import Limits
 from stretto.transports.connect import LocalTransport
 
+ANSWER_KEPT = 30.0
+"""Seconds for which a large answer is kept for the caller, who fetches it at once."""
+
 PROXIED = "its HTTP requests all pass Serve's proxy, one Python process; with direct=True replicas answer themselves"
 
-Reply: TypeAlias = tuple[bytes, list[Span]] | StrettoError
+LargeReply: TypeAlias = tuple[bytes, list[Span]] | StrettoError
 """Outcomes with the spans of a traced request, or the error of the whole call: a raised one would become Ray's."""
+Reply: TypeAlias = LargeReply | tuple[Stored, list[Span]]
+"""The same, or where outcomes are that are too large to travel by value."""
 
 
 class StageReplica:
@@ -40,8 +46,18 @@ class StageReplica:
     async def run(self, rows: bytes, step: str | None, traced: bool, budget: float | None) -> Reply:
         """Return the outcomes of the rows, from one step alone if it is named, within `budget` seconds.
 
-        Rows whose answers can't be pickled fail.
+        Rows whose answers can't be pickled fail. This is called by value: the caller fetches a large answer from Ray's
+        object store.
         """
+        reply = await self.run_large(rows, step, traced, budget)
+        # In local testing mode there is no store.
+        if isinstance(reply, StrettoError) or len(reply[0]) <= VALUE_BYTES or not connected():
+            return reply
+        content, spans = reply
+        return Stored(stored(content, ANSWER_KEPT)), spans
+
+    async def run_large(self, rows: bytes, step: str | None, traced: bool, budget: float | None) -> LargeReply:
+        """Return the same to a call by reference, whatever the size."""
         context = Context.starting(budget).traced() if traced else Context.starting(budget)
         try:
             answer = self._answer(await self.engine.evaluate(unpack_batch(rows), context, step))

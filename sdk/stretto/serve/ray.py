@@ -6,8 +6,10 @@ Ray is a change of the requirement in ``pyproject.toml`` and, where a probe fail
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import pickle
 import pkgutil
 import threading
 import warnings
@@ -15,7 +17,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import requires
 from inspect import signature
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 C = TypeVar("C", bound=type)
 
@@ -23,6 +25,8 @@ PRIVATE: Mapping[str, str] = {
     "ray._private.auto_init_hook:enable_auto_connect": "keep a late handle call from starting another Ray",
     "ray._private.ray_constants:ENABLE_RAY_CLUSTER": "make a local Ray listen on 127.0.0.1 alone",
     "ray._private.ray_constants:ENABLE_RAY_CLUSTERS_ENV_VAR": "make a local Ray listen on 127.0.0.1 alone",
+    "ray._private.worker:global_worker": "send large answers",
+    "ray._raylet:CoreWorker.remove_object_ref_reference": "send large answers",
     "ray._private.utils:read_ray_address": "find the Ray that `ray start` started",
     "ray.cloudpickle.cloudpickle:Pickler.dump": "send plans to replicas",
     "ray.cloudpickle.cloudpickle:dumps": "find values that can't be pickled",
@@ -79,6 +83,7 @@ def probe(name: str, purpose: str) -> None:
 with warnings.catch_warnings():
     # ray.serve 2.60 passes arguments to pydantic's Field that pydantic warns about.
     warnings.simplefilter("ignore")
+    import grpc
     import ray
 
     for _name, _purpose in PRIVATE.items():
@@ -87,6 +92,7 @@ with warnings.catch_warnings():
     from ray import serve
     from ray._private import auto_init_hook, ray_constants
     from ray._private.utils import read_ray_address
+    from ray._private.worker import global_worker
     from ray.cloudpickle.cloudpickle import Pickler
     from ray.cloudpickle.cloudpickle import dumps as cloudpickled
     from ray.serve import exceptions as serve_errors
@@ -99,7 +105,7 @@ with warnings.catch_warnings():
     from ray.serve.schema import ServeDeploySchema
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = ["NodeAffinitySchedulingStrategy", "Pickler", "cloudpickled", "ray", "ray_errors", "read_ray_address"]
+__all__ = ["NodeAffinitySchedulingStrategy", "Pickler", "cloudpickled", "grpc", "ray", "ray_errors", "read_ray_address"]
 
 Handle: TypeAlias = Any
 """A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""
@@ -208,9 +214,37 @@ def by_value(handle: Handle, method: str) -> Handle:
     """Return the handle's method, to be called with values.
 
     By default Serve 2.60 puts the arguments and the answer of a call into Ray's object store, by way of actor tasks. By
-    value it uses the gRPC server of the replica, which takes half the time.
+    value it uses the gRPC server of the replica, which takes half the time and no message over 4 MiB
+    (``RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH`` of ``ray/serve/_private/constants.py``).
     """
     return handle.options(method_name=method, _by_reference=False)
+
+
+def by_reference(handle: Handle, method: str) -> Handle:
+    """Return the handle's method, to be called with values of any size that Ray's object store takes."""
+    return handle.options(method_name=method, _by_reference=True)
+
+
+def stored(content: bytes, seconds: float) -> bytes:
+    """Put bytes into Ray's object store for some seconds, and return where they are, for `fetched`.
+
+    A reference that is pickled by hand keeps its object for as long as this process lives
+    (``add_contained_object_ref`` in ``ray/_private/serialization.py``): that is undone here.
+    """
+    reference = ray.put(content)
+    pickled = cloudpickled(reference)
+    cast("Any", global_worker).core_worker.remove_object_ref_reference(reference)
+    asyncio.get_running_loop().call_later(seconds, _drop, reference)
+    return pickled
+
+
+def _drop(reference: Any) -> None:
+    """Do nothing: the timer of this call held the object, and has let go of it."""
+
+
+async def fetched(pickled: bytes) -> bytes:
+    """Return the bytes that another process has `stored`."""
+    return await pickle.loads(pickled)
 
 
 def asgi_ingress(deployment: C) -> C:

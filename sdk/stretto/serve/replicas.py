@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
+from math import inf
 from typing import Any
 
 import anyio
@@ -11,13 +12,13 @@ import anyio
 from stretto.batch.batch import Batch, scatter
 from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, latest
+from stretto.engine.context import Context, latest, now
 from stretto.engine.per_loop import PerLoop
 from stretto.engine.stage_queue import Columns, Item, together
 from stretto.errors import StrettoError
-from stretto.serve.calls import DIED, TRIES, call, translated, translating
+from stretto.serve.calls import DIED, TRIES, Stored, call, translated, translating
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch
-from stretto.serve.ray import Handle, by_value
+from stretto.serve.ray import Handle, by_reference, by_value, fetched
 
 LANES = 2
 """The calls of one replica under way at once: while one is answered the next is on its way; more would be smaller."""
@@ -27,6 +28,15 @@ MAX_BATCH = 512
 
 PARTS = 16
 """How many parts rows are split into, again and again, to find those that kill their replica."""
+
+VALUE_BYTES = 2**20
+"""The most bytes of a call, or of an answer, that travel by value; large ones are no slower by reference."""
+
+CALL_BYTES = 2**26
+"""The bytes of a call at which its rows are sent in two."""
+
+LARGE_FOR = 10.0
+"""Seconds for which calls go by reference after an answer was large."""
 
 
 class Replicas:
@@ -49,7 +59,8 @@ class Replicas:
         idempotent: bool = True,
     ) -> None:
         self._handle = handle
-        self._run = by_value(handle, "run")
+        self._run, self._run_large = by_value(handle, "run"), by_reference(handle, "run_large")
+        self._large_until = -inf
         self._name = name
         self._where = where
         # A lock belongs to the event loop that first waits for it.
@@ -92,7 +103,7 @@ class Replicas:
             StrettoError: none answers.
         """
         with translating(self._name):
-            return await call(by_value(self._handle, method), deadline=None)
+            return await call(by_reference(self._handle, method), deadline=None)
 
     async def aclose(self) -> None:
         """Withdraw what waits, and cancel the calls under way."""
@@ -135,18 +146,31 @@ class Replicas:
         )
 
     async def _send(self, batch: Batch, context: Context, step: str | None, tries: int = 1) -> Batch:
-        """Return the outcomes of the rows; those that can't be pickled fail, and the others are sent without them."""
+        """Return the outcomes of the rows; those that can't be pickled fail, and the others are sent without them.
+
+        More than `CALL_BYTES` are sent in several calls. Where a call or its answer is large it goes by reference: an
+        answer that is known to be so too late, `stored` by its replica, says that the next ones may be as well.
+        """
         try:
             content = pack_batch(batch)
         except Exception:
             rest, rows, errors = sendable(batch, self._name)
             done = [(rows, await self._send(rest, context, step, tries))] if rows else []
             return scatter(batch.size, done, errors)
-        traced = context.spans is not None
-        reply = await call(self._run, content, step, traced, deadline=context.deadline, tries=tries)
+        if len(content) > CALL_BYTES and batch.size > 1:
+            middle = batch.size // 2
+            parts = batch.slice(0, middle), batch.slice(middle, batch.size)
+            return Batch.concat([await self._send(part, context, step, tries) for part in parts])
+        traced, large = context.spans is not None, len(content) > VALUE_BYTES or now() < self._large_until
+        method = self._run_large if large else self._run
+        reply = await call(method, content, step, traced, deadline=context.deadline, tries=tries)
         if isinstance(reply, StrettoError):
             raise reply
         answer, spans = reply
+        if isinstance(answer, Stored):
+            answer = await fetched(answer.where)
+        if len(answer) > VALUE_BYTES:
+            self._large_until = now() + LARGE_FOR
         if context.spans is not None:
             context.spans.extend(spans)
         return unpack_batch(answer)
