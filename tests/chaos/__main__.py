@@ -9,6 +9,7 @@ import click
 from rich.console import Console
 
 from stretto import local_ray
+from tests.chaos.overload import overloaded
 from tests.chaos.replicas import killed_replicas, killed_servers, new_versions
 from tests.chaos.report import Found, markdown, table
 from tests.chaos.settings import Settings
@@ -17,6 +18,7 @@ SCENARIOS: Mapping[str, Callable[[Settings], AsyncGenerator[Found]]] = {
     "1": killed_replicas,
     "2": killed_servers,
     "4": new_versions,
+    "5": overloaded,
 }
 
 

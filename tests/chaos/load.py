@@ -50,12 +50,16 @@ class Load:
         first = min((call.start for call in self.calls), default=0.0)
         return max((b - a for a, b in itertools.pairwise([first, *ends])), default=0.0)
 
-    def quantiles(self, phase: str) -> tuple[float, float]:
-        """Return the median and the 99th percentile of the seconds of right answers to calls made in a phase."""
+    def of(self, phase: str) -> list[Call]:
+        """Return the calls that were made in a phase."""
         names, starts = [name for name, _ in self.phases], [at for _, at in self.phases]
         at = names.index(phase)
         stop = starts[at + 1] if at + 1 < len(starts) else float("inf")
-        taken = sorted(c.seconds for c in self.calls if c.outcome == "right" and starts[at] <= c.start < stop)
+        return [call for call in self.calls if starts[at] <= call.start < stop]
+
+    def quantiles(self, phase: str) -> tuple[float, float]:
+        """Return the median and the 99th percentile of the seconds of right answers to calls made in a phase."""
+        taken = sorted(call.seconds for call in self.of(phase) if call.outcome == "right")
         return (taken[len(taken) // 2], taken[int(len(taken) * 0.99)]) if taken else (float("nan"), float("nan"))
 
 
@@ -69,12 +73,8 @@ async def under_load(ask: Ask, right: Sequence[Any], callers: int) -> AsyncGener
 
     async def caller() -> None:
         while not ended:
-            number, start = next(numbers), time.perf_counter()
-            try:
-                outcome = "right" if await ask(number) == right[number % len(right)] else "wrong"
-            except Exception as error:
-                outcome = type(error).__name__
-            load.calls.append(Call(start, time.perf_counter() - start, outcome))
+            number = next(numbers)
+            outcome = await _record(load, _is_right(ask, number, right))
             if load.calls[-1].seconds < 0.001 and outcome not in ("right", "wrong"):
                 await asyncio.sleep(0.001)  # who is refused at once does not spin
 
@@ -85,3 +85,28 @@ async def under_load(ask: Ask, right: Sequence[Any], callers: int) -> AsyncGener
             yield load
         finally:
             ended = True
+
+
+async def at_a_rate(load: Load, ask: Ask, rate: float, seconds: float) -> None:
+    """Call `rate` times a second, whatever is under way; `ask` returns whether the answer is right."""
+    start, sent = time.perf_counter(), 0
+    async with asyncio.TaskGroup() as tasks:
+        while (elapsed := time.perf_counter() - start) < seconds:
+            for number in range(sent, int(elapsed * rate)):
+                tasks.create_task(_record(load, ask(number)))
+            sent = int(elapsed * rate)
+            await asyncio.sleep(0.002)
+
+
+async def _is_right(ask: Ask, number: int, right: Sequence[Any]) -> bool:
+    return await ask(number) == right[number % len(right)]
+
+
+async def _record(load: Load, call: Awaitable[Any]) -> str:
+    start = time.perf_counter()
+    try:
+        outcome = "right" if await call else "wrong"
+    except Exception as error:
+        outcome = type(error).__name__
+    load.calls.append(Call(start, time.perf_counter() - start, outcome))
+    return outcome

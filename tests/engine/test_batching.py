@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from stretto import Client, Pipeline
-from stretto.engine.batching import PATIENCE, Coalescer
+from stretto.engine.batching import LOOKED_AT, PATIENCE, Coalescer
+from stretto.engine.context import now
+from stretto.engine.cost import Cost
 from stretto.errors import Overloaded
 from stretto.testing.clock import virtual_clock
 from stretto.testing.http_server import serving
@@ -380,3 +382,93 @@ async def test_many_rows_asked_for_one_by_one_are_refused_with_the_names_of_what
         assert all(name in str(refused[0]) for name in ("client.map", "client.predict_many"))
         assert await client.predict_many(rows) == rows
         assert [answer async for answer in client.map(rows)] == rows
+
+
+def slow(rows: int = 1, seconds: float = 0.02) -> Cost:
+    """Return the cost of something that takes 20 ms a row."""
+    cost = Cost()
+    for size in (1, 2, 4):
+        cost.note(size, seconds * size)
+    return cost
+
+
+class Step:
+    """Computes a row at a time, in 20 ms each, and records what it computed."""
+
+    def __init__(self) -> None:
+        self.computed: list[int] = []
+        self.queue = Coalescer[int, int](self.run, workers=2, cost=slow())
+
+    async def run(self, items: list[int]) -> list[int]:
+        await asyncio.sleep(0.02 * len(items))
+        self.computed += items
+        return [10 * item for item in items]
+
+
+def test_where_many_at_a_time_do_not_pay_each_is_answered_when_it_is_computed() -> None:
+    async def main() -> None:
+        step = Step()
+        first = step.queue.submit(0)
+        rest = [step.queue.submit(i) for i in range(1, 20)]
+        await first
+        assert asyncio.get_running_loop().time() == pytest.approx(0.02)
+        await asyncio.gather(*rest)
+        assert asyncio.get_running_loop().time() == pytest.approx(0.2, abs=0.03)
+
+    with virtual_clock() as clock:
+        clock.run(main())
+
+
+def test_of_more_than_can_be_computed_in_time_as_many_are_as_can_be() -> None:
+    async def main() -> None:
+        step = Step()
+        late = 0
+
+        async def ask(i: int) -> None:
+            nonlocal late
+            deadline = now() + 1.0
+            try:
+                await step.queue.submit(i, 1, deadline)
+            except Overloaded:
+                return
+            late += now() > deadline
+
+        tasks: list[asyncio.Task[None]] = []
+        for i in range(5000):  # ten times the capacity for five seconds
+            tasks.append(asyncio.ensure_future(ask(i)))
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*tasks)
+        assert late <= 5
+        assert len(step.computed) >= 0.95 * 500
+        assert await step.queue.submit(1) == 10
+
+    with virtual_clock() as clock:
+        clock.run(main())
+
+
+def test_a_burst_that_can_be_computed_in_time_is_answered_whole() -> None:
+    async def main() -> None:
+        step = Step()
+        for deadline in (None, 1.0):
+            due = None if deadline is None else now() + deadline
+            assert await asyncio.gather(*(step.queue.submit(i, 1, due) for i in range(90))) == [
+                10 * i for i in range(90)
+            ]
+
+    with virtual_clock() as clock:
+        clock.run(main())
+
+
+def test_what_takes_longer_than_its_caller_waits_is_refused_at_once() -> None:
+    async def main() -> None:
+        step = Step()
+        waiting = [step.queue.submit(i) for i in range(2 * LOOKED_AT - 1)]
+        with pytest.raises(Overloaded, match="not be answered in time"):
+            step.queue.submit(1, 100, now() + 0.5)
+        impatient = step.queue.submit(99, 1, now() + 0.1)
+        assert await impatient == 990
+        assert sum(each.done() for each in waiting) < 10  # it went first
+        await asyncio.gather(*waiting)
+
+    with virtual_clock() as clock:
+        clock.run(main())

@@ -13,7 +13,7 @@ from stretto.batch.isolate import Outcomes, each_row, isolate
 from stretto.batch.returned import are_values, as_value, shaped
 from stretto.engine.context import Context, limit
 from stretto.engine.threads import Threads, run_sync
-from stretto.errors import InputError, StrettoError
+from stretto.errors import InputError, Overloaded, StepError, StrettoError
 from stretto.plan.steps import Step
 
 T = TypeVar("T")
@@ -185,9 +185,19 @@ async def _rows_waiting(step: Step, batch: Batch, context: Context, threads: Thr
 
     async def one(i: int, row: Any) -> None:
         try:
-            values[i] = await _own(step.fn, row) if step.asynchronous else as_value(await threads.run(step.fn, row))
+            if step.asynchronous:
+                values[i] = await _own(step.fn, row)
+            else:
+                value, error = await threads.row(step, row, context.deadline)
+                if error is None:
+                    values[i] = as_value(value)
+                else:
+                    errors[i] = _failure(step, error, batch.from_request(i), context)
             if context.expired:
                 return
+        except Overloaded as full:
+            # Of the queue in front of the threads; what an asynchronous function raises is its own.
+            errors[i] = StepError.of(step.name, full) if step.asynchronous else full
         except Exception as error:
             errors[i] = _failure(step, error, batch.from_request(i), context)
         late.discard(i)

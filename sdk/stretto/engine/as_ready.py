@@ -41,6 +41,8 @@ async def as_ready(count: int, ask: Callable[[int], Awaitable[Any]]) -> AsyncGen
 
     def end(at: int, work: asyncio.Future[Any]) -> None:
         running.discard(work)
+        if not work.cancelled():
+            work.exception()  # who closes this early does not want it, and asyncio would complain
         ready.append((at, work))
         wake.set()
         begin()

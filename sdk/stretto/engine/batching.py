@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
@@ -10,12 +11,15 @@ from functools import partial
 from types import coroutine
 from typing import Any, Generic, TypeAlias, TypeVar
 
+from stretto.engine.context import now
+from stretto.engine.cost import Cost
 from stretto.engine.per_loop import PerLoop
 from stretto.errors import Overloaded
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int]
+Entry: TypeAlias = tuple[Item, asyncio.Future[Result], int, float | None]
+"""An item, the future of its result, the rows in it, and its deadline."""
 Entries: TypeAlias = list[Entry[Item, Result]]
 Answers: TypeAlias = Sequence[Result | Exception]
 Parts: TypeAlias = AsyncGenerator[Sequence[tuple[int, Result | Exception]]]
@@ -24,6 +28,14 @@ Run: TypeAlias = Callable[[list[Item]], Answers[Result] | Awaitable[Answers[Resu
 
 PATIENCE = 3
 """The iterations of the event loop that a free worker waits at most, each only if the last brought more items."""
+PATIENT = 60.0
+"""Seconds that an item without a deadline may have to wait."""
+HASTE = 0.1
+"""The part of its time that an item may have to wait for the oldest to go first, until nothing waits any more."""
+STANDING = 8.0
+"""How many times as long as a row takes the rows may wait that are left in a queue that has been too long for long."""
+LOOKED_AT = 16
+"""The items after which the queue is looked at: the time that it takes is measured in microseconds, and so are rows."""
 OVERDUE = 3.0
 """The multiple of the usual time after which a worker may leave a batch to itself."""
 USUAL = 0.25
@@ -42,6 +54,11 @@ class Coalescer(Generic[Item, Result]):
     in parts as they are ready, of which the first frees the worker; an exception among the results is raised at its own
     caller. An item that weighs more than `max_batch` travels alone. Past `max_queued` an item is `Overloaded` at once.
 
+    With the measured `cost` of its rows the queue is bounded by time too. A batch has as many rows as pay. An item that
+    can't be computed before its deadline, or within `PATIENT`, is `Overloaded` at once; and while the oldest may not
+    make it, the newest go first: of more than can be computed the oldest would all be late (as Facebook's adaptive LIFO
+    has it: Maurer, Fail at Scale, ACM Queue 13(8), 2015).
+
     There are no timers, unless `spare` says how many batches may leave their worker to others: those that take longer
     than `OVERDUE` times the usual.
     """
@@ -55,21 +72,22 @@ class Coalescer(Generic[Item, Result]):
         max_queued: int = 10_000,
         name: str = "the models",
         spare: int = 0,
+        cost: Cost | None = None,
     ) -> None:
-        self._queue = PerLoop(lambda: _Queue(run, workers, max_batch, max_queued, name, spare))
+        self._queue = PerLoop(lambda: _Queue(run, workers, max_batch, max_queued, name, spare, cost))
 
-    def submit(self, item: Item, weight: int = 1) -> asyncio.Future[Result]:
+    def submit(self, item: Item, weight: int = 1, deadline: float | None = None) -> asyncio.Future[Result]:
         """Return the future of an item's result; cancelling it withdraws the item. `weight` is the rows in it.
 
         Raises:
             Overloaded: the queue is full.
         """
         queue = self._queue.here()
-        future = queue.add(item, weight)
+        future = queue.add(item, weight, deadline)
         queue.soon()
         return future
 
-    def ask(self, item: Item, weight: int = 1) -> Awaitable[Result]:
+    def ask(self, item: Item, weight: int = 1, deadline: float | None = None) -> Awaitable[Result]:
         """Return the same for a caller that awaits at once.
 
         The first of a batch then runs it in its own task, which spares an iteration of the event loop.
@@ -78,7 +96,7 @@ class Coalescer(Generic[Item, Result]):
             Overloaded: the queue is full.
         """
         queue = self._queue.here()
-        future = queue.add(item, weight)
+        future = queue.add(item, weight, deadline)
         if queue.due or not queue.free:
             return future
         queue.due = True
@@ -96,19 +114,30 @@ class _Queue(Generic[Item, Result]):
     """
 
     def __init__(
-        self, run: Run[Item, Result], workers: int, max_batch: int, max_queued: int, name: str, spare: int
+        self,
+        run: Run[Item, Result],
+        workers: int,
+        max_batch: int,
+        max_queued: int,
+        name: str,
+        spare: int,
+        cost: Cost | None,
     ) -> None:
         self._run, self._max_batch, self._max_queued, self._name = run, max_batch, max_queued, name
         self._loop = asyncio.get_running_loop()
         self._entries: deque[Entry[Item, Result]] = deque()
         self._rows = self._seen = self._iterations = self._last = 0
         self._running: set[asyncio.Future[Any]] = set()
+        self._cost, self._workers = cost, workers
+        self._overloaded_since: float | None = None
         self.free = workers
         self.due = False
         self.usual = USUAL if spare else None
         self.spare = spare
 
-    def add(self, item: Item, weight: int) -> asyncio.Future[Result]:
+    def add(self, item: Item, weight: int, deadline: float | None) -> asyncio.Future[Result]:
+        if self._cost is not None and (len(self._entries) % LOOKED_AT == LOOKED_AT - 1 or self._overloaded_since):
+            self._shed(self._cost, weight, deadline)
         if self._rows + weight > self._max_queued and self._rows:
             self._entries = deque(entry for entry in self._entries if not entry[1].done())
             self._rows = sum(entry[2] for entry in self._entries)
@@ -118,9 +147,50 @@ class _Queue(Generic[Item, Result]):
                     "client.map(rows), which keeps a few under way, or with client.predict_many(rows)"
                 )
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._entries.append((item, future, weight))
+        self._entries.append((item, future, weight, deadline))
         self._rows += weight
         return future
+
+    def _shed(self, cost: Cost, weight: int, deadline: float | None) -> None:
+        """Fail the oldest entries that can't be computed in time, and find out whether the newest should go first.
+
+        Raises:
+            Overloaded: one more item can't be computed in time, even if it goes first.
+        """
+        at = now()
+        own = PATIENT if deadline is None else deadline - at
+        seconds = self._drained(cost, weight)
+        if seconds is None:
+            return
+        # Once it has stood for longer than all of a request's time, this is no burst: then the queue is kept short, so
+        # that what is answered is answered soon.
+        standing = self._overloaded_since is not None and at - self._overloaded_since > own
+        most = STANDING * (cost.expect(1) or 0.0) if standing else math.inf
+        while self._entries:
+            _, future, rows, due = self._entries[0]
+            left = PATIENT if due is None else due - at
+            if self._overloaded_since is None and seconds > HASTE * min(left, own):
+                self._overloaded_since = at
+            if seconds <= min(left, most) and not future.done():
+                break
+            self._entries.popleft()
+            self._rows -= rows
+            if not future.done():
+                future.set_exception(self._full(seconds))
+            seconds = self._drained(cost, weight) or 0.0
+        alone = cost.drain(weight, self._max_batch, self._workers) or 0.0
+        if alone > own > 0:
+            raise self._full(alone)
+
+    def _drained(self, cost: Cost, weight: int) -> float | None:
+        return cost.drain(self._rows + weight, self._max_batch, self._workers)
+
+    def _full(self, seconds: float) -> Overloaded:
+        return Overloaded(
+            f"{self._rows + 1} rows wait in front of {self._name}, which takes {seconds:.1f} s for them: one would "
+            "not be answered in time; try again later",
+            seconds,
+        )
 
     def soon(self) -> None:
         if self.free and not self.due:
@@ -142,7 +212,7 @@ class _Queue(Generic[Item, Result]):
             del future  # the traceback of its error holds this frame: so they need no garbage collector
 
     async def aclose(self) -> None:
-        for _, future, _ in self._entries:
+        for _, future, _, _ in self._entries:
             future.cancel()
         self._entries.clear()
         self._rows = 0
@@ -152,16 +222,21 @@ class _Queue(Generic[Item, Result]):
         await asyncio.gather(*running, return_exceptions=True)
 
     def _take(self) -> Entries[Item, Result]:
-        """Remove the oldest entries, up to `max_batch` rows, and return those that somebody waits for."""
+        """Remove the entries whose turn it is, as many rows as pay, and return those that somebody waits for."""
         entries = self._entries
         batch: Entries[Item, Result] = []
         room = self._max_batch
-        while entries and (not batch or entries[0][2] <= room):
-            entry = entries.popleft()
+        if self._cost is not None and len(entries) > 1:
+            room = self._cost.batch(room)
+        first = 0 if self._overloaded_since is None else -1
+        while entries and (not batch or entries[first][2] <= room):
+            entry = entries.pop() if first else entries.popleft()
             self._rows -= entry[2]
             if not entry[1].done():
                 batch.append(entry)
                 room -= entry[2]
+        if not entries:
+            self._overloaded_since = None
         return batch
 
     def _expects_more(self) -> bool:
@@ -192,7 +267,7 @@ class _Queue(Generic[Item, Result]):
     def _start(self, batch: Entries[Item, Result]) -> bool:
         """Run a batch; return whether it has been computed here and now."""
         try:
-            results = self._run([item for item, _, _ in batch])
+            results = self._run([entry[0] for entry in batch])
         except Exception as error:
             _settle(batch, [error] * len(batch))
             return False
@@ -209,7 +284,7 @@ class _Queue(Generic[Item, Result]):
     def _ended(self, batch: Entries[Item, Result], worker: _Worker, work: asyncio.Future[Any]) -> None:
         self._running.discard(work)
         if work.cancelled():
-            for _, future, _ in batch:
+            for _, future, _, _ in batch:
                 future.cancel()
         elif error := work.exception():
             _settle(batch, [error] * len(batch))
@@ -280,7 +355,7 @@ async def _in_parts(batch: Entries[Item, Result], parts: Parts[Result], worker: 
             if part:
                 _settle([batch[at] for at, _ in part], [result for _, result in part])
                 worker.free()
-    if not all(future.done() for _, future, _ in batch):
+    if not all(future.done() for _, future, _, _ in batch):
         raise RuntimeError(f"{len(batch)} items went in, and not all had a result")
 
 
@@ -294,7 +369,7 @@ def _cancel_with_all(batch: Entries[Any, Any], work: asyncio.Future[Any]) -> Non
         if not left and future.cancelled():
             work.cancel()
 
-    for _, future, _ in batch:
+    for _, future, _, _ in batch:
         future.add_done_callback(one_less)
 
 
@@ -307,7 +382,7 @@ def _iteration() -> Generator[None]:
 def _settle(batch: Entries[Item, Result], results: Sequence[Result | BaseException]) -> None:
     if len(results) != len(batch):
         results = [RuntimeError(f"{len(batch)} items went in and {len(results)} results came out")] * len(batch)
-    for (_, future, _), result in zip(batch, results, strict=True):
+    for (_, future, _, _), result in zip(batch, results, strict=True):
         if not future.done():
             if isinstance(result, BaseException):
                 future.set_exception(result)

@@ -61,7 +61,7 @@ class Engine:
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error."""
-        return self._predict(row, context) if self._queue is None else self._queue(row, context)
+        return self._predict(row, context) if self._queue is None else self._queue.ask(row, context)
 
     async def _predict(self, row: Any, context: Context) -> Any:
         (outcome,) = await self._outcomes([row], context)
@@ -95,12 +95,14 @@ class Engine:
     async def parts(self, rows: Sequence[Any], context: Context) -> AsyncGenerator[Ready]:
         """Yield the outcomes as they are ready, with the rows' positions.
 
-        The rows of one stage are computed together. Elsewhere each is evaluated by itself, and holds up no other.
+        The rows of one stage are computed together, as long as that pays. Elsewhere each is evaluated by itself, and
+        holds up no other.
         """
-        if self._queue is not None or isinstance(rows, Frame):
+        together = self._queue is not None and self._queue.takes_together(len(rows))
+        if together or isinstance(rows, Frame):
             yield list(enumerate(await self.outcomes(rows, context)))
             return
-        async with aclosing(as_ready(len(rows), lambda at: self._predict(rows[at], context))) as parts:
+        async with aclosing(as_ready(len(rows), lambda at: self.predict(rows[at], context))) as parts:
             async for part in parts:
                 yield part
 

@@ -37,14 +37,8 @@ class InlineBackend(Backend):
         self._threads = Threads(THREADS)
         self._asides = PerLoop(set[asyncio.Task[object]])
 
-    def queue(self, stage: Stage) -> Callable[[Any, Context], Awaitable[Any]]:
-        """Return the queue in which single rows of concurrent requests meet in front of a stage.
-
-        It is a function of a row, which returns the row's answer or raises its error, and is awaited at once.
-        """
-        return self._queue(stage).ask
-
-    def _queue(self, stage: Stage) -> StageQueue:
+    def queue(self, stage: Stage) -> StageQueue:
+        """Return the queue in which the rows of concurrent requests meet in front of a stage."""
         queue = self._queues.get(stage)
         if queue is None:
             queue = StageQueue(
@@ -59,7 +53,7 @@ class InlineBackend(Backend):
         if step.plan.waits:
             # What has a deployment of its own on Ray Serve may wait: here it is evaluated where it stands.
             return await evaluate(step.plan, columns, self, context)
-        return await self._queue(step).run(tuple(columns), context)
+        return await self.queue(step).run(tuple(columns), context)
 
     def evaluate(self, plan: Plan, columns: Sequence[Batch], context: Context) -> Awaitable[Batch]:
         """Evaluate a plan here."""

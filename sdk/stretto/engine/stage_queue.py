@@ -12,6 +12,7 @@ import anyio
 from stretto.batch.batch import Batch
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest, limit
+from stretto.engine.cost import Cost
 from stretto.engine.evaluate import Program
 from stretto.engine.meaning import failures
 from stretto.engine.per_loop import PerLoop
@@ -24,32 +25,6 @@ LOOP_BUDGET = 0.005
 
 Item: TypeAlias = tuple[Any, float | None]
 """One request's row, or the `Columns` of its rows, with its deadline."""
-
-
-class Cost:
-    """The measured seconds of a stage by the rows in a batch: a moving mean for each power of two.
-
-    Threads write while event loops read, so the list does not grow. Each entry is set in one operation; of two
-    measurements at one moment one may be lost, which a mean survives.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: list[float | None] = [None] * 64
-
-    def note(self, rows: int, seconds: float) -> None:
-        """Add what a batch took."""
-        size = rows.bit_length()
-        before = self._seconds[size]
-        self._seconds[size] = seconds if before is None else 0.8 * before + 0.2 * seconds
-
-    def expect(self, rows: int) -> float | None:
-        """Return the seconds that a batch will take, about; None where nothing has been measured."""
-        size = rows.bit_length()
-        for less in range(size + 1):
-            seconds = self._seconds[size - less]
-            if seconds is not None:
-                return seconds * 2.0**less
-        return next((seconds for seconds in self._seconds if seconds is not None), None)
 
 
 class Columns(tuple[Batch, ...]):
@@ -73,9 +48,18 @@ class StageQueue:
         self._max_batch = max_batch
         self._bulk = PerLoop(lambda: anyio.Semaphore(workers))
         self._queue: Coalescer[Item, Any] = Coalescer(
-            self._start, workers=workers, max_batch=max_batch, max_queued=max_queued, name=f"stage {stage.name}"
+            self._start,
+            workers=workers,
+            max_batch=max_batch,
+            max_queued=max_queued,
+            name=f"stage {stage.name}",
+            cost=self.cost,
         )
         self.aclose = self._queue.aclose
+
+    def takes_together(self, rows: int) -> bool:
+        """Return whether so many rows should be computed together: where that does not pay, each comes alone."""
+        return rows <= self.cost.batch(self._max_batch)
 
     def ask(self, row: Any, context: Context) -> Awaitable[Any]:
         """Queue one row, for a caller that awaits its answer, or error, at once."""
@@ -83,7 +67,7 @@ class StageQueue:
 
     async def _in_time(self, row: Any, context: Context) -> Any:
         with limit(context.budget):
-            return await self._queue.ask((row, context.deadline))
+            return await self._queue.ask((row, context.deadline), deadline=context.deadline)
         raise context.exceeded(f"stage {self.stage.name!r}")
 
     async def run(self, columns: tuple[Batch, ...], context: Context) -> Batch:
@@ -107,7 +91,7 @@ class StageQueue:
             with context.span(self.stage.name, "stage", size):
                 return await self._threads.run(self._timed, columns, context)
         if size <= self._max_batch:
-            return await self._queue.ask((Columns(columns), context.deadline), size)
+            return await self._queue.ask((Columns(columns), context.deadline), size, context.deadline)
         # More than others could share a batch with: it has a thread to itself, when it is its turn.
         async with self._bulk.here():
             return await self._threads.run(self._timed, columns, context)

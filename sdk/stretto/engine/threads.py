@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -10,7 +11,10 @@ from threading import Lock
 from typing import Any, TypeVar, cast
 
 from stretto.batch.contain import ExitError
+from stretto.engine.batching import Coalescer
+from stretto.engine.cost import Cost
 from stretto.engine.fork import forget_after_fork
+from stretto.plan.steps import Step
 
 T = TypeVar("T")
 
@@ -34,7 +38,8 @@ class Threads:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
+        self._queues: dict[Step, Coalescer[Any, tuple[Any, Exception | None]]] = {}
         self.forget()
         forget_after_fork(self)
 
@@ -48,8 +53,19 @@ class Threads:
     def _started(self) -> ThreadPoolExecutor:
         with self._starting:
             if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._most, "stretto")
+                self._pool = ThreadPoolExecutor(self.most, "stretto")
             return self._pool
+
+    async def row(self, step: Step, row: Any, deadline: float | None) -> tuple[Any, Exception | None]:
+        """Return what a step's function returns for one row, or raises, in turn with those of other requests.
+
+        Raises:
+            Overloaded: it would not end in time.
+        """
+        queue = self._queues.get(step)
+        if queue is None:
+            queue = self._queues.setdefault(step, _in_threads(self, step))  # another thread may have been first
+        return await queue.ask((row, copy_context()), deadline=deadline)
 
     async def run(self, fn: Callable[..., T], *args: Any) -> T:
         """Call `fn` in a thread."""
@@ -72,3 +88,25 @@ class Threads:
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_threads(threads: Threads, step: Step) -> Coalescer[Any, tuple[Any, Exception | None]]:
+    """Return the queue of rows in front of the threads that call a step's function."""
+    cost = Cost()
+
+    def call(row: Any) -> tuple[Any, Exception | None]:
+        start = time.perf_counter()
+        try:
+            return step.fn(row), None
+        except StopIteration:
+            raise
+        except Exception as error:
+            return None, error
+        finally:
+            cost.note(1, time.perf_counter() - start)
+
+    async def run(items: list[Any]) -> list[tuple[Any, Exception | None]]:
+        ((row, context),) = items
+        return [await threads.run(context.run, call, row)]
+
+    return Coalescer(run, workers=threads.most, max_batch=1, name=f"step {step.name!r}", cost=cost)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Sequence
 from math import inf
 from typing import Any
@@ -13,6 +14,7 @@ from stretto.batch.batch import Batch, scatter
 from stretto.batch.isolate import isolate
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import Context, latest, now
+from stretto.engine.cost import Cost
 from stretto.engine.per_loop import PerLoop
 from stretto.engine.stage_queue import Columns, Item, together
 from stretto.errors import StrettoError
@@ -66,10 +68,11 @@ class Replicas:
         # A lock belongs to the event loop that first waits for it.
         self._alone = PerLoop(asyncio.Lock)
         self._max_batch = max_batch
+        self._cost = Cost()
         self._idempotent = idempotent
         self._queue: Coalescer[Item, Any] | None = None
         if lanes:
-            self._queue = Coalescer(self._share, workers=lanes, max_batch=max_batch, name=where)
+            self._queue = Coalescer(self._share, workers=lanes, max_batch=max_batch, name=where, cost=self._cost)
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer to one row, or raise its error."""
@@ -93,7 +96,7 @@ class Replicas:
             # A traced request travels alone, so that the spans are its own.
             if self._queue is None or step is not None or context.spans is not None or batch.size > self._max_batch:
                 return await self._isolate(batch, context, step)
-            return await self._queue.ask((Columns((batch,)), context.deadline), batch.size)
+            return await self._queue.ask((Columns((batch,)), context.deadline), batch.size, context.deadline)
         return Batch.failed(context.exceeded(self._where) for _ in range(batch.size))
 
     async def call(self, method: str) -> Any:
@@ -114,8 +117,11 @@ class Replicas:
         """Return what each of several requests gets, in one call."""
         values, deadlines = zip(*items, strict=True)
         (batch,), answers = together(values)
+        start = time.perf_counter()
         try:
-            return answers(await self._isolate(batch, Context(latest(deadlines))))
+            outcomes = await self._isolate(batch, Context(latest(deadlines)))
+            self._cost.note(batch.size, time.perf_counter() - start)
+            return answers(outcomes)
         except StrettoError as error:
             return [error.copy() for _ in items]
 
