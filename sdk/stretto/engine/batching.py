@@ -142,10 +142,7 @@ class _Queue(Generic[Item, Result]):
             self._entries = deque(entry for entry in self._entries if not entry[1].done())
             self._rows = sum(entry[2] for entry in self._entries)
             if self._rows and self._rows + weight > self._max_queued:
-                raise Overloaded(
-                    f"{self._rows} rows wait in front of {self._name}; try again later, or ask for many rows with "
-                    "client.map(rows), which keeps a few under way, or with client.predict_many(rows)"
-                )
+                raise self._full()
         future: asyncio.Future[Result] = self._loop.create_future()
         self._entries.append((item, future, weight, deadline))
         self._rows += weight
@@ -158,7 +155,7 @@ class _Queue(Generic[Item, Result]):
             Overloaded: one more item can't be computed in time, even if it goes first.
         """
         at = now()
-        own = PATIENT if deadline is None else deadline - at
+        own = _patience(deadline, weight, at)
         seconds = self._drained(cost, weight)
         if seconds is None:
             return
@@ -168,7 +165,7 @@ class _Queue(Generic[Item, Result]):
         most = STANDING * (cost.expect(1) or 0.0) if standing else math.inf
         while self._entries:
             _, future, rows, due = self._entries[0]
-            left = PATIENT if due is None else due - at
+            left = _patience(due, rows, at)
             if self._overloaded_since is None and seconds > HASTE * min(left, own):
                 self._overloaded_since = at
             if seconds <= min(left, most) and not future.done():
@@ -185,12 +182,13 @@ class _Queue(Generic[Item, Result]):
     def _drained(self, cost: Cost, weight: int) -> float | None:
         return cost.drain(self._rows + weight, self._max_batch, self._workers)
 
-    def _full(self, seconds: float) -> Overloaded:
-        return Overloaded(
-            f"{self._rows + 1} rows wait in front of {self._name}, which takes {seconds:.1f} s for them: one would "
-            "not be answered in time; try again later",
-            seconds,
+    def _full(self, seconds: float = 0.0) -> Overloaded:
+        late = f", which takes {seconds:.1f} s for them: one would not be answered in time" if seconds else ""
+        message = (
+            f"{self._rows} rows wait in front of {self._name}{late}; try again later, or ask for many rows with "
+            "client.map(rows), which keeps a few under way, or with client.predict_many(rows)"
         )
+        return Overloaded(message, seconds) if seconds else Overloaded(message)
 
     def soon(self) -> None:
         if self.free and not self.due:
@@ -295,6 +293,13 @@ class _Queue(Generic[Item, Result]):
     def freed(self) -> None:
         self.free += 1
         self._flush()
+
+
+def _patience(deadline: float | None, rows: int, at: float) -> float:
+    """Return the seconds that an item may wait: a call of many rows without a deadline, as long as it takes."""
+    if deadline is not None:
+        return deadline - at
+    return PATIENT if rows == 1 else math.inf
 
 
 class _Worker:
