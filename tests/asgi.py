@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 
 from stretto import Client, Metadata, Pipeline, Trace
+from stretto.batch.frames import Frame
 from stretto.engine.context import Context
 from stretto.server import asgi
 from stretto.transports import Transport
@@ -63,6 +64,8 @@ def _answer(response: httpx.Response) -> Any:
 
 def _json(value: Any) -> bytes:
     # JSON knows no NaN and no arrays: NaN is null there, which models take as missing too.
+    if isinstance(value, Frame):
+        value = value[0]
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):

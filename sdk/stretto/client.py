@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAli
 
 import numpy as np
 
-from stretto.batch.arrays import is_array
+from stretto.batch.arrays import SparseTable, is_array, size
 from stretto.batch.frames import Frame, as_row, as_rows, is_plain
 from stretto.engine.context import Context
 from stretto.engine.per_loop import PerLoop
@@ -310,5 +310,10 @@ async def _stream(rows: Any) -> AsyncIterator[Any]:
         async for row in cast("AsyncIterable[Any]", rows):
             yield row
         return
-    for row in as_rows(rows):
+    listed = as_rows(rows)
+    if isinstance(listed, SparseTable) or (isinstance(listed, Frame) and not listed.numeric):
+        for at in range(size(listed)):
+            yield listed[at : at + 1]  # a table of one row, whose columns keep their types
+        return
+    for row in listed:
         yield row

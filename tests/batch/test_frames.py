@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
@@ -24,8 +25,6 @@ from stretto import Client, Pipeline, deploy, model, parallel, step
 from stretto.batch.frames import Frame, as_row, as_rows
 from stretto.errors import InputError
 from stretto.testing.http_server import serving
-
-polars = pytest.importorskip("polars")
 
 iris = load_iris()
 FLOWERS = pd.DataFrame(iris.data, columns=iris.feature_names)

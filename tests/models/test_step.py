@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import cloudpickle
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from sklearn.calibration import CalibratedClassifierCV
@@ -53,7 +54,7 @@ def forms_of(table):
 
 @pytest.fixture(scope="module")
 def frame():
-    return pytest.importorskip("pandas").DataFrame(X, columns=NAMES)
+    return pd.DataFrame(X, columns=NAMES)
 
 
 @pytest.mark.parametrize("form", forms_of(X))

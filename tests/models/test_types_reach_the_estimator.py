@@ -15,14 +15,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
-from stretto import Client, model
+from stretto import Client, model, step
 from stretto.batch.frames import as_rows
-from stretto.errors import ModelError
+from stretto.errors import InputError, ModelError
 from stretto.testing.http_server import serving
 from stretto.wire import decode_msgpack, encode_row
 from tests.asgi import AsgiTransport
@@ -281,24 +288,120 @@ async def test_columns_of_a_json_table_are_rows() -> None:
         assert (ragged.status_code, ragged.json()["detail"]) == (422, "row 1 of data does not have 1 values")
 
 
-async def test_sparse_rows_reach_the_estimator_sparse() -> None:
-    sparse = pytest.importorskip("scipy.sparse")
-    seen: list[Any] = []
+class Kinds:
+    """Answers each row with the type of the table, and of its numbers."""
 
-    class Sparse:
-        n_features_in_ = 3
+    n_features_in_ = 2
 
-        def predict(self, table: Any) -> Any:
-            seen.append(table)
-            return table.sum(axis=1).A1 if hasattr(table, "tocsr") else table.sum(axis=1)
+    def predict(self, table: Any) -> list[str]:
+        return [f"{type(table).__name__} {table.dtype}"] * table.shape[0]
 
-    table = sparse.csr_matrix([[1.0, 0, 2], [0, 0, 3], [0, 4, 0]])
-    part = model(Sparse(), name="sparse")
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csr_array"])
+async def test_sparse_rows_reach_the_estimator_sparse(kind: str) -> None:
+    table = getattr(sparse, kind)([[1.0, 0], [0, 0], [0, 4]])
+    part = model(Kinds(), name="kinds")
     async with Client(part) as client, serving(part) as url, Client(url) as remote:
         for asked in (client, remote):
-            assert await asked.predict_many(table) == [3, 3, 4]
-            assert hasattr(seen[-1], "tocsr")
-            assert await asked.predict(table[0]) == 3
+            many = await asked.predict_many(table)
+            one = [await asked.predict(table[at : at + 1]) for at in range(3)]
+            streamed = [answer async for answer in asked.map(table)]
+            mixed = await asked.predict_many([table[:1], [1.0, 2.0]])
+            assert many == one == streamed == [f"{kind} float64"] * 3
+            assert mixed == [f"{kind} float64", "ndarray float64"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (np.array([[1, 2], [3, 4]], dtype=np.int8), ["ndarray int8", "ndarray int8"]),
+        (np.array([[1, 2]], dtype=np.float32), ["ndarray float32"]),
+        (list(np.array([[1, 2]], dtype=np.float32)), ["ndarray float32"]),
+        ([[1, 2], (1, 2.5), [True, False]], ["ndarray int64", "ndarray float64", "ndarray bool"]),
+        ([["a", 2], [None, 2], ["b", 2]], ["ndarray object", "ndarray float64", "ndarray object"]),
+    ],
+)
+async def test_an_object_that_was_fitted_on_arrays_gets_the_type_that_they_have(rows: Any, says: list[str]) -> None:
+    async with Client(model(Kinds(), name="kinds")) as client:
+        assert await client.predict_many(rows) == says
+        assert [await client.predict(row) for row in rows] == says
+
+
+async def test_a_frame_of_one_row_reaches_the_estimator_as_one_of_many() -> None:
+    class Own:
+        feature_names_in_ = np.array(["n", "city"], dtype=object)
+        n_features_in_ = 2
+
+        def predict(self, frame: pd.DataFrame) -> list[str]:
+            return [" ".join(str(each) for each in frame.dtypes)] * len(frame)
+
+    frame = pd.DataFrame({"n": np.array([1, 2], dtype=np.int8), "city": pd.Categorical(["ulm", "bonn"])})
+    part = model(Own(), name="own")
+    async with Client(part) as client, serving(part) as url, Client(url) as remote:
+        for asked in (client, remote):
+            one_by_one = await asyncio.gather(*(asked.predict(frame[at : at + 1]) for at in range(2)))
+            streamed = [answer async for answer in asked.map(frame)]
+            assert await asked.predict_many(frame) == one_by_one == streamed == ["int8 category"] * 2
+            assert (await asked.trace(frame[:1])).answer == "int8 category"
+            assert await asked.predict_many([frame[:1], {"n": 1, "city": "ulm"}]) == ["int8 category", "int64 object"]
+
+
+async def test_numbers_of_a_signature_in_float32_are_rounded_as_in_its_array() -> None:
+    rows = np.array([[0.1], [0.3], [0.2]], dtype=np.float32)
+    nearest = KNeighborsClassifier(1).fit(rows, [0, 1, 2])
+    async with Client(model(nearest, output="proba", features=rows)) as client:
+        want = nearest.predict_proba(np.array([[0.1], [0.25], [0.3]], dtype=np.float32))
+        assert np.array_equal(await client.predict_many([[0.1], [0.25], [0.3]]), want)
+        with pytest.raises(InputError, match="infinite, or too large"):
+            await client.predict([1e300])
+
+
+async def test_columns_that_are_numbered_are_taken_by_position() -> None:
+    frame = pd.DataFrame({1: [0.0, 5.0], 0: [5.0, 0.0]})
+    for estimator in (LogisticRegression(), make_pipeline(OneHotEncoder(), LogisticRegression())):
+        fitted = estimator.fit(frame, [0, 1])
+        async with Client(model(fitted)) as client:
+            assert await client.predict_many(frame) == fitted.predict(frame).tolist()
+            assert await client.predict(frame[:1]) == fitted.predict(frame[:1])[0]
+
+
+async def test_categories_that_are_numbers_are_numbers() -> None:
+    frame = pd.DataFrame({"grade": pd.Categorical([1, 2, 3, 1])})
+    for estimator in (
+        make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression()),
+        HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=1, categorical_features="from_dtype"),
+    ):
+        fitted = estimator.fit(frame, [0, 1, 1, 0])
+        async with Client(model(fitted, features=frame)) as client:
+            assert await client.predict_many(frame) == fitted.predict(frame).tolist()
+            assert await client.predict({"grade": 2}) == fitted.predict(frame[1:2])[0]
+
+
+async def test_an_array_of_numbers_in_a_column_of_objects_is_one_of_objects() -> None:
+    async with Client(model(SPY, name="spy", features=pd.DataFrame({"thing": ["a", 1]}))) as client:
+        for rows in (pd.DataFrame({"thing": [7]}), pl.DataFrame({"thing": [7]}), [{"thing": 7}]):
+            assert await client.predict_many(rows) == ["DataFrame|thing:object=int 7"]
+
+
+async def test_large_integers_beside_missing_ones_keep_their_digits() -> None:
+    large = 2**60 + 1
+    part = model(SPY, name="spy", features=pd.DataFrame({"n": [1]}))
+    want = [f"DataFrame|n:int64=int {large}", "DataFrame|n:float64=missing"]
+    async with Client(part) as client:
+        for frame in (pl.DataFrame({"n": [large, None]}), pa.table({"n": [large, None]})):
+            assert await client.predict_many(frame) == want
+
+
+@pytest.mark.parametrize("name", sorted(TYPES))
+async def test_no_rows_have_no_answers_whatever_their_type(name: str) -> None:
+    async with Client(model(SPY, features=TRAIN[[name]])) as client:
+        for none in ([], TRAIN[[name]][:0], TRAIN[[name]][:0].astype(object), np.empty((0, 1), dtype=object)):
+            assert await client.predict_many(none) == []
+
+
+async def test_no_rows_have_no_answers_where_the_function_takes_none() -> None:
+    async with Client(step(lambda rows: [max(rows)] * len(rows), name="highest", vectorized=True)) as client:
+        assert await client.predict_many([]) == []
 
 
 @pytest.mark.parametrize(

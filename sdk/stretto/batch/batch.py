@@ -12,7 +12,7 @@ import numpy as np
 
 from stretto.batch import arrays
 from stretto.batch.arrays import Array
-from stretto.batch.frames import Frame
+from stretto.batch.frames import Frame, are_plain
 from stretto.errors import StrettoError
 from stretto.plan.steps import InputReader
 
@@ -50,13 +50,14 @@ class Batch:
 
     @classmethod
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Batch:
-        """Return the batch of a list, an array or a frame of rows."""
+        """Return the batch of a list, an array or a frame of rows; tables of one row in a list keep their types."""
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)
         if arrays.is_array(rows):
             return cls(cast("Array", rows), arrays.size(rows), request=request)
-        return cls(rows if isinstance(rows, list) else list(rows), len(rows), request=request)
+        listed = rows if isinstance(rows, list) else list(rows)
+        return cls(listed, len(listed), request=request) if are_plain(listed) else _of_tables(listed, request)
 
     @classmethod
     def failed(cls, errors: Iterable[StrettoError]) -> Batch:
@@ -211,6 +212,19 @@ def dicts(names: tuple[str, ...], columns: Sequence[Sequence[Any]], size: int) -
             return [{a: x, b: y} for x, y in zip(*columns, strict=True)]
         case _:
             return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _of_tables(rows: list[Any], request: bool) -> Batch:
+    """Return the batch of rows among which there may be frames and sparse tables of one row."""
+    tables = tuple(kind for kind in set(map(type, rows)) if issubclass(kind, Frame | arrays.SparseTable))
+    if not tables:
+        return Batch(rows, len(rows), request=request)
+    whole = [isinstance(row, tables) and arrays.size(row) == 1 for row in rows]
+    parts = [([at], Batch.of(rows[at], request=request)) for at, table in enumerate(whole) if table]
+    others = [at for at, table in enumerate(whole) if not table]
+    if others:
+        parts.append((others, Batch([rows[at] for at in others], len(others), request=request)))
+    return scatter(len(rows), parts, {})
 
 
 Part: TypeAlias = tuple[Sequence[int], Batch]

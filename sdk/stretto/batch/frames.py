@@ -70,6 +70,11 @@ def is_pandas(x: Any) -> bool:
     return type(x).__module__.partition(".")[0] == "pandas"
 
 
+def are_plain(rows: list[Any]) -> bool:
+    """Return whether all rows are of types that are neither frames nor series."""
+    return _PLAIN.issuperset(map(type, rows))
+
+
 def is_frame(x: Any) -> bool:
     """Return whether `x` is a data frame."""
     # Asked of the class: a lazy frame of polars warns when its columns are looked up.
@@ -105,7 +110,9 @@ def as_rows(x: Any) -> Any:
 
 
 def as_row(x: Any) -> Any:
-    """Return a series or a frame of one row as a dict by its names, or as a list where they are counted; others as is.
+    """Return a series as a dict by its names, or as a list where they are counted; others as they are.
+
+    A table of one row remains one, a frame as a `Frame`, so that its columns keep their types.
 
     Raises:
         InputError: the frame has more rows than one, or none; or two values have one name.
@@ -113,10 +120,10 @@ def as_row(x: Any) -> Any:
     if is_plain(x):
         return x
     if is_frame(x):
-        row = _one_of(_of_frame(x), "data frame")
-        return {name: _present(value) for name, value in row.items()} if isinstance(row, dict) else row
+        return _one_of(_of_frame(x), "data frame")
     if isinstance(x, SparseTable):
-        return _one_of(cast("Any", x).toarray(), "sparse table")
+        table = cast("Any", x)
+        return _one_of((table.reshape(1, -1) if table.ndim == 1 else table).tocsr(), "sparse table")
     if is_series(x):
         index = getattr(x, "index", None)
         names = None if index is None or not hasattr(index, "tolist") else index.tolist()
@@ -130,13 +137,26 @@ def _one_of_each_type(rows: list[Any]) -> list[Any]:
     return list(dict(zip(map(type, rows), rows, strict=True)).values())
 
 
+def row_values(x: Any) -> Any:
+    """Return a row as a dict, a list or an array of its values, where it is a table of one row or a series.
+
+    Raises:
+        InputError: it has more rows than one, or none; or two values have one name.
+    """
+    row = as_row(x)
+    if isinstance(row, Frame):
+        return {name: _present(value) for name, value in _one_of(row, "data frame")[0].items()}
+    return row.toarray()[0] if isinstance(row, SparseTable) else row
+
+
 def _one_of(rows: Any, what: str) -> Any:
-    if len(rows) != 1:
+    count = arrays.size(rows)
+    if count != 1:
         raise InputError(
-            f"predict() takes one row, and the {what} has {len(rows)}: give it to predict_many()",
+            f"predict() takes one row, and the {what} has {count}: give it to predict_many()",
             expected=f"a row, or a {what} of one",
         )
-    return rows[0]
+    return rows if isinstance(rows, Frame | SparseTable) else rows[0]
 
 
 def _of_frame(x: Any) -> Frame | np.ndarray | list[Any]:
@@ -184,8 +204,11 @@ def _array(column: Any) -> np.ndarray:
     """Return a column of another library: as numpy's array of its type, or as objects, None for those missing."""
     if column.dtype.is_numeric() or column.dtype.is_temporal() or column.dtype == _narwhals().Boolean:
         array = np.asarray(column.to_numpy())
-        if array.dtype.kind in "fiub" or (
-            array.dtype.kind in "mM" and getattr(column.dtype, "time_zone", None) is None
+        # Integers beside missing ones become floats, which do not hold the large ones.
+        exact = array.dtype.kind != "f" or not column.dtype.is_integer() or not bool((np.abs(array) >= 2.0**53).any())
+        if exact and (
+            array.dtype.kind in "fiub"
+            or (array.dtype.kind in "mM" and getattr(column.dtype, "time_zone", None) is None)
         ):
             return array
     values = column.to_list()

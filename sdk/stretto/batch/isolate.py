@@ -157,8 +157,9 @@ def _split(rows: Sequence[int], error: Exception, parts: int, answers: list[Part
             answers += [([rows[i]], each) for i, each in failed.items()]
             rest = [row for i, row in enumerate(rows) if i not in failed]
             return [rest] if rest else []
-    if isinstance(error, BadRows) or len(rows) == 1:
-        answers.append((rows, error))
+    if isinstance(error, BadRows) or len(rows) <= 1:
+        if rows:  # of no rows there is nobody to fail
+            answers.append((rows, error))
         return []
     if isinstance(error, UnlikeError) and len(error.groups) > 1:
         return [[rows[i] for i in group] for group in reversed(error.groups)]

@@ -124,8 +124,8 @@ def together(values: Sequence[Any]) -> tuple[Columns, Callable[[Batch], Sequence
     """
     if Columns not in map(type, values):
         # The usual case, on the hot path: single rows of concurrent requests.
-        return Columns((Batch(list(values), len(values), request=True),)), Batch.outcomes
-    requests = [each if type(each) is Columns else Columns((Batch([each], 1, request=True),)) for each in values]
+        return Columns((Batch.of(values, request=True),)), Batch.outcomes
+    requests = [each if type(each) is Columns else Columns((Batch.of([each], request=True),)) for each in values]
     return Columns(Batch.concat(same) for same in zip(*requests, strict=True)), partial(_cut, values)
 
 

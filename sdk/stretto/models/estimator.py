@@ -101,6 +101,22 @@ def _inside(estimator: Any) -> list[Any]:
     return [each for each in [getattr(estimator, "estimator", None)] if each is not None]
 
 
+def fitted_names(estimator: Any) -> Any:
+    """Return the names of the columns that an estimator was fitted on, None where they had none."""
+    names = getattr(estimator, "feature_names_in_", None)
+    if names is not None:
+        return names
+    if type(estimator).__module__.startswith("catboost."):  # which has no `feature_names_in_`
+        names, counted = estimator.feature_names_, list(map(str, range(len(estimator.feature_names_ or ()))))
+        return None if names in (None, counted) else np.array(names, dtype=object)
+    inner = [step for _, step in getattr(estimator, "steps", ()) if step not in (None, "passthrough")]
+    inner = inner or [getattr(estimator, "best_estimator_", None)]
+    several = getattr(estimator, "estimators_", None)
+    if inner == [None] and isinstance(several, list):
+        inner = cast("list[Any]", several)
+    return fitted_names(inner[0]) if inner and is_part(inner[0]) else None
+
+
 def feature_names(estimator: Any, features: Any = None) -> tuple[tuple[str, ...] | None, int | None]:
     """Return the names of an estimator's features in order, and their number; None where they are unknown.
 
@@ -109,7 +125,7 @@ def feature_names(estimator: Any, features: Any = None) -> tuple[tuple[str, ...]
     Raises:
         ModelError: `features` is no sequence of different strings, or does not agree with the estimator.
     """
-    fitted = getattr(estimator, "feature_names_in_", None)
+    fitted = fitted_names(estimator)
     own = None if fitted is None else tuple(map(str, fitted))
     count = len(own) if own is not None else getattr(estimator, "n_features_in_", None)
     if features is None:

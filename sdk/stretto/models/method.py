@@ -11,7 +11,15 @@ from typing import Any, Final, Protocol, cast
 from stretto.batch import arrays
 from stretto.batch.arrays import SparseTable
 from stretto.errors import ModelError
-from stretto.models.estimator import Output, has_parts, is_part, leaves_input, method_name, takes_positions
+from stretto.models.estimator import (
+    Output,
+    fitted_names,
+    has_parts,
+    is_part,
+    leaves_input,
+    method_name,
+    takes_positions,
+)
 from stretto.models.input.reader import ModelInput
 from stretto.models.returned import Returned, gives_frames
 
@@ -115,7 +123,7 @@ class ByName:
         data = rows.data
         if not isinstance(data, dict):
             table = data.toarray() if isinstance(data, SparseTable) else data
-            data = dict(zip(self.estimator.feature_names_in_, table.T, strict=True))
+            data = dict(zip(fitted_names(self.estimator), table.T, strict=True))
         return self._returned(self._function(_frame(data, copy=self._copies)))
 
 
@@ -144,7 +152,7 @@ class Foreign:
 
 
 def _has_names(estimator: Any) -> bool:
-    return getattr(estimator, "feature_names_in_", None) is not None
+    return fitted_names(estimator) is not None
 
 
 def _without_names(thing: Any, copies: dict[int, Any]) -> Any:

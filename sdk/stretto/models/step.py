@@ -20,6 +20,7 @@ from stretto.models.estimator import (
     default_name,
     describe,
     feature_names,
+    fitted_names,
     leaves_columns_alone,
     takes_missing,
     writes_underscores,
@@ -141,7 +142,7 @@ def _check_signature(estimator: Any, signature: Signature, count: int) -> None:
     kind = type(estimator).__name__
     if count != len(signature.columns):
         raise ModelError(f"features= has {len(signature.columns)} columns, but {kind} was fitted on {count} features")
-    fitted = getattr(estimator, "feature_names_in_", None)
+    fitted = fitted_names(estimator)
     if signature.form == "frame" and fitted is not None and not writes_underscores(estimator):
         names = set(map(str, fitted))
         other = next((each.label for each in signature.columns if each.label not in names), None)

@@ -111,8 +111,8 @@ def span_of(span: Any) -> Any:
 
 
 def sparse_parts(table: Any) -> list[Any]:
-    """Return the shape of a sparse table in rows, and its numbers, their columns, and where each row begins."""
-    return [list(table.shape), table.data, table.indices, table.indptr]
+    """Return the shape of a sparse table, its numbers, their columns, where each row begins, and if it is a matrix."""
+    return [list(table.shape), table.data, table.indices, table.indptr, type(table).__name__.endswith("matrix")]
 
 
 def sparse_of(parts: list[Any]) -> Any:
@@ -121,10 +121,13 @@ def sparse_of(parts: list[Any]) -> Any:
     Raises:
         ValueError: they are those of no table.
     """
-    shape, *stored = parts
+    shape, data, indices, starts, matrix = parts
     if not all(0 <= side < _MAX_SIDE for side in shape):
         raise ValueError("a sparse table has too many columns")
-    table = import_module("scipy.sparse").csr_matrix(tuple(stored), shape=tuple(shape))
+    sparse = import_module("scipy.sparse")
+    # Packages ask for the one or the other: XGBoost checks a matrix otherwise than an array.
+    kind = sparse.csr_matrix if matrix else sparse.csr_array
+    table = kind((data, indices, starts), shape=tuple(shape))
     table.check_format(full_check=True)  # its arrays are indices that compiled code follows
     return table
 

@@ -7,6 +7,7 @@ import pickle
 import weakref
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -357,7 +358,6 @@ def test_an_estimator_asked_without_names_shares_its_arrays() -> None:
 
 
 async def test_names_with_blanks_are_those_that_lightgbm_writes_with_underscores() -> None:
-    lightgbm = pytest.importorskip("lightgbm")
     frame = pd.DataFrame(X, columns=[*iris.feature_names[:3], "petal_width of it"])
     small = {"n_estimators": 3, "min_child_samples": 2, "verbose": -1}
     alone = lightgbm.LGBMClassifier(**small).fit(frame, y)

@@ -164,9 +164,6 @@ def natural(values: list[Any]) -> np.ndarray | arrays.ExtensionArray:
     """
     sorts = [_natural_sort(each) for each in values]
     found = set(sorts)
-    if found == {"text", "missing"}:
-        values = [math.nan if is_missing(each) else each for each in values]
-        found = {"text"}
     if len(found) > 1:
         raise UnlikeError(sorts)
     match next(iter(found), "float"):

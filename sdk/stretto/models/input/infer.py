@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stretto.errors import ModelError
-from stretto.models.estimator import has_method, parts
+from stretto.models.estimator import fitted_names, has_method, parts
 from stretto.models.input.column_types import ColumnType, column_types, form_of, knows_large, wants_categories
 from stretto.models.input.columns import column_input
 from stretto.models.input.mixed import MixedInput
@@ -15,7 +15,7 @@ from stretto.models.input.reader import ModelReader
 from stretto.models.input.row import RowFormat
 from stretto.models.input.single import SingleInput
 from stretto.models.input.typed import TypedColumn
-from stretto.models.signature import Signature
+from stretto.models.signature import Column, Signature
 
 
 def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = None) -> ModelReader:
@@ -43,14 +43,14 @@ def infer_reader(estimator: Any, row: RowFormat, signature: Signature | None = N
     types = column_types(estimator, row.count)
     if typed is not None:
         return _of_signature(estimator, row, typed, types)
-    names = getattr(estimator, "feature_names_in_", None)
-    if names is not None and not _only_known(estimator):
-        # It was fitted on a frame, and may look at the types of the columns.
+    names = fitted_names(estimator)
+    if names is None and all(each.holds == "any" for each in types):
+        names = row.features  # such as a transformer of one's own at the front of a pipeline
+    if not _only_known(estimator) and has_method(estimator, "predict", "transform"):
+        # It may look at the types of the columns.
         types = tuple(ColumnType("any") if _is_plain(each) else each for each in types)
     if all(map(_is_plain, types)):
         return NumericInput(row)
-    if names is None and all(each.holds == "any" for each in types):
-        names = row.features  # such as a transformer of one's own at the front of a pipeline
     columns = tuple(column_input(row, at, each) for at, each in enumerate(types))
     return MixedInput(row, columns, None if names is None else tuple(map(str, names)))
 
@@ -59,7 +59,7 @@ def _of_signature(
     estimator: Any, row: RowFormat, signature: Signature, types: tuple[ColumnType, ...]
 ) -> NumericInput | MixedInput:
     for column, each in zip(signature.columns, types, strict=True) if _only_known(estimator) else ():
-        if each.holds == "number" and (column.is_text or column.categories is not None) and not each.known:
+        if each.holds == "number" and not each.known and _is_no_number(column):
             if column.categories is not None and wants_categories(estimator):
                 continue
             raise ModelError(
@@ -71,20 +71,25 @@ def _of_signature(
         and _only_known(estimator)
         and all(each.dtype in _PLAIN for each in signature.columns)
     ):
-        return NumericInput(row)
+        return NumericInput(row, tuple(at for at, each in enumerate(signature.columns) if each.dtype == "float32"))
     columns = tuple(
         TypedColumn(row, at, each, column)
         for at, (each, column) in enumerate(zip(types, signature.columns, strict=True))
     )
-    framed = signature.form == "frame" or getattr(estimator, "feature_names_in_", None) is not None
+    framed = signature.form == "frame" or fitted_names(estimator) is not None
     return MixedInput(row, columns, tuple(each.name for each in signature.columns) if framed else None)
 
 
 _PLAIN = frozenset(f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)) | {"bool"}
 
 
-_KNOWN = frozenset({"sklearn", "lightgbm", "xgboost", "catboost", "stretto"})
+_KNOWN = frozenset({"sklearn", "lightgbm", "xgboost", "catboost", "imblearn", "stretto"})
 _MLFLOW = "stretto.models.files.mlflow"
+
+
+def _is_no_number(column: Column) -> bool:
+    numbers = column.category_dtype.lower().startswith(("int", "uint", "float", "bool"))
+    return column.is_text or (column.categories is not None and not numbers)
 
 
 def _is_plain(column: ColumnType) -> bool:

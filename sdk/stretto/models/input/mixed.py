@@ -10,9 +10,9 @@ from typing import Any, Self, cast
 import numpy as np
 
 from stretto.batch.arrays import SparseTable
-from stretto.batch.isolate import each_row
+from stretto.batch.isolate import UnlikeError, each_row
 from stretto.errors import BadRows, InputError
-from stretto.models.input.columns import ColumnInput
+from stretto.models.input.columns import AnyColumn, ColumnInput
 from stretto.models.input.reader import ModelInput, one_by_one, rows_of
 from stretto.models.input.row import RowFormat, by_text
 
@@ -60,6 +60,8 @@ class MixedInput:
             return batch
         batch = self.row.used(batch)
         if isinstance(batch, SparseTable):
+            if self.frame is None and batch.shape[1] == len(self.columns):
+                return ModelInput(batch, batch.shape[0])  # the model alone decides what it makes of it
             batch = cast("Any", batch).toarray()
         rows = each_row(rows_of(batch), self.one, lambda _: self.many(batch)).require()
         return rows if isinstance(rows, ModelInput) else cast("ModelInput", self._joined(self._transposed(rows)))
@@ -84,6 +86,11 @@ class MixedInput:
             size = len(next(iter(columns.values()), ()))
             if self.row.allows(columns) and all(name in columns for name in self._used):
                 return self._joined([columns.get(name, [None] * size) for name in names])
+        if isinstance(batch, dict) and names is None and not any(isinstance(each, str) for each in batch):
+            return self._joined(list(cast("dict[Any, Any]", batch).values()))  # by position, as in scikit-learn
+        table = _table_of(batch)
+        if table is not None and table.shape[1] == len(self.columns):
+            return self._of_table(table)
         rows = one_by_one(batch)
         if names is not None and set(map(type, rows)) == {dict}:
             if self.extra is not None and not all(map(self.row.names.issuperset, rows)):
@@ -91,6 +98,14 @@ class MixedInput:
             values = list(map(itemgetter(*names), rows))
             return self._joined([values] if len(names) == 1 else self._transposed(values))
         return self._joined(self._transposed(list(map(self.row.values, rows))))
+
+    def _of_table(self, table: np.ndarray) -> ModelInput | None:
+        """Return a table of the caller's own with the types of its columns; as it is where nothing is known of them."""
+        if self.frame is None and all(type(column) is AnyColumn for column in self.columns):
+            table = table.view()
+            table.setflags(write=False)
+            return ModelInput(table, len(table))
+        return self._joined([each.tolist() if table.dtype == object else each for each in table.T])
 
     def _transposed(self, rows: Iterable[Sequence[Any]]) -> list[Sequence[Any]]:
         return list(zip(*rows, strict=True)) or [()] * len(self.columns)
@@ -128,7 +143,7 @@ class MixedInput:
             BadRows: it has the error of each row.
         """
         errors: dict[int, Exception] = {}
-        for column in self.columns:
+        for column in () if isinstance(rows.data, SparseTable) else self.columns:
             if column.type.known is not None and column.used:
                 data = rows.data[self.frame[column.at]] if self.frame is not None else rows.data[:, column.at]
                 for i, value in enumerate(one_by_one(data)):
@@ -140,6 +155,26 @@ class MixedInput:
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
         """Return the error of a row that the model refused, None if nothing is known against its values."""
-        values = [column[0] for column in row.data.values()] if isinstance(row.data, dict) else list(row.data[0])
+        data = row.data.toarray() if isinstance(row.data, SparseTable) else row.data
+        values = [column[0] for column in data.values()] if isinstance(data, dict) else list(data[0])
         refusals = (column.refusal(value, reason) for value, column in zip(values, self.columns, strict=True))
         return next((each for each in refusals if each is not None), None)
+
+
+def _table_of(batch: Any) -> np.ndarray | None:
+    """Return a batch as one table where it is one, or is rows of one; None where it is neither.
+
+    Raises:
+        UnlikeError: the rows are of tables of several types.
+    """
+    if isinstance(batch, np.ndarray):
+        return batch if batch.ndim == 2 else None
+    if not isinstance(batch, list) or {np.ndarray} != set(map(type, cast("list[Any]", batch))):
+        return None
+    rows = cast("list[np.ndarray]", batch)
+    if any(row.shape != rows[0].shape or row.ndim != 1 for row in rows):
+        return None
+    kinds = [row.dtype for row in rows]
+    if len(set(kinds)) > 1:
+        raise UnlikeError(kinds)
+    return np.array(rows)

@@ -27,17 +27,18 @@ _SEQUENCES: Final = frozenset({list, tuple, np.ndarray})
 class NumericInput:
     """Reads rows of numbers as a float array of shape (n_rows, n_features).
 
-    Integers and bools become float64, so that a row is the same alone and among others. `key` is equal for readers
-    whose tables are equal: models differ in the missing values that they take.
+    Integers and bools become float64, so that a row is the same alone and among others. `single` are the positions of
+    the columns that a signature has as float32. `key` is equal for readers whose tables are equal: models differ in the
+    missing values that they take.
     """
 
     row: RowFormat
+    single: tuple[int, ...] = ()
     key: Hashable = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "key", ("numbers", self.row.features, self.row.count, self.row.extra, self.row.spare, self.row.blanks)
-        )
+        row = (self.row.features, self.row.count, self.row.extra, self.row.spare, self.row.blanks)
+        object.__setattr__(self, "key", ("numbers", *row, self.single))
 
     @property
     def features(self) -> tuple[str, ...] | None:
@@ -71,10 +72,21 @@ class NumericInput:
                 each_row(list(batch.toarray()), self.one).require()
             return ModelInput(batch, batch.shape[0])
         table = self.table(batch)
+        if self.single:
+            table = self._as_single(table)
         if table is batch:  # the caller's own, who may go on writing to it
             table = table.view()
         table.setflags(write=False)
         return ModelInput(table, len(table), is_finite(table))
+
+    def _as_single(self, table: np.ndarray) -> np.ndarray:
+        """Return the table with float32 where the signature has it: all of it, or the values of some columns."""
+        with np.errstate(over="ignore"):
+            if len(self.single) == table.shape[1]:
+                return table.astype(np.float32, copy=False)
+            table = table.copy()
+            table[:, self.single] = table[:, self.single].astype(np.float32)
+        return table
 
     def table(self, batch: Any) -> np.ndarray:
         """Return the table of a batch. An array, or a dict of them, may have any numbers in it, which `read` checks.
@@ -135,7 +147,11 @@ class NumericInput:
 
     def _of_columns(self, columns: dict[Any, Any]) -> np.ndarray | None:
         features = self.row.features
-        if features is None or not self.row.allows(columns) or not columns.keys() >= set(features):
+        if features is None and columns and not any(isinstance(name, str) for name in columns):
+            features = tuple(columns)  # by position, as scikit-learn takes columns whose names are numbers
+            if self.row.count not in (None, len(features)):
+                return None
+        elif features is None or not self.row.allows(columns) or not columns.keys() >= set(features):
             return None
         arrays = [columns[name] for name in features]
         if all(isinstance(each, np.ndarray) and each.ndim == 1 and each.dtype.kind in "fiub" for each in arrays):

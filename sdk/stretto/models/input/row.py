@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from stretto.batch.frames import as_row, is_plain
+from stretto.batch.frames import is_plain, row_values
 from stretto.errors import InputError
 from stretto.models.input.sorts import sort_of
 
@@ -80,11 +80,15 @@ class RowFormat:
         Raises:
             InputError: it has other features, or is no row.
         """
-        row = row if is_plain(row) else as_row(row)
-        return self._by_name(self._by_feature(by_text(row))) if isinstance(row, Mapping) else self._in_order(row)
+        row = row if is_plain(row) else row_values(row)
+        if not isinstance(row, Mapping):
+            return self._in_order(row)
+        return self._by_name(self._by_feature(row if self.features is None else by_text(row)))
 
     def _by_name(self, row: Mapping[Any, Any]) -> list[Any]:
         features = self.features
+        if features is None and row and not any(isinstance(name, str) for name in row):
+            return list(row.values())  # a frame's columns that are numbered: scikit-learn takes them by position too
         if features is None:
             raise self._error(
                 "the row has names, but the model was fitted without; pass features=[...] to model(), or pass the "

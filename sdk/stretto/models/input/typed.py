@@ -192,7 +192,7 @@ class TypedColumn(ColumnInput):
                 return values.astype(dtype)
         if isinstance(dtype, np.dtype) and dtype.kind == values.dtype.kind and dtype.kind in "Mm":
             return _exactly(values, dtype)
-        if self._sort == "other" and self.column.categories is None:
+        if self._sort == "other" and self.column.categories is None and str(dtype) != "object":
             return values
         listed = values.tolist() if values.dtype.kind not in "Mm" else list(import_module("pandas").Series(values))
         return self._build(listed) if self._takes(listed) else None
@@ -222,7 +222,7 @@ def _apart(kinds: Sequence[Any]) -> None:
 
 
 def _integers(values: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
-    if {int} == set(map(type, values)):
+    if {int}.issuperset(map(type, values)):
         try:
             return np.array(values, dtype=dtype)
         except OverflowError:
