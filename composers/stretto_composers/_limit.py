@@ -50,9 +50,11 @@ class _Gate:
 
     async def enter(self, rows: int, budget: float | None) -> int:
         """Wait for a place; return how many of the rows there are places for, none where the time is up."""
+        if not rows:
+            return 0
         self.waiting += rows
         try:
-            with anyio.move_on_after(budget if rows else 0):
+            with anyio.move_on_after(budget):
                 await self.places.acquire()
                 more = min(rows - 1, self.places.value)
                 for _ in range(more):

@@ -693,3 +693,19 @@ def test_on_a_jumping_clock_an_hour_of_all_of_it_is_nothing() -> None:
     with virtual_clock() as clock:
         clock.run(main())
         assert clock.get_loop().time() > 3600
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("turns", [(0,), (3, 0), (0, 1, 2), (5, 1, 0)])
+async def test_a_limit_gives_back_every_place(n: int, turns: tuple[int, ...]) -> None:
+    """Whatever comes free while the last rows of a batch are started: a place that is lost is lost for good."""
+
+    async def double(x: int) -> int:
+        for _ in range(turns[x % len(turns)]):
+            await asyncio.sleep(0)
+        return 2 * x
+
+    async with Client(limit(double, n)) as client, asyncio.timeout(20):
+        for size in range(1, 9):
+            for _ in range(4):
+                assert await client.predict_many(list(range(size))) == [2 * x for x in range(size)]
