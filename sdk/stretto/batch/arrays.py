@@ -13,6 +13,10 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from stretto.batch.dates import dates
+from stretto.errors import InputError
+
+MOST_CELLS = 2**27
+"""The most values of a sparse table that is made dense: a gigabyte of them."""
 
 
 class ExtensionArray(metaclass=ABCMeta):
@@ -101,7 +105,22 @@ def rows(array: Any) -> list[Any]:
         if array.ndim > 1:
             return list(array)
         return dates(array) if array.dtype.kind in "mM" else array.tolist()
-    return list(array.toarray()) if isinstance(array, SparseTable) else array.tolist()
+    return list(dense(array)) if isinstance(array, SparseTable) else array.tolist()
+
+
+def dense(table: SparseTable) -> np.ndarray:
+    """Return a sparse table with all of its zeros.
+
+    Raises:
+        InputError: it has too many: a few bytes can say that there are terabytes of them.
+    """
+    rows, columns = table.shape
+    if rows * columns > MOST_CELLS:
+        raise InputError(
+            f"a sparse table of {rows} rows and {columns} columns is too large where each value is needed",
+            expected=f"at most {MOST_CELLS} values",
+        )
+    return table.toarray()
 
 
 def plain(array: Any) -> Any:

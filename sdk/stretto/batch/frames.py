@@ -146,7 +146,7 @@ def row_values(x: Any) -> Any:
     row = as_row(x)
     if isinstance(row, Frame):
         return {name: _present(value) for name, value in _one_of(row, "data frame")[0].items()}
-    return row.toarray()[0] if isinstance(row, SparseTable) else row
+    return arrays.dense(row)[0] if isinstance(row, SparseTable) else row
 
 
 def _one_of(rows: Any, what: str) -> Any:

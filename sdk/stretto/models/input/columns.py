@@ -19,7 +19,7 @@ from stretto.batch import arrays
 from stretto.batch.isolate import UnlikeError
 from stretto.errors import InputError
 from stretto.models.input.column_types import ColumnType
-from stretto.models.input.numeric import only_numbers
+from stretto.models.input.numeric import LARGEST, only_numbers
 from stretto.models.input.row import RowFormat, listed
 from stretto.models.input.sorts import is_missing, sort_of
 
@@ -68,8 +68,8 @@ class ColumnInput:
             if known is not None and not any(map(is_missing, known)):
                 return self.row.error(self.at, "is missing (NaN or null), and the model takes no missing values", "")
             return self.row.rejected(self.at, reason)
-        if isinstance(value, float) and math.isinf(value):
-            return self.row.not_finite(value, self.at)
+        if sort_of(type(value)) == "number" and not abs(value) <= LARGEST:
+            return self.row.too_large(self.at, reason)
         return self._unseen(value, known) if known is not None and value not in known else None
 
     def _unseen(self, value: Any, values: Sequence[Any]) -> InputError:

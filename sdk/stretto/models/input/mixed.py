@@ -9,7 +9,7 @@ from typing import Any, Self, cast
 
 import numpy as np
 
-from stretto.batch.arrays import SparseTable
+from stretto.batch.arrays import SparseTable, dense
 from stretto.batch.isolate import UnlikeError, each_row
 from stretto.errors import BadRows, InputError
 from stretto.models.input.columns import AnyColumn, ColumnInput
@@ -62,7 +62,7 @@ class MixedInput:
         if isinstance(batch, SparseTable):
             if self.frame is None and batch.shape[1] == len(self.columns):
                 return ModelInput(batch, batch.shape[0])  # the model alone decides what it makes of it
-            batch = cast("Any", batch).toarray()
+            batch = dense(batch)
         rows = each_row(rows_of(batch), self.one, lambda _: self.many(batch)).require()
         return rows if isinstance(rows, ModelInput) else cast("ModelInput", self._joined(self._transposed(rows)))
 
@@ -73,7 +73,7 @@ class MixedInput:
             InputError: it is not a row of this model.
         """
         if isinstance(row, Mapping) and self.features is not None:
-            named = by_text(cast("Mapping[Any, Any]", row))
+            named = self.row.named(cast("Mapping[Any, Any]", row))
             row = {**dict.fromkeys(set(self.features).difference(self._used)), **named}
         values = self.row.values(row)
         return [column.one(value) for column, value in zip(self.columns, values, strict=True)]
@@ -155,7 +155,7 @@ class MixedInput:
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
         """Return the error of a row that the model refused, None if nothing is known against its values."""
-        data = row.data.toarray() if isinstance(row.data, SparseTable) else row.data
+        data = dense(row.data) if isinstance(row.data, SparseTable) else row.data
         values = [column[0] for column in data.values()] if isinstance(data, dict) else list(data[0])
         refusals = (column.refusal(value, reason) for value, column in zip(values, self.columns, strict=True))
         return next((each for each in refusals if each is not None), None)

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, cast
 
 import numpy as np
 
-from stretto.batch.arrays import SparseTable
+from stretto.batch.arrays import SparseTable, dense
 from stretto.batch.isolate import each_row
 from stretto.errors import BadRows, InputError
 from stretto.models.input.reader import ModelInput, one_by_one
@@ -20,6 +20,8 @@ from stretto.models.input.row import RowFormat
 from stretto.models.input.sorts import sort_of
 
 _NUMBERS: Final = frozenset({float, int, bool, np.bool_, np.float64, np.float32, np.int64, np.int32, np.uint8})
+LARGEST: Final = 3.4e38
+"""About the largest number in float32, in which trees compute."""
 _SEQUENCES: Final = frozenset({list, tuple, np.ndarray})
 
 
@@ -69,7 +71,8 @@ class NumericInput:
     def _table(self, batch: Any) -> ModelInput:
         if type(batch) is not list and isinstance(batch, SparseTable):
             if self.row.count not in (None, batch.shape[1]):
-                each_row(list(batch.toarray()), self.one).require()
+                # Each row has that many values, whatever they are: nothing is made of them.
+                each_row([np.broadcast_to(0.0, batch.shape[1])] * batch.shape[0], self.one).require()
             return ModelInput(batch, batch.shape[0])
         table = self.table(batch)
         if self.single:
@@ -176,7 +179,7 @@ class NumericInput:
         if isinstance(table, SparseTable):
             if np.isfinite(cast("Any", table).data).all():
                 return
-            table = cast("Any", table).toarray()
+            table = dense(table)
         wrong = ~np.isfinite(table)
         errors: dict[int, Exception] = {}
         for i in np.flatnonzero(wrong.any(axis=1)).tolist():
@@ -190,12 +193,12 @@ class NumericInput:
         return None if self.row.count is None else ModelInput(np.zeros((1, self.row.count)), 1, finite=True)
 
     def rejection(self, row: ModelInput, reason: str) -> InputError | None:
-        """Return the error of a row that the model refused, None if all of its numbers are finite."""
-        numbers = np.asarray(cast("Any", row.data).toarray() if isinstance(row.data, SparseTable) else row.data)[0]
-        at = int(np.argmin(np.isfinite(numbers)))
-        if np.isfinite(numbers[at]):
+        """Return the error of a row that the model refused, None if all of its numbers are finite, in float32 too."""
+        numbers = np.asarray(dense(row.data) if isinstance(row.data, SparseTable) else row.data)[0]
+        at = int(np.argmin(np.abs(numbers) <= LARGEST))
+        if abs(numbers[at]) <= LARGEST:
             return None
-        return self.row.rejected(at, reason) if np.isnan(numbers[at]) else self.row.not_finite(float(numbers[at]), at)
+        return self.row.rejected(at, reason) if np.isnan(numbers[at]) else self.row.too_large(at, reason)
 
 
 def is_finite(table: np.ndarray) -> bool:
@@ -211,8 +214,7 @@ def is_finite(table: np.ndarray) -> bool:
         finite = all(float(np.vdot(part, part)) < 1e76 for part in parts)
     if finite:
         return True
-    largest = 3.4e38
-    return not table.size or bool(-largest <= table.min() and table.max() <= largest)
+    return not table.size or bool(table.min() >= -LARGEST and table.max() <= LARGEST)
 
 
 def only_numbers(values: list[Any]) -> list[Any] | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
+from itertools import islice
 from numbers import Real
 from typing import Any, cast
 
@@ -22,6 +23,8 @@ from stretto.errors import InputError
 from stretto.models.input.sorts import sort_of
 
 _NUMBERS = (float, int, Real, Decimal, np.bool_)  # the usual ones first: for an abstract class each look takes longer
+_MOST_NAMES = 32
+_MOST_TEXT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,15 @@ class RowFormat:
             InputError: it has other features, or is no row.
         """
         row = row if is_plain(row) else row_values(row)
-        if not isinstance(row, Mapping):
-            return self._in_order(row)
-        return self._by_name(self._by_feature(row if self.features is None else by_text(row)))
+        return self._by_name(self._by_feature(self.named(row))) if isinstance(row, Mapping) else self._in_order(row)
+
+    def named(self, row: Mapping[Any, Any]) -> Mapping[Any, Any]:
+        """Return a row with its names as text; of one that has too many, no more than shows it."""
+        if self.features is None:
+            return row  # there is none that it could have
+        if self.extra is not None and len(row) > len(self.features) + len(self.extra):
+            row = dict(islice(row.items(), len(self.features) + len(self.extra) + 1))
+        return by_text(row)
 
     def _by_name(self, row: Mapping[Any, Any]) -> list[Any]:
         features = self.features
@@ -99,17 +108,17 @@ class RowFormat:
         if not absent and len(row) == len(features):
             return [row[name] for name in features]
         names = self.names
-        unknown = [str(name) for name in row if name not in names]
+        unknown = list(islice((str(name)[:_MOST_TEXT] for name in row if name not in names), _MOST_NAMES))
         if unknown and self.extra is not None:
-            close = _closest(unknown[0], tuple(absent or features))
+            close = _closest(unknown[0], absent or features)
             hint = f" (did you mean {close!r}?)" if close else ""
             raise self._error(
                 f"unknown feature {reprlib.repr(unknown[0])}{hint}; it takes {listed(features)}",
-                field=unknown[0][:100],
+                field=unknown[0],
                 expected=self._row,
             )
         if absent:
-            close = _closest(absent[0], tuple(unknown))
+            close = _closest(absent[0], unknown)
             hint = f" (it has {close!r})" if close else ""
             raise self._error(
                 f"the row lacks {listed(absent)}{hint}; it takes {listed(features)}",
@@ -119,20 +128,23 @@ class RowFormat:
         return [row[name] for name in features]
 
     def _in_order(self, row: Any) -> Sequence[Any]:
-        if isinstance(row, np.ndarray) and row.ndim == 1:
-            row = row.tolist()  # masked values become None
-        if isinstance(row, np.ndarray) or not isinstance(row, Sequence) or isinstance(row, str | bytes | bytearray):
+        is_table = isinstance(row, np.ndarray) and row.ndim != 1
+        if is_table or not isinstance(row, Sequence | np.ndarray) or isinstance(row, str | bytes | bytearray):
             raise self._error(f"{_described(row)} is not a row; a row is {self._row}", expected=self._row)
-        values = cast("Sequence[Any]", row)
-        if any(isinstance(value, list | tuple | np.ndarray | Mapping) for value in values):
+        # A row may be of any length: of one that is too long no more is read than says what is wrong with it.
+        fits = self.count is None or len(row) == self.count
+        values = cast("Sequence[Any]", row if fits else row[:_MOST_NAMES])
+        if isinstance(values, np.ndarray):
+            values = values.tolist()  # masked values become None
+        if any(issubclass(kind, list | tuple | np.ndarray | Mapping) for kind in set(map(type, values))):
             raise self._error(
                 f"the row holds rows or lists; a row is {self._row}, and many rows go to predict_many()",
                 expected=self._row,
             )
-        if self.count is not None and len(values) != self.count:
+        if not fits:
             names = f": {listed(self.features)}" if self.features else ""
             raise self._error(
-                f"the row has {_counted(len(values), 'value')}, it takes {self.count}{names}", expected=self._row
+                f"the row has {_counted(len(row), 'value')}, it takes {self.count}{names}", expected=self._row
             )
         return values
 
@@ -149,6 +161,8 @@ class RowFormat:
                 return float(value)
             except OverflowError:
                 return math.inf
+            except ValueError:  # a signalling NaN
+                return math.nan
         hint = "; write it without quotes" if isinstance(value, str) and _is_number(value) else ""
         raise self.error(
             at, f"is {reprlib.repr(value)}, which is {with_article(type(value).__name__)} and no number{hint}"
@@ -163,6 +177,10 @@ class RowFormat:
     def rejected(self, at: int, reason: str) -> InputError:
         """Return the error of a row that the model rejected for the missing value at this position."""
         return self.error(at, f"is missing (NaN or null), and the model does not take it: {reason}")
+
+    def too_large(self, at: int, reason: str) -> InputError:
+        """Return the error of a row that the model rejected for the number at this position, which may be infinite."""
+        return self.error(at, f"is infinite, or too large for the model: {reason}")
 
     def error(self, at: int, text: str, expected: str = "") -> InputError:
         """Return the error of a row whose value at this position is wrong in the way that `text` says."""
@@ -191,10 +209,14 @@ def by_text(named: Mapping[Any, Any]) -> Mapping[Any, Any]:
     return {str(name): value for name, value in named.items()}
 
 
+def _closest(name: str, names: Sequence[str]) -> str | None:
+    return _closest_of(name[:_MOST_TEXT], tuple(each[:_MOST_TEXT] for each in names[:_MOST_NAMES]))
+
+
 @lru_cache(maxsize=64)
-def _closest(name: str, names: tuple[str, ...]) -> str | None:
-    # Bounded and cached: the names may come with a request, and all of its rows may be wrong in the same way.
-    close = difflib.get_close_matches(name[:100], [each[:100] for each in names[:32]], n=1)
+def _closest_of(name: str, names: tuple[str, ...]) -> str | None:
+    # Cached, since all rows of a request may be wrong in the same way; and cut before, since they come with it.
+    close = difflib.get_close_matches(name, names, n=1)
     return close[0] if close else None
 
 

@@ -34,4 +34,5 @@ def sort_of(kind: type) -> Sort:
 def is_missing(value: Any) -> bool:
     """Return whether a value stands for a missing one: None, NaN, or what pandas has for them."""
     sort = sort_of(type(value))
-    return sort == "missing" or (sort == "number" and value != value)
+    # A signalling NaN of Decimal's can't be compared.
+    return sort == "missing" or (sort == "number" and (value.is_nan() if type(value) is Decimal else value != value))
