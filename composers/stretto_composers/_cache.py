@@ -15,10 +15,12 @@ from anyio.lowlevel import RunVar
 from stretto import composer
 from stretto.errors import DeadlineExceeded, PipelineError, StepError, StrettoError
 from stretto.nodes import Around, Body, Node, Part, plan_of
-from stretto_composers._policies.keys import key_of
+from stretto_composers._policies.keys import bytes_of, key_of
 from stretto_composers._policies.settings import Forgetful, seconds, whole
 
 MISSING: Final = object()
+MOST_BYTES: Final = 2**16
+"""The most bytes of a row with its answer that are kept: rows are as large as a stranger makes them."""
 Flights: TypeAlias = dict[Hashable, asyncio.Future[Any]]
 
 
@@ -34,11 +36,12 @@ def cache(
     """Return the part's answer, computed once for equal rows and kept for later ones.
 
     It keeps the `size` answers that were last asked for, each for `ttl` seconds, or for good where that is left out,
-    and in its process alone. Equal rows that come while the part is at work wait for that one answer; should the
-    request that asked be cancelled or run out of time, one of the others asks. A row that fails is not kept. Dicts are
-    equal whatever the order of their keys; 1 and 1.0 are not equal. `key` gives something hashable for a row, where
-    rows are not or where only some of a row matters. Lists, dicts and arrays are copied for each caller. The
-    part is to give the same answer to equal rows: for one that draws or counts, a cache is no speed-up but a change.
+    and in its process alone. A row that takes more than 64 KiB with its answer is not kept. Equal rows that come while
+    the part is at work wait for that one answer; should the request that asked be cancelled or run out of time, one of
+    the others asks. A row that fails is not kept. Dicts are equal whatever the order of their keys; 1 and 1.0 are not
+    equal. `key` gives something hashable for a row, where rows are not or where only some of a row matters. Lists,
+    dicts and arrays are copied for each caller. The part is to give the same answer to equal rows: for one that draws
+    or counts, a cache is no speed-up but a change.
 
     Raises:
         PipelineError: `ttl` is not above 0, `size` below 1, or `key` no function.
@@ -120,8 +123,13 @@ class Remember(Forgetful):
         kept: dict[Hashable, Any] = {}
         try:
             kept.update(zip(rows, await body.run(list(rows.values())), strict=True))
+            small = {
+                key: each
+                for key, each in kept.items()
+                if not isinstance(each, StrettoError) and bytes_of(key, each, most=MOST_BYTES) <= MOST_BYTES
+            }
             with self.lock:
-                self.answers.update((key, each) for key, each in kept.items() if not isinstance(each, StrettoError))
+                self.answers.update(small)
             return kept
         finally:
             for key, flight in mine.items():

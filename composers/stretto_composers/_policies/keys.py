@@ -33,6 +33,34 @@ def key_of(row: Any) -> Hashable:
             return type(row), row
 
 
+def bytes_of(*values: Any, most: int) -> int:
+    """Return about how many bytes values take, or some number above `most`.
+
+    >>> bytes_of("a" * 100, [1, 2], most=1000)
+    372
+    """
+    total, left = 0, list(values)
+    while left and total <= most:
+        value = left.pop()
+        total += 64
+        match value:
+            case str() | bytes() | bytearray():
+                total += len(value)
+            case np.ndarray() | np.generic():
+                total += value.nbytes
+            case int():
+                total += value.bit_length() // 8
+            case Mapping() | list() | tuple() | set() | frozenset():
+                items = cast("Mapping[Any, Any] | list[Any]", value)
+                total += 8 * len(items)
+                if total <= most:
+                    left += items
+                    left += items.values() if isinstance(items, Mapping) else ()
+            case _:
+                pass
+    return total
+
+
 def canonical(value: Any) -> bytes:
     """Return the same bytes for equal values in every process, and others for others.
 

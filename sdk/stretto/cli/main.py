@@ -148,9 +148,10 @@ def serve(target: str, host: str, port: int, token: str | None) -> None:
         import uvicorn
 
         from stretto.server import asgi
+        from stretto.server.connections import SETTINGS
     _import_from(".")
     app = asgi(imported_pipeline(target), tokens=[token] if token else [])
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False)
+    uvicorn.run(app, host=host, port=port, **SETTINGS)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -13,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from stretto.errors import NotFound
+from stretto.server.connections import SETTINGS
 from stretto.server.messages import problem_response
 
 BACKLOG = 2048
@@ -74,15 +75,7 @@ def listen(app: Any, address: Address) -> DirectIngress | None:
         logging.getLogger("stretto").warning("no direct ingress at %s: %s", address.url, error)
         return None
     app = _mounted(app, "" if address.route == "/" else address.route)
-    config = uvicorn.Config(
-        app,
-        lifespan="off",
-        ws="none",
-        access_log=False,
-        log_level="warning",
-        backlog=BACKLOG,
-        timeout_graceful_shutdown=DRAIN,
-    )
+    config = uvicorn.Config(app, lifespan="off", backlog=BACKLOG, timeout_graceful_shutdown=DRAIN, **SETTINGS)
     return DirectIngress(_Server(config), listener)
 
 

@@ -24,8 +24,8 @@ def asgi(
     """Return the HTTP interface of a pipeline, or of what a client reaches, as an ASGI application.
 
     It runs under uvicorn, or mounted in FastAPI or starlette. With `tokens`, every request needs one of them as its
-    bearer token. `max_bytes` and `max_rows` bound a request, and `timeout` is the time limit, in seconds, of a request
-    that names none.
+    bearer token. `max_bytes` and `max_rows` bound a request, and `timeout` is the most seconds that it has,
+    also where it names more or none.
 
     Raises:
         PipelineError: the pipeline is built wrong.

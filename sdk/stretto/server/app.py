@@ -10,6 +10,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stretto.engine.gc import frozen
+from stretto.server.bodies import Bodies
 from stretto.server.disconnect import DisconnectWatcher
 from stretto.server.limits import Limits
 from stretto.server.messages import ClientDisconnectedError, Request, problem_response
@@ -42,6 +43,7 @@ class _App:
     def __init__(self, transport: Callable[[], Transport], limits: Limits, others: ASGIApp) -> None:
         self._limits = limits
         self._routes = Routes(transport, limits)
+        self._bodies = Bodies(limits)
         self._watcher = DisconnectWatcher()
         # Starlette speaks the lifespan protocol and closes websockets. It does not see requests: its router would cost
         # as much as all of the work below, and writes responses of its own.
@@ -51,26 +53,31 @@ class _App:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
+        request = None
         try:
-            root, path = _split(scope)
-            headers = dict(scope["headers"])
-            if self._limits.tokens and path != LIVE:
-                self._limits.check_token(headers.get(b"authorization", b""))
-            handler = self._routes.find(root, path, scope["method"])
-            request = Request(scope, root, path, headers, self._limits)
-            await request.read(receive, self._limits)
-            response = await self._watcher.run(handler(request), receive)
-        except ClientDisconnectedError:
-            return
-        except Exception as error:
-            response = problem_response(error)
-        if isinstance(response, Streamed):
-            # What fails from here on has had a status of success: the server closes the connection.
-            with suppress(ClientDisconnectedError):
-                await self._watcher.run(response.send(send), receive)
-            return
-        for message in response.messages:
-            await send(message)
+            try:
+                root, path = _split(scope)
+                headers = dict(scope["headers"])
+                if self._limits.tokens and path != LIVE:
+                    self._limits.check_token(headers.get(b"authorization", b""))
+                handler = self._routes.find(root, path, scope["method"])
+                request = Request(scope, root, path, headers, self._limits)
+                await request.read(receive, self._limits, self._bodies)
+                response = await self._watcher.run(handler(request), receive)
+            except ClientDisconnectedError:
+                return
+            except Exception as error:
+                response = problem_response(error)
+            if isinstance(response, Streamed):
+                # What fails from here on has had a status of success: the server closes the connection.
+                with suppress(ClientDisconnectedError):
+                    await self._watcher.run(response.send(send), receive)
+                return
+            for message in response.messages:
+                await send(message)
+        finally:
+            if request is not None and request.held:
+                self._bodies.release(request.held)
 
 
 def _split(scope: Scope) -> tuple[str, str]:

@@ -10,14 +10,15 @@ from stretto.errors import TooLarge, Unauthorized
 
 MAX_BYTES = 16 * 2**20
 MAX_ROWS = 10_000
+_MAX_PENDING = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The bounds on a request, and the tokens of which it needs one.
 
-    `max_bytes` bounds its body and `max_rows` its rows. `timeout` is the time limit, in seconds, of a request that
-    names none. Without `tokens`, everybody is admitted.
+    `max_bytes` bounds its body and `max_rows` its rows. `timeout` is the most seconds that a request has, also one that
+    names more or none. Without `tokens`, everybody is admitted.
 
     Raises:
         ValueError: a token is empty, or `tokens` is a single string.
@@ -31,6 +32,11 @@ class Limits:
     def __post_init__(self) -> None:
         if isinstance(self.tokens, str) or not all(self.tokens):
             raise ValueError("tokens is a list of bearer tokens, none of them empty")
+
+    @property
+    def max_pending(self) -> int:
+        """The bytes of all long bodies that are read, decoded and answered at a time."""
+        return max(_MAX_PENDING, self.max_bytes)
 
     def check_bytes(self, size: int) -> None:
         """Raise `TooLarge` for a body of more than `max_bytes`."""

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope
 
 from stretto.engine.context import UNLIMITED, Context
 from stretto.errors import DeadlineExceeded, InputError, Overloaded, StrettoError, Unauthorized
+from stretto.server.bodies import LONG, Bodies
 from stretto.server.limits import Limits
 from stretto.wire import JSON, MSGPACK, PROBLEM, decode_json, decode_msgpack, encode_json, encode_msgpack, problem
 
@@ -77,25 +78,28 @@ class Request:
         DeadlineExceeded: no time is left of its budget.
     """
 
-    __slots__ = ("accept", "body", "context", "packed", "path", "root", "scope")
+    __slots__ = ("_long", "accept", "body", "context", "held", "packed", "path", "root", "scope")
 
     def __init__(self, scope: Scope, root: str, path: str, headers: dict[bytes, bytes], limits: Limits) -> None:
         self.scope = scope
         self.root = root
         self.path = path
+        self.held = 0
         self.packed = headers.get(b"content-type") == _MSGPACK
         self.accept = headers.get(b"accept", b"").decode("latin-1")
         length = headers.get(b"content-length")
         if length is not None and length.isdigit():
-            limits.check_bytes(int(length))
+            limits.check_bytes(int(length[:20]))
         seconds = _budget(headers, limits.timeout)
         self.context = UNLIMITED if seconds is None else Context.starting(seconds)
 
-    async def read(self, receive: Receive, limits: Limits) -> None:
+    async def read(self, receive: Receive, limits: Limits, bodies: Bodies) -> None:
         """Read the body, and no more of it than the limit.
 
         Raises:
             TooLarge: it has more bytes than the limit.
+            Overloaded: the server has as much to read and to answer as it takes.
+            InputError: it is a long one, and holds no value.
             ClientDisconnectedError: the client closed the connection before it had sent all of it.
         """
         parts: list[bytes] = []
@@ -107,31 +111,46 @@ class Request:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             limits.check_bytes(size)
+            if size > LONG:
+                self.held = bodies.hold(self.held, size)
             more = message.get("more_body", False)
         self.body = b"".join(parts)
+        if self.held:
+            del parts  # so that what is decoded does not take its memory too
+            self._long = await bodies.decoded(self._decode, self.body)
+            self.body = b""
 
     def value(self) -> Any:
         """Return the value in the body, or raise `InputError`."""
-        return decode_msgpack(self.body) if self.packed else decode_json(self.body)
+        return self._long if self.held else self._decode(self.body)
+
+    def _decode(self, body: bytes) -> Any:
+        return decode_msgpack(body) if self.packed else decode_json(body)
 
     def answered(self, answer: Any) -> Response:
         """Return the response that carries an answer."""
         return Response(encode_msgpack(answer), MSGPACK) if self.packed else Response(encode_json(answer))
 
 
-def _budget(headers: dict[bytes, bytes], default: float | None) -> float | None:
-    """Return the seconds in which the request is to be answered, or None without a limit."""
+def _budget(headers: dict[bytes, bytes], most: float | None) -> float | None:
+    """Return the seconds in which the request is to be answered, `most` at most, or None without a limit."""
+    limits = [seconds for seconds in (_asked(headers), most) if seconds is not None]
+    return min(limits, default=None)
+
+
+def _asked(headers: dict[bytes, bytes]) -> float | None:
+    """Return the seconds that the request names, or None."""
     ours = headers.get(b"x-stretto-timeout")
     header = headers.get(b"x-request-timeout-seconds") if ours is None else ours
     if header is None:
-        return default
+        return None
     try:
         seconds = float(header)
     except ValueError:
         seconds = math.nan
     if ours is None:
         # As ray/serve/_private/http_util.py reads it: zero and less mean no limit, and what is no number is ignored.
-        return default if math.isnan(seconds) else seconds if 0 < seconds < math.inf else None
+        return seconds if 0 < seconds < math.inf else None
     if math.isnan(seconds):
         text = ours.decode("latin-1")
         raise InputError(f"x-stretto-timeout is {text!r}", "x-stretto-timeout", "seconds as a number")

@@ -74,8 +74,7 @@ class Routes:
 
         Who accepts lines of JSON gets each as soon as it is ready, in any order.
         """
-        rows = _rows(request.value())
-        self._limits.check_rows(size(rows))
+        rows = _rows(request.value(), self._limits)
         step = parse_qs(request.scope["query_string"].decode("latin-1")).get("step", [None])[0]
         accepted = request.accept if size(rows) and step is None else ""
         if accepted == MSGPACK_PARTS and request.packed:
@@ -124,25 +123,26 @@ class Routes:
         return Response(encode_json(describe(metadata, request.root, secured=bool(self._limits.tokens))))
 
 
-def _rows(value: Any) -> Sequence[Any]:
+def _rows(value: Any, limits: Limits) -> Sequence[Any]:
     if isinstance(value, list | Frame) or (is_array(value) and value.ndim):
+        limits.check_rows(size(value))
         return cast("Sequence[Any]", value)
     if isinstance(value, dict):
-        return _of_table(cast("dict[Any, Any]", value))
+        return _of_table(cast("dict[Any, Any]", value), limits)
     kind = type(cast("object", value))
     words = _KINDS.get(kind, f"a {kind.__name__}")
     raise InputError(f"many rows come as an array, not as {words}", expected="an array with a row in each place")
 
 
-def _of_table(value: dict[Any, Any]) -> Sequence[Any]:
+def _of_table(value: dict[Any, Any], limits: Limits) -> Sequence[Any]:
     """Return the rows of a table: of columns by name, in the split form of pandas, or as MLflow's servers take it."""
     match value:
         case {"dataframe_split": dict() as table} | {"inputs": dict() as table}:
-            return _of_table(cast("dict[Any, Any]", table))
+            return _of_table(cast("dict[Any, Any]", table), limits)
         case {"dataframe_records": list() as rows} | {"instances": list() as rows} | {"inputs": list() as rows}:
-            return cast("list[Any]", rows)
+            return _rows(rows, limits)
         case {"columns": list() as columns, "data": list() as data}:
-            rows = cast("list[Any]", data)
+            rows = _rows(data, limits)
             for i, row in enumerate(rows):
                 if not isinstance(row, list) or len(cast("list[Any]", row)) != len(columns):
                     raise InputError(f"row {i} of data does not have {len(columns)} values", "data", "a value a column")
@@ -154,4 +154,5 @@ def _of_table(value: dict[Any, Any]) -> Sequence[Any]:
                     "many rows come as an array, or as an object of columns of one length",
                     expected="an array with a row in each place, or an object with a list for each feature",
                 )
+            limits.check_rows(len(lists[0]))
             return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]

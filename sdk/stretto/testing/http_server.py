@@ -16,8 +16,9 @@ async def serving(pipeline: Pipeline[Any, Any]) -> AsyncGenerator[str]:
     import uvicorn
 
     from stretto.server import asgi
+    from stretto.server.connections import SETTINGS
 
-    config = uvicorn.Config(asgi(pipeline), host="127.0.0.1", port=0, log_level="error", lifespan="on", ws="none")
+    config = uvicorn.Config(asgi(pipeline), host="127.0.0.1", port=0, lifespan="on", **SETTINGS)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve())
     while not server.started:
