@@ -18,6 +18,7 @@ from rich.table import Table
 
 from stretto import Client
 from stretto.cli.trust import trust
+from stretto.cli.workers import supervise
 from stretto.compiler import Placement, compile_plan
 from stretto.errors import StrettoError
 from stretto.serve.names import imported_pipeline
@@ -139,10 +140,12 @@ def predict(url: str, row: str | None, timeout: float | None, token: str | None)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="The port to listen on.")
 @click.option("--token", envvar="STRETTO_TOKEN", help="Ask for this bearer token.")
-def serve(target: str, host: str, port: int, token: str | None) -> None:
-    """Serve TARGET over HTTP from this process, with uvicorn.
+@click.option("--workers", type=click.IntRange(min=1), help="Serve from so many processes, and replace those that end.")
+def serve(target: str, host: str, port: int, token: str | None, workers: int | None) -> None:
+    """Serve TARGET over HTTP, with uvicorn.
 
-    TARGET is MODULE:ATTRIBUTE of a pipeline. For Ray Serve, use `serve run` with stretto.application.
+    TARGET is MODULE:ATTRIBUTE of a pipeline. With --workers the processes share the port, and one that ends, or whose
+    event loop is stuck, is replaced. For Ray Serve, use `serve run` with stretto.application.
     """
     with _extra("server"):
         import uvicorn
@@ -150,6 +153,8 @@ def serve(target: str, host: str, port: int, token: str | None) -> None:
         from stretto.server import asgi
         from stretto.server.connections import SETTINGS
     _import_from(".")
+    if workers is not None:
+        raise click.exceptions.Exit(supervise(target, host, port, token, workers))
     app = asgi(imported_pipeline(target), tokens=[token] if token else [])
     uvicorn.run(app, host=host, port=port, **SETTINGS)
 
