@@ -18,7 +18,6 @@ from rich.table import Table
 
 from stretto import Client
 from stretto.cli.trust import trust
-from stretto.cli.workers import supervise
 from stretto.compiler import Placement, compile_plan
 from stretto.errors import StrettoError
 from stretto.serve.names import imported_pipeline
@@ -150,6 +149,7 @@ def serve(target: str, host: str, port: int, token: str | None, workers: int | N
     with _extra("server"):
         import uvicorn
 
+        from stretto.cli.workers import supervise
         from stretto.server import asgi
         from stretto.server.connections import SETTINGS
     _import_from(".")

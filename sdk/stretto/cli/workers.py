@@ -21,17 +21,18 @@ from typing import Any, Final
 
 import click
 
-BEAT: Final = 1.0
+from stretto.serve.names import imported_pipeline
+from stretto.server import asgi
+from stretto.server.connections import BACKLOG, DRAIN, SETTINGS
+
+SIGN: Final = 1.0
 """Seconds between signs of life of a worker's event loop."""
 STUCK: Final = 15.0
 """Seconds without one after which a worker is replaced."""
 STARTING: Final = 120.0
 """The same while it imports and loads its models."""
-DRAIN: Final = 30
-"""Seconds in which a worker that is told to end answers what it has taken."""
 FAILURES: Final = 3
 """How many workers in a row may end before they have served, until the supervisor ends too."""
-BACKLOG: Final = 2048
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ def supervise(target: str, host: str, port: int, token: str | None, count: int) 
             while not stopped and failures < FAILURES:
                 while len(workers) < count:
                     workers.append(_started(target, token, listener, selector))
-                for key, _ in selector.select(BEAT):
+                for key, _ in selector.select(SIGN):
                     key.data.read()
                 for worker in list(workers):
                     reason = _fault(worker)
@@ -146,13 +147,9 @@ def _end(workers: list[Worker]) -> None:
         worker.close()
 
 
-async def serve(target: str, listener: socket.socket, link: socket.socket) -> None:
+async def work(target: str, listener: socket.socket, link: socket.socket) -> None:
     """Serve as one of the workers, until it is told to end or its supervisor is gone."""
     import uvicorn
-
-    from stretto.serve.names import imported_pipeline
-    from stretto.server import asgi
-    from stretto.server.connections import SETTINGS
 
     token = os.environ.get("STRETTO_TOKEN")
     app = asgi(imported_pipeline(target), tokens=[token] if token else [])
@@ -168,7 +165,7 @@ async def serve(target: str, listener: socket.socket, link: socket.socket) -> No
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 if server.started:
                     link.send(b".")
-            await asyncio.sleep(BEAT if server.started else 0.01)
+            await asyncio.sleep(SIGN if server.started else 0.01)
 
     link.setblocking(False)
     loop.add_reader(link, gone)  # it sends nothing: that there is something to read means that it has ended
@@ -183,7 +180,7 @@ def main(target: str, *descriptors: str) -> None:
     # Also while C code holds the interpreter.
     faulthandler.register(signal.SIGUSR1, file=traces)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109  as Python itself does for a script
-    asyncio.run(serve(target, socket.socket(fileno=listening), socket.socket(fileno=linked)))
+    asyncio.run(work(target, socket.socket(fileno=listening), socket.socket(fileno=linked)))
 
 
 if __name__ == "__main__":

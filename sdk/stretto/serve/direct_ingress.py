@@ -13,12 +13,8 @@ from typing import Any
 import uvicorn
 
 from stretto.errors import NotFound
-from stretto.server.connections import SETTINGS
+from stretto.server.connections import BACKLOG, DRAIN, SETTINGS
 from stretto.server.messages import problem_response
-
-BACKLOG = 2048
-DRAIN = 10
-"""Seconds that requests may take once their replica is told to stop."""
 
 
 @dataclass(frozen=True, slots=True)

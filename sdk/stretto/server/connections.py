@@ -25,6 +25,9 @@ HALF_CLOSED: Final = 1.0
 MAX_CONNECTIONS: Final = 10_000
 SPARE_FILES: Final = 100
 """File descriptors that are left for everything but connections."""
+BACKLOG: Final = 2048
+DRAIN: Final = 10
+"""Seconds in which a server that is told to stop answers what it has taken."""
 _log = logging.getLogger("stretto.server")
 
 
