@@ -9,15 +9,19 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import numpy as np
+import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 
 from stretto import Client, step
+from stretto.batch.frames import as_rows
 from stretto.errors import ConnectionFailed, DeadlineExceeded, StepError
 from stretto.server import streamed
 from stretto.testing.http_server import serving
 from stretto.transports import http_connection
 from stretto.transports.http import LANES
-from stretto.wire import MSGPACK_PARTS, encode_part
+from stretto.wire import MSGPACK, MSGPACK_PARTS, encode_part, encode_row
 from tests.echo import asking, read_request, speaking, within
 
 
@@ -137,6 +141,8 @@ async def test_a_server_that_works_is_told_from_one_that_is_silent(monkeypatch: 
         (encode_part([(0, "a"), (1, "b")])[:-1], "closed the connection"),
         (encode_part([(0, "a"), (5, "b")]), "it returned others"),
         (encode_part([(0, "a")]) + encode_part([(0, "again")]), "it returned others"),
+        (encode_part([(0, "a"), (0, "again")]), "it returned others"),
+        (encode_part([({}, "a")]), "did not return"),
         (b"\xff" * 8, "check the URL"),  # too large: the rows are asked for apart
         (b"\x00\x00\x00\x01\x00\x00\x00\x01\xc1\xc1", "not Stretto's msgpack"),
     ],
@@ -152,3 +158,16 @@ async def test_parts_that_are_wrong_fail_the_rows_that_have_no_answer_yet(parts:
         assert isinstance(found[1], ConnectionFailed)
         assert says in str(found[1])
         assert found[0] == "a" or isinstance(found[0], ConnectionFailed)
+
+
+async def test_tables_of_any_kind_are_answered_in_lines() -> None:
+    rows = np.array([[1.0, 2.0], [3.0, 4.0]])
+    async with serving(step(lambda table: table.sum(axis=1), name="sum", vectorized=True)) as url:
+        headers = {"accept": "application/x-ndjson", "content-type": MSGPACK}
+        async with aiohttp.ClientSession() as session:
+            for table in (rows, csr_array(rows), as_rows(pd.DataFrame(rows, columns=["a", "b"]))):
+                async with session.post(url + "/batch", data=encode_row(table), headers=headers) as response:
+                    lines = [json.loads(line) for line in (await response.text()).splitlines() if line]
+                    assert sorted(line["row"] for line in lines) == [0, 1]
+                    if table is rows:
+                        assert [line["answer"] for line in lines] == [3.0, 7.0]

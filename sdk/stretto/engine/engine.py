@@ -98,8 +98,8 @@ class Engine:
         The rows of one stage are computed together, as long as that pays. Elsewhere each is evaluated by itself, and
         holds up no other.
         """
-        together = self._queue is not None and self._queue.takes_together(len(rows))
-        if together or isinstance(rows, Frame):
+        # A frame or an array is one value, and so are its rows.
+        if not isinstance(rows, list) or (self._queue is not None and self._queue.takes_together(len(rows))):
             yield list(enumerate(await self.outcomes(rows, context)))
             return
         async with aclosing(as_ready(len(rows), lambda at: self.predict(rows[at], context))) as parts:

@@ -207,9 +207,10 @@ class HttpTransport(Transport):
             try:
                 async with aclosing(self._connection.parts("/batch", encode_rows(rows), context)) as parts:
                     async for part in parts:
-                        if not left.issuperset(at for at, _ in part):
+                        places = {at for at, _ in part}
+                        if len(places) < len(part) or not places <= left:
                             raise ValueError("it returned others")
-                        left.difference_update(at for at, _ in part)
+                        left -= places
                         for _, outcome in part:
                             if isinstance(outcome, StrettoError):
                                 outcome.row = None  # its caller sent one row, and knows nothing of the others
