@@ -14,7 +14,7 @@ from stretto.engine.fork import forget_after_fork
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, NotFound, StrettoError
 from stretto.serve.calls import Description
-from stretto.serve.cluster import check_process, connect, in_thread
+from stretto.serve.cluster import check_process, connect, connected, in_thread
 from stretto.serve.names import reachable_url
 from stretto.serve.ray import ADDRESS, Handle, details, ingress_handle, ray, routed, serve_runs
 from stretto.serve.replicas import MAX_BATCH, Replicas
@@ -50,6 +50,7 @@ class HandleTransport(Transport):
         self._max_batch = max_batch
         self._description = description
         self._replicas: Replicas | None = None
+        self._on_ray = False
         forget_after_fork(self)
 
     def forget(self) -> object:
@@ -74,13 +75,14 @@ class HandleTransport(Transport):
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
         """Return the answer for one row, or raise its error."""
-        return self._first(row, context) if self._replicas is None else self._replicas.predict(row, context)
+        replicas = self._there()
+        return self._first(row, context) if replicas is None else replicas.predict(row, context)
 
     async def outcomes(
         self, rows: Sequence[Any] | np.ndarray, context: Context, step: str | None = None
     ) -> Sequence[Any]:
         """Return an outcome for each of `rows`, from one step alone if named."""
-        replicas = self._replicas or await self._connected(context)
+        replicas = self._there() or await self._connected(context)
         batch = Batch.of(rows, request=True)
         if batch.size <= CHUNK:
             return (await replicas.outcomes(batch, context, step)).outcomes()
@@ -123,8 +125,9 @@ class HandleTransport(Transport):
 
     async def _connected(self, context: Context) -> Replicas:
         """Return the replicas; the first call connects to Ray, and asks one of them how to call them."""
-        if self._replicas is not None:
-            return self._replicas
+        replicas = self._there()
+        if replicas is not None:
+            return replicas
         check_process()
         where = f"application {self._app!r}"
         with anyio.move_on_after(context.budget):
@@ -133,12 +136,23 @@ class HandleTransport(Transport):
                 self._description = await Replicas(handle, self._app, where, None).call("describe")
             lanes = self._description.lanes
             idempotent = self._description.metadata.idempotent
+            self._on_ray = connected()
             # Another call may have been first.
             self._replicas = self._replicas or Replicas(
                 handle, self._app, where, lanes, max_batch=self._max_batch, idempotent=idempotent
             )
             return self._replicas
         raise context.exceeded(where)
+
+    def _there(self) -> Replicas | None:
+        """Return the replicas, if this process knows them.
+
+        Raises:
+            NotFound: the Ray that they were on was stopped: nothing would ever answer a call.
+        """
+        if self._on_ray and not connected():
+            raise NotFound(f"application {self._app!r} is not there: this process is no longer connected to its Ray")
+        return self._replicas
 
     def _handle(self) -> Handle:
         return application_handle(self._target) if isinstance(self._target, str) else routed(self._target)
