@@ -70,7 +70,7 @@ def is_pandas(x: Any) -> bool:
     return type(x).__module__.partition(".")[0] == "pandas"
 
 
-def are_plain(rows: list[Any]) -> bool:
+def are_plain(rows: Sequence[Any]) -> bool:
     """Return whether all rows are of types that are neither frames nor series."""
     return _PLAIN.issuperset(map(type, rows))
 
