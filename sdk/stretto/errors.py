@@ -283,6 +283,15 @@ def text_of(error: BaseException) -> str:
     return _text_by(str, error)
 
 
+def cut(text: str, most: int) -> str:
+    """Return a text, or its beginning with how long it was.
+
+    >>> cut("a" * 50, 10)
+    'aaaaaaaaaa... (50 characters)'
+    """
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
 def quoted(value: object) -> str:
     """Return the `repr` of a value for a message, in the same way."""
     return _text_by(repr, value)
@@ -290,11 +299,8 @@ def quoted(value: object) -> str:
 
 def _text_by(write: Callable[[object], str], value: object) -> str:
     try:
-        text = write(value)
-        length = len(text)
-        text = str.__getitem__(text, slice(TEXT_LENGTH))  # a plain string also of a subclass
+        text = cut(str.__getitem__(write(value), slice(None)), TEXT_LENGTH)  # a plain string also of a subclass
     except BaseException as why:  # the code of a user's class, of which nothing is known
         return f"({write.__name__}() of it raised {type(why).__name__})"
     # A lone surrogate can't be sent.
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if length <= TEXT_LENGTH else f"{text}... ({length:,} characters)"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -13,12 +13,11 @@ HEADS = ("scenario", "way", "sent", "wrong", "failed", "p50 / p99 before", "duri
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of the calls of one way in one scenario. `held` is whether what is promised was kept."""
+    """What became of the calls of one way in one scenario."""
 
     scenario: str
     way: str
     load: Load
-    held: bool | None = None
 
     def cells(self) -> list[str]:
         """Return the cells of its row in the table."""

@@ -121,3 +121,18 @@ def test_workers_that_can_not_start_end_the_supervisor(tmp_path: Path) -> None:
         assert process.wait(120) == 1
         assert "no model here" in log.read_text()
         assert "3 workers ended one after the other before they could serve" in log.read_text()
+
+
+def test_what_is_wrong_with_the_command_is_said_in_a_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "from stretto.cli.main import cli; cli()", "serve", "--workers", "1"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = subprocess.run([*command, "app:app", "--port", port], cwd=tmp_path, text=True, capture_output=True)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"Error: can't listen on 127.0.0.1, port {port}: Address already in use\n",
+    )
+    ended = subprocess.run([*command, "nothing:here", "--port", "0"], cwd=tmp_path, text=True, capture_output=True)
+    assert ended.returncode == 1
+    assert "Error: 'nothing:here': there is no module 'nothing'" in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,10 +1,13 @@
-"""What the engine tells of a pipeline: the steps its users wrote, and no others."""
+"""What the engine tells of a pipeline: the steps its users wrote, and no others; and how it ends."""
 
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
-from stretto import Client, Pipeline
+from stretto import Client, Pipeline, step
 from stretto.composer import composer
 from stretto.errors import NotFound
 from stretto.nodes import Call, Node, Step
@@ -29,3 +32,22 @@ async def test_a_step_that_a_composer_made_is_not_shown() -> None:
         with pytest.raises(NotFound, match="the steps are 'abs'"):
             await client.predict_many([1], step="triple")
     assert "triple " not in str(pipeline.plan().explain())
+
+
+async def test_closing_ends_calls_in_threads_and_leaves_no_task() -> None:
+    began, go_on = asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(x: int) -> int:
+        loop.call_soon_threadsafe(began.set)
+        go_on.wait(20)
+        return x
+
+    client = Client(step(wait, name="wait", blocking=True))
+    asked = [asyncio.ensure_future(client.predict(i)) for i in range(50)]  # more than there are threads
+    await began.wait()
+    await client.aclose()
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    go_on.set()
+    assert all(isinstance(each, asyncio.CancelledError) for each in outcomes)
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -187,7 +187,7 @@ class TestErrors:
     def test_an_error_is_told_in_few_words(self) -> None:
         told = problem(InputError("x" * 10**6, "y" * 10**6, "z" * 10**6))
         assert len(encode_json(told)) < 8000
-        assert told["detail"].endswith("... (1000000 characters)")
+        assert told["detail"].endswith("... (1,000,000 characters)")
         assert problem(InputError("x" * 2000))["detail"] == "x" * 2000
 
     def test_an_error_among_outcomes_is_one_and_in_a_row_it_is_none(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import click
 
+from stretto.errors import StrettoError
 from stretto.serve.names import imported_pipeline
 from stretto.server import asgi
 from stretto.server.connections import BACKLOG, DRAIN, SETTINGS
@@ -31,6 +32,8 @@ STUCK: Final = 15.0
 """Seconds without one after which a worker is replaced."""
 STARTING: Final = 120.0
 """The same while it imports and loads its models."""
+TOLD: Final = 5.0
+"""Seconds, at most, in which it says what it is doing."""
 FAILURES: Final = 3
 """How many workers in a row may end before they have served, until the supervisor ends too."""
 
@@ -58,11 +61,15 @@ class Worker:
 
     def where(self) -> str:
         """Return what its threads are doing, each with its functions, the innermost first."""
-        with contextlib.suppress(OSError):
-            self.process.send_signal(signal.SIGUSR1)
-            time.sleep(0.5)
-        self.traces.seek(0)
-        return self.traces.read().decode("utf-8", "replace")
+        self.process.send_signal(signal.SIGUSR1)
+        written, until = b"", time.monotonic() + TOLD
+        while time.monotonic() < until:
+            time.sleep(0.1)
+            self.traces.seek(0)
+            before, written = written, self.traces.read()
+            if written and written == before:
+                break
+        return written.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Kill the process if it is there."""
@@ -77,7 +84,13 @@ def supervise(target: str, host: str, port: int, token: str | None, count: int) 
 
     The listening socket is theirs together: what one of them has not taken yet another takes if it dies.
     """
-    listener = socket.create_server((host, port), backlog=BACKLOG)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise click.ClickException(
+            f"can't listen on {host}, port {port}: {str(error.strerror).partition(' (')[0]}"
+        ) from error
     stopped = False
 
     def stop(*_: object) -> None:
@@ -180,7 +193,10 @@ def main(target: str, *descriptors: str) -> None:
     # Also while C code holds the interpreter.
     faulthandler.register(signal.SIGUSR1, file=traces)
     sys.path.insert(0, os.getcwd())  # noqa: PTH109  as Python itself does for a script
-    asyncio.run(work(target, socket.socket(fileno=listening), socket.socket(fileno=linked)))
+    try:
+        asyncio.run(work(target, socket.socket(fileno=listening), socket.socket(fileno=linked)))
+    except StrettoError as error:
+        raise SystemExit(f"Error: {error}") from None  # as the command prints it
 
 
 if __name__ == "__main__":

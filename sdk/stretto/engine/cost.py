@@ -23,7 +23,7 @@ class Cost:
 
     def __init__(self) -> None:
         self._seconds: list[float | None] = [None] * 64
-        self._limited = 0
+        self._held = 0
 
     def note(self, rows: int, seconds: float) -> None:
         """Add what a batch took."""
@@ -46,32 +46,30 @@ class Cost:
         As long as more rows at a time cost less each, more are taken; what takes 20 ms a row is taken row by row, so
         that each is answered when it is computed. A size that was never measured is tried where it may pay.
         """
+        size, held = self._best(most)
+        self._held += held
+        return 2 * size if held and self._held % RETRIED == 0 else size
+
+    def drain(self, rows: int, most: int, workers: int) -> float | None:
+        """Return the seconds until `rows` rows are computed that wait in front of `workers`; None where unknown."""
+        size = max(1, min(rows, self._best(most)[0]))
+        seconds = self.expect(size)
+        return None if seconds is None else seconds * rows / size / workers
+
+    def _best(self, most: int) -> tuple[int, bool]:
+        """Return how many rows to take at a time, and whether more were measured, and do not pay."""
         size, least = 1, math.inf
         while size < most:
             seconds = self._seconds[size.bit_length()]
             if seconds is None:
                 guess = self.expect(size)
                 if guess is None:
-                    return min(most, UNKNOWN)
+                    return min(most, UNKNOWN), False
                 if guess > SLICE:
-                    return size
-                size *= 2
-                continue
-            each = seconds / size
-            if seconds > SLICE and each > GAIN * least:
-                self._limited += 1
-                return size if self._limited % RETRIED == 0 else size // 2
-            size, least = 2 * size, min(least, each)
-        return most
-
-    def drain(self, rows: int, most: int, workers: int) -> float | None:
-        """Return the seconds until `rows` rows are computed that wait in front of `workers`; None where unknown."""
-        size = max(1, min(rows, self._size(most)))
-        seconds = self.expect(size)
-        return None if seconds is None else seconds * rows / size / workers
-
-    def _size(self, most: int) -> int:
-        limited, self._limited = self._limited, 0
-        size = self.batch(most)
-        self._limited = limited
-        return size
+                    return size, False
+            else:
+                if seconds > SLICE and seconds / size > GAIN * least:
+                    return size // 2, True
+                least = min(least, seconds / size)
+            size *= 2
+        return most, False

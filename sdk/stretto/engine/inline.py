@@ -81,4 +81,4 @@ class InlineBackend(Backend):
         await asyncio.gather(*tasks, return_exceptions=True)
         for queue in self._queues.values():
             await queue.aclose()
-        self._threads.close()
+        await self._threads.aclose()

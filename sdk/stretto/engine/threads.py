@@ -83,8 +83,10 @@ class Threads:
 
         return await asyncio.get_running_loop().run_in_executor(pool, copy_context().run, call)
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Withdraw what has not begun, and let the threads end."""
+        for queue in list(self._queues.values()):
+            await queue.aclose()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)

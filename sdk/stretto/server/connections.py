@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import time
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None
 
 MAX_HEAD: Final = 2**16
 """The most bytes of a request that are no body: its line, its headers, and what stands around the pieces of a body."""
@@ -33,6 +37,8 @@ _log = logging.getLogger("stretto.server")
 
 def most_connections() -> int:
     """Return how many connections this process may have: without descriptors, all are refused, and silently."""
+    if resource is None:
+        return MAX_CONNECTIONS
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(files - SPARE_FILES, MAX_CONNECTIONS)) if files != resource.RLIM_INFINITY else MAX_CONNECTIONS
 

@@ -36,15 +36,6 @@ def too_many() -> TooLarge:
     )
 
 
-def cut(text: str, most: int = MAX_TEXT) -> str:
-    """Return a text, or its beginning with how long it was.
-
-    >>> cut("a" * 50, 10)
-    'aaaaaaaaaa... (50 characters)'
-    """
-    return text if len(text) <= most else f"{text[:most]}... ({len(text)} characters)"
-
-
 def check_depth(value: Any) -> None:
     """Raise `TooLarge` if the value is nested deeper than `MAX_DEPTH`."""
     level = [value]

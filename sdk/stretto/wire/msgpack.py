@@ -15,9 +15,9 @@ import numpy as np
 
 from stretto.batch.arrays import ExtensionArray, SparseTable
 from stretto.batch.frames import Frame
-from stretto.errors import InputError, StrettoError, TooLarge
+from stretto.errors import InputError, StrettoError, TooLarge, cut
 from stretto.wire.arrays import array_bytes, array_header, array_of_bytes, check_shape, header_end
-from stretto.wire.bounds import MAX_VALUES, PLAIN, UnsendableError, check_depth, cut, too_deep
+from stretto.wire.bounds import MAX_VALUES, PLAIN, UnsendableError, check_depth, too_deep
 from stretto.wire.columns import (
     SCALARS,
     array_of,

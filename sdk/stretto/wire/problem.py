@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from stretto import errors
-from stretto.errors import BadRows, StrettoError
-from stretto.wire.bounds import cut
+from stretto.errors import BadRows, StrettoError, cut
+from stretto.wire.bounds import MAX_TEXT
 
 PROBLEM = "application/problem+json"
 
@@ -64,4 +64,4 @@ def _sendable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float)):
         return value
     # A message may quote a string with surrogates, and has to arrive all the same.
-    return cut(str(value)).encode("utf-8", "backslashreplace").decode()
+    return cut(str(value), MAX_TEXT).encode("utf-8", "backslashreplace").decode()
