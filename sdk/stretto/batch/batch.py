@@ -51,8 +51,6 @@ class Batch:
     @classmethod
     def of(cls, rows: Sequence[Any] | np.ndarray, *, request: bool = False) -> Batch:
         """Return the batch of a list, an array or a frame of rows; tables of one row in a list keep their types."""
-        if type(rows) is tuple and are_plain(rows):  # the hot path, without a look at abstract classes
-            return cls(list(rows), len(rows), request=request)
         if isinstance(rows, Frame):
             members = {name: Batch(each, rows.size, request=request) for name, each in rows.columns.items()}
             return cls(members, rows.size, request=request)

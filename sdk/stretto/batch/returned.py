@@ -76,6 +76,8 @@ def shaped(result: Any, size: int) -> Batch:
         TypeError: it returned something else, such as a tuple of arrays.
         ValueError: it returned more or fewer rows.
     """
+    if type(result) is np.ndarray and result.ndim and len(result) == size:  # the usual case, on the hot path
+        return Batch(result, size)
     if type(result) is not np.ndarray and type(result) is not dict:
         result = _unpacked(result)
     if isinstance(result, dict):

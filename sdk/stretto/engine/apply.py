@@ -89,6 +89,13 @@ def _together(step: Step, batch: Batch, context: Context) -> Batch:
     """Call a vectorised function that is not async, for the rows of each form."""
     if not batch.is_even:
         return scatter(batch.size, [(rows, _together(step, part, context)) for rows, part in batch.parts()], {})
+    if step.pure and context.deadline is None:
+        # The usual case, on the hot path. What is pure may be called once more where it fails, as a coroutine then: its
+        # errors hold no frames of callers.
+        try:
+            return _called(step, batch, context)
+        except Exception:
+            pass
     return run_sync(_isolated(step, batch, context))
 
 

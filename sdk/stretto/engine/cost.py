@@ -34,7 +34,10 @@ class Cost:
     def expect(self, rows: int) -> float | None:
         """Return the seconds that a batch will take, about; None where nothing has been measured."""
         size = rows.bit_length()
-        for less in range(size + 1):
+        seconds = self._seconds[size]
+        if seconds is not None:  # the usual case, on the hot path
+            return seconds
+        for less in range(1, size + 1):
             seconds = self._seconds[size - less]
             if seconds is not None:
                 return seconds * 2.0**less

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from stretto.batch.batch import Batch
+from stretto.batch.frames import are_plain
 from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest, limit
 from stretto.engine.cost import Cost
@@ -104,11 +105,12 @@ class StageQueue:
         expected = self.cost.expect(columns[0].size)
         if expected is not None and expected < LOOP_BUDGET:
             return answers(self._timed(columns, context))
+        return self._later(columns, context, answers)
 
-        async def later() -> Sequence[Any]:
-            return answers(await self._threads.run(self._timed, columns, context))
-
-        return later()
+    async def _later(
+        self, columns: Columns, context: Context, answers: Callable[[Batch], Sequence[Any]]
+    ) -> Sequence[Any]:
+        return answers(await self._threads.run(self._timed, columns, context))
 
     def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         start = time.perf_counter()
@@ -122,8 +124,10 @@ def together(values: Sequence[Any]) -> tuple[Columns, Callable[[Batch], Sequence
 
     A value is a single row, or the `Columns` of several.
     """
-    if Columns not in map(type, values):
+    if are_plain(values):
         # The usual case, on the hot path: single rows of concurrent requests.
+        return Columns((Batch(list(values), len(values), request=True),)), Batch.outcomes
+    if Columns not in map(type, values):
         return Columns((Batch.of(values, request=True),)), Batch.outcomes
     requests = [each if type(each) is Columns else Columns((Batch.of([each], request=True),)) for each in values]
     return Columns(Batch.concat(same) for same in zip(*requests, strict=True)), partial(_cut, values)
