@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stretto.engine.context import UNLIMITED
 from stretto.errors import ConnectionFailed, Overloaded, StrettoError, TooLarge
-from stretto.transports import http, http_connection
+from stretto.transports import http_connection
 from stretto.wire import MSGPACK, MSGPACK_PARTS, PROBLEM, encode_row, outcomes
 from tests.echo import asking, echoing, read_request, response, speaking, within
 
@@ -130,7 +130,7 @@ NOTHING = bytes.fromhex("c90000001f0d") + b"\x15\x00\x00\x00\x92\xa3|V0\x91\xcf\
 async def test_what_holds_a_server_holds_no_client_either(long: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """An array of 10**12 values of no bytes is refused; in a thread where the answer is long."""
     if long:
-        monkeypatch.setattr(http, "_AT_ONCE", 0)
+        monkeypatch.setattr(http_connection, "_AT_ONCE", 0)
     for found in await asked(response(NOTHING)):
         assert isinstance(found, ConnectionFailed)
     async with echoing() as (transport, _):

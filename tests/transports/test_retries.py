@@ -29,7 +29,7 @@ from stretto.testing.clock import virtual_clock
 from stretto.testing.http_server import serving
 from stretto.transports import retries
 from stretto.transports.retries import RESERVE, STRANGER, GatewayError, Retries
-from stretto.wire import JSON, MSGPACK_PARTS, encode_json, encode_part
+from stretto.wire import JSON, MSGPACK_PARTS, encode_json, encode_outcomes, encode_part
 from tests.echo import Echo, asking, read_request, response, served, speaking, within
 
 METADATA = response(encode_json({"name": "x", "pipeline": "x", "plan": "x"}), media=JSON)
@@ -54,7 +54,7 @@ class Server:
         writer.write(said.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))
 
 
-ANSWER = response(b"\x07")
+ANSWER = response(encode_outcomes([7]))
 BUSY = "HTTP/1.1 503 Unavailable\r\ncontent-type: text/plain\r\ncontent-length: 0\r\nretry-after: {}\r\n\r\n"
 
 
@@ -76,7 +76,8 @@ async def test_a_failure_that_passes_is_not_the_callers_trouble(failing: bytes) 
     async with speaking(server) as url, asking(url) as transport:
         assert await transport.predict(1, within(20)) == 7
         assert len(server.asked) == 3
-        with pytest.raises(ConnectionFailed, match="1 outcomes"):  # 7 is no list of them: that is not asked again
+        server.said = [response(b"\x07")]
+        with pytest.raises(ConnectionFailed, match="1 outcome "):  # 7 is no list of them: that is not asked again
             await transport.outcomes([1], within(20))
         assert len(server.asked) == 4
 
@@ -231,6 +232,22 @@ async def test_a_retry_after_of_any_kind_is_read(asked: str) -> None:
         with pytest.raises(Overloaded) as caught:
             await transport.predict(1, within(5))
         assert caught.value.retry_after <= 1.0
+
+
+async def test_what_is_no_http_is_asked_for_again_where_there_was_an_answer_before() -> None:
+    garbage = b"\x16\x03\x01 nothing of the kind\r\n\r\n"
+    server = Server(garbage)
+    async with speaking(server) as url, asking(url) as transport:
+        with pytest.raises(ConnectionFailed, match="does not look like a Stretto server"):
+            await transport.predict(1, within(20))
+        assert len(server.asked) == 1
+        for said in ([ANSWER], [garbage, ANSWER]):
+            server.said = said
+            assert await transport.predict(1, within(20)) == 7
+        server.said, server.asked = [garbage], []
+        with pytest.raises(ConnectionFailed, match="does not look like a Stretto server"):
+            await transport.predict(1, within(20))
+        assert len(server.asked) == 1 + STRANGER
 
 
 async def test_a_proxy_that_was_started_again_is_given_time_to_learn_its_routes() -> None:

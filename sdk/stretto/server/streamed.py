@@ -12,7 +12,7 @@ from stretto.engine.as_ready import Ready
 from stretto.server.messages import Response
 from stretto.wire import JSON_LINES, MSGPACK, MSGPACK_PARTS, encode_line, encode_outcomes, encode_part
 
-BEAT = 5.0
+BEAT = 1.0
 """Seconds after which something is sent while nothing is ready, so that the client knows that somebody is there."""
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
 import anyio
-import anyio.to_thread
 import msgspec
 import numpy as np
 
@@ -18,15 +17,14 @@ from stretto.batch.frames import Frame
 from stretto.batch.isolate import each_row, isolate
 from stretto.engine.as_ready import Ready
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, Span, latest, limit
+from stretto.engine.context import Context, Span, latest
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, PipelineError, StrettoError, TooLarge
 from stretto.transports.base import Token, Transport
-from stretto.transports.http_connection import Connection
+from stretto.transports.http_connection import SILENT_ONCE, Connection, decoded
 from stretto.transports.retries import RETRIES, Retries, is_passing, is_unsent
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
-Decoded = TypeVar("Decoded")
 Waiting: TypeAlias = tuple[bytes, float | None]
 """A packed row, with its deadline."""
 
@@ -36,9 +34,6 @@ DEFAULT_TIMEOUT = 60.0
 """Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
-
-_AT_ONCE = 2**18
-"""The bytes of an answer that are decoded in the event loop: longer ones would hold it up."""
 
 
 class HttpTransport(Transport):
@@ -115,7 +110,7 @@ class HttpTransport(Transport):
         """Return the outcome of one row with the spans of its steps."""
         body = await self._sent("/trace", encode_row(row), self._limited(context))
         with self._expecting("a trace"):
-            members = await self._decoded(decode_msgpack, body, context)
+            members = await decoded(decode_msgpack, body, context, self.where)
             error = from_problem(members["error"]) if "error" in members else None
             return Trace(members.get("answer"), error, msgspec.convert(members["spans"], tuple[Span, ...]))
 
@@ -138,15 +133,10 @@ class HttpTransport(Transport):
         await self._queue.aclose()
         await self._connection.aclose()
 
-    def _answers(self, batch: list[Waiting]) -> Awaitable[Sequence[Any]] | AsyncGenerator[Ready]:
+    def _answers(self, batch: list[Waiting]) -> AsyncGenerator[Ready]:
+        # A single row is sent in this way too, at the same cost: its server shows that it is there while it computes.
         context = self._limited(Context(latest(deadline for _, deadline in batch)))
-        rows = [row for row, _ in batch]
-        return self._ask(rows[0], context) if len(rows) == 1 else self._ask_together(rows, context)
-
-    async def _ask(self, row: bytes, context: Context) -> Sequence[Any]:
-        body = await self._sent("", row, context)
-        with self._expecting("an answer"):
-            return [await self._decoded(decode_msgpack, body, context)]
+        return self._ask_together([row for row, _ in batch], context)
 
     async def _sent(self, path: str, body: bytes, context: Context) -> bytes:
         """Return what the server answers to a POST, which is made again after failures that pass."""
@@ -203,9 +193,10 @@ class HttpTransport(Transport):
 
     async def _parts(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
         left = set(range(len(rows)))
-        with self._expecting(f"{len(rows)} outcomes"):
+        silent = SILENT_ONCE if self._idempotent is False else None
+        with self._expecting(_outcomes(len(rows))):
             try:
-                async with aclosing(self._connection.parts("/batch", encode_rows(rows), context)) as parts:
+                async with aclosing(self._connection.parts("/batch", encode_rows(rows), context, silent)) as parts:
                     async for part in parts:
                         places = {at for at, _ in part}
                         if len(places) < len(part) or not places <= left:
@@ -232,8 +223,8 @@ class HttpTransport(Transport):
             part = rows[positions[0] : positions[-1] + 1]
             packed = encode_rows(part) if isinstance(part, list) else encode_row(part)
             body = await self._sent(path, packed, context)
-            with self._expecting(f"{size(part)} outcomes"):
-                outcomes = await self._decoded(decode_outcomes, body, context)
+            with self._expecting(_outcomes(size(part))):
+                outcomes = await decoded(decode_outcomes, body, context, self.where)
                 if len(outcomes) != size(part):
                     raise ValueError(f"it returned {len(outcomes)}")
                 return outcomes
@@ -242,14 +233,6 @@ class HttpTransport(Transport):
         # sent alone.
         answers = await isolate(size(rows), ask, TooLarge) if size(rows) else []
         return [each for _, answer in answers for each in (answer if isinstance(answer, list) else [answer])]
-
-    async def _decoded(self, decode: Callable[[bytes], Decoded], body: bytes, context: Context) -> Decoded:
-        """Return what an answer holds: of a long one by the deadline, whatever decoding it takes."""
-        if len(body) <= _AT_ONCE:
-            return decode(body)
-        with limit(context.budget):
-            return await anyio.to_thread.run_sync(decode, body, abandon_on_cancel=True)
-        raise context.exceeded(f"decoding the answer of {self.where}")
 
     @contextmanager
     def _expecting(self, what: str) -> Generator[None]:
@@ -272,3 +255,7 @@ def _seconds(timeout: float) -> float | None:
     if not timeout > 0:
         raise PipelineError(f"timeout={timeout!r}: it is a number of seconds above 0; math.inf is no limit")
     return None if timeout == math.inf else float(timeout)
+
+
+def _outcomes(count: int) -> str:
+    return f"{count} outcome{'' if count == 1 else 's'}"

@@ -6,18 +6,21 @@ import asyncio
 import inspect
 import io
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import anyio
+import anyio.to_thread
 
 from stretto.engine.as_ready import Ready
-from stretto.engine.context import Context
+from stretto.engine.context import Context, limit
 from stretto.engine.per_loop import PerLoop
 from stretto.errors import (
     ConnectionFailed,
@@ -50,8 +53,15 @@ MAX_ANSWER = 64 * 2**20
 """The most bytes of an answer."""
 MAX_ERROR = 2**20
 """The most bytes of an error: a problem, or the page of a proxy."""
-SILENT = 30.0
-"""Seconds without a byte after which a server is taken for gone; while rows are computed it sends something every 5."""
+SILENT = 5.0
+"""Seconds without a byte after which a server is taken for gone: while rows are computed it sends one every second."""
+SILENT_ONCE = 30.0
+"""The same where a call can't be made again: the server may be behind a proxy, and be starting."""
+
+_AT_ONCE = 2**18
+"""The bytes of an answer that are decoded in the event loop: longer ones would hold it up."""
+
+Decoded = TypeVar("Decoded")
 
 
 class Connection:
@@ -83,23 +93,26 @@ class Connection:
             return answer.body
         raise _error(url, answer)
 
-    async def parts(self, path: str, body: bytes, context: Context) -> AsyncGenerator[Ready]:
-        """Yield the outcomes of the rows that are posted to `path`, as they are ready.
+    async def parts(
+        self, path: str, body: bytes, context: Context, silent: float | None = None
+    ) -> AsyncGenerator[Ready]:
+        """Yield the outcomes of the rows that are posted to `path`, as they are ready; `silent` is other than `SILENT`.
 
         Raises:
             StrettoError: the error that the server responded with, or why there is no response.
             ValueError: what it responded with holds no outcomes.
         """
         url = self._base + path
-        with _translated(url, context):
+        silent = SILENT if silent is None else silent
+        with _translated(url, context, silent):
             async with AsyncExitStack() as opened:
-                async with asyncio.timeout(_patience(context)):
+                async with asyncio.timeout(_patience(context, silent)):
                     exchange = self._exchange("POST", url, body, context, MSGPACK_PARTS)
                     response = await opened.enter_async_context(exchange)
                 if response.status == HTTPStatus.OK and response.content_type == MSGPACK_PARTS:
 
                     async def read(size: int) -> bytes:
-                        async with asyncio.timeout(_patience(context)):
+                        async with asyncio.timeout(_patience(context, silent)):
                             try:
                                 return await response.content.readexactly(size)
                             except asyncio.IncompleteReadError as end:
@@ -107,14 +120,14 @@ class Connection:
                                     raise aiohttp.ClientPayloadError("the last part was cut off") from None
                                 return b""
 
-                    async for part in decode_parts(read):
+                    async for part in decode_parts(read, partial(decoded, decode_outcomes, context=context, where=url)):
                         yield part
                     return
-                async with asyncio.timeout(_patience(context)):
+                async with asyncio.timeout(_patience(context, silent)):
                     answer = await _read(response)
         if answer.status != HTTPStatus.OK or answer.media != MSGPACK:
             raise _error(url, answer)
-        yield list(enumerate(decode_outcomes(answer.body)))
+        yield list(enumerate(await decoded(decode_outcomes, answer.body, context, url)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -203,6 +216,15 @@ def _is_one_line(value: Any) -> bool:
     return isinstance(value, str) and value.isprintable()
 
 
+async def decoded(decode: Callable[[bytes], Decoded], body: bytes, context: Context, where: str) -> Decoded:
+    """Return what a body of `where` holds: of a long one by the deadline, whatever decoding it takes."""
+    if len(body) <= _AT_ONCE:
+        return decode(body)
+    with limit(context.budget):
+        return await anyio.to_thread.run_sync(decode, body, abandon_on_cancel=True)
+    raise context.exceeded(f"decoding the answer of {where}")
+
+
 _GATEWAY = frozenset({408, 500, 502, 503, 504})
 """Statuses with which proxies, Ray Serve's among them, say that the server behind them did not answer."""
 
@@ -258,12 +280,12 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(parts)
 
 
-def _patience(context: Context) -> float:
-    return SILENT if context.budget is None else min(SILENT, context.budget)
+def _patience(context: Context, silent: float) -> float:
+    return silent if context.budget is None else min(silent, context.budget)
 
 
 @contextmanager
-def _translated(url: str, context: Context) -> Generator[None]:
+def _translated(url: str, context: Context, silent: float = 0.0) -> Generator[None]:
     try:
         yield
     except StrettoError:
@@ -272,7 +294,7 @@ def _translated(url: str, context: Context) -> Generator[None]:
         raise ConnectionFailed(f"{url} accepted no connection within {CONNECT:g} s: is it the right host?") from error
     except TimeoutError as error:
         if context.deadline is None or not context.expired:
-            raise ConnectionFailed(f"{url} has sent nothing for {SILENT:g} s; is the server stuck?") from error
+            raise ConnectionFailed(f"{url} has sent nothing for {silent:g} s; is the server stuck?") from error
         raise context.exceeded(url) from error
     except aiohttp.ClientSSLError as error:
         raise ConnectionFailed(f"there is no secure connection to {url}: {error}") from error

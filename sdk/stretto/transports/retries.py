@@ -56,9 +56,10 @@ class Retries:
 
     async def pause(self, attempt: int, error: StrettoError, context: Context) -> bool:
         """Wait, and return True where a call is to be made again that failed with `error`, `attempt` times before."""
-        if not (is_passing(error) or (self._known and is_restarting(error))):
+        passing = is_passing(error) or (self._known and is_restarting(error))
+        if not (passing or (self._known and is_garbled(error))):
             return False
-        if attempt >= (self._most if self._known else min(self._most, STRANGER)):
+        if attempt >= (self._most if self._known and passing else min(self._most, STRANGER)):
             return False
         at = now()
         self._saved, self._since = min(RESERVE, self._saved + PER_SECOND * (at - self._since)), at
@@ -88,6 +89,11 @@ def is_passing(error: StrettoError) -> bool:
 def is_restarting(error: StrettoError) -> bool:
     """Return whether a proxy knows no such route, as Ray Serve's does for a while after it was started again."""
     return isinstance(error, NotFound) and isinstance(error.__cause__, GatewayError)
+
+
+def is_garbled(error: StrettoError) -> bool:
+    """Return whether what came is no HTTP: a server that has answered before does not send that."""
+    return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, aiohttp.ClientResponseError)
 
 
 def is_unsent(error: StrettoError) -> bool:

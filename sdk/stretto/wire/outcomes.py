@@ -45,8 +45,12 @@ def encode_part(part: Ready) -> bytes:
     return b"".join((_LENGTHS.pack(len(positions), len(outcomes)), positions, outcomes))
 
 
-async def decode_parts(read: Callable[[int], Awaitable[bytes]]) -> AsyncGenerator[Ready]:
+async def decode_parts(
+    read: Callable[[int], Awaitable[bytes]], decode: Callable[[bytes], Awaitable[list[Any]]]
+) -> AsyncGenerator[Ready]:
     """Yield the parts that `encode_part` encoded; `read` returns so many bytes of them, and none at the end.
+
+    `decode` is `decode_outcomes`, awaited: wherever it does not hold up others.
 
     Raises:
         InputError: a part is not what `encode_part` returns.
@@ -56,7 +60,7 @@ async def decode_parts(read: Callable[[int], Awaitable[bytes]]) -> AsyncGenerato
         lengths = _LENGTHS.unpack(header)
         if sum(lengths) > MAX_PART:
             raise TooLarge(f"a part of the answer has more than {MAX_PART} bytes: ask for fewer rows in a request")
-        positions, outcomes = [decode_outcomes(await read(length)) for length in lengths]
+        positions, outcomes = [await decode(await read(length)) for length in lengths]
         yield list(zip(positions, outcomes, strict=True))
 
 
