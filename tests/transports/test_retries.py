@@ -241,13 +241,9 @@ async def test_what_is_no_http_is_asked_for_again_where_there_was_an_answer_befo
         with pytest.raises(ConnectionFailed, match="does not look like a Stretto server"):
             await transport.predict(1, within(20))
         assert len(server.asked) == 1
-        for said in ([ANSWER], [garbage, ANSWER]):
+        for said in ([ANSWER], [garbage, garbage, ANSWER]):
             server.said = said
             assert await transport.predict(1, within(20)) == 7
-        server.said, server.asked = [garbage], []
-        with pytest.raises(ConnectionFailed, match="does not look like a Stretto server"):
-            await transport.predict(1, within(20))
-        assert len(server.asked) == 1 + STRANGER
 
 
 async def test_a_proxy_that_was_started_again_is_given_time_to_learn_its_routes() -> None:

@@ -32,6 +32,8 @@ LANES = 4
 """Requests under way at a time for `predict`, on which rows gather."""
 DEFAULT_TIMEOUT = 60.0
 """Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
+LOOKED_UP = 2.0
+"""Seconds in which a server says whether its pipeline may be asked again."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
 
@@ -116,7 +118,10 @@ class HttpTransport(Transport):
 
     async def metadata(self) -> Metadata:
         """Return what the server knows of its pipeline."""
-        body = await self._connection.send("GET", "/metadata", b"", Context.starting(30.0), JSON)
+        return await self._metadata(30.0)
+
+    async def _metadata(self, timeout: float) -> Metadata:
+        body = await self._connection.send("GET", "/metadata", b"", Context.starting(timeout), JSON)
         with self._expecting("metadata"):
             return msgspec.json.decode(body, type=Metadata)
 
@@ -160,9 +165,9 @@ class HttpTransport(Transport):
             return True
         if self._idempotent is None:
             try:
-                self._idempotent = (await self.metadata()).idempotent
+                self._idempotent = (await self._metadata(LOOKED_UP)).idempotent
             except StrettoError as unknown:
-                if is_passing(unknown):
+                if is_passing(unknown) or isinstance(unknown, DeadlineExceeded):
                     return await self._passes(error, attempt + 1, context)
                 self._idempotent = True  # whatever it is, it says nothing else
         return self._idempotent

@@ -56,10 +56,9 @@ class Retries:
 
     async def pause(self, attempt: int, error: StrettoError, context: Context) -> bool:
         """Wait, and return True where a call is to be made again that failed with `error`, `attempt` times before."""
-        passing = is_passing(error) or (self._known and is_restarting(error))
-        if not (passing or (self._known and is_garbled(error))):
+        if not (is_passing(error) or (self._known and (is_restarting(error) or is_garbled(error)))):
             return False
-        if attempt >= (self._most if self._known and passing else min(self._most, STRANGER)):
+        if attempt >= (self._most if self._known else min(self._most, STRANGER)):
             return False
         at = now()
         self._saved, self._since = min(RESERVE, self._saved + PER_SECOND * (at - self._since)), at
