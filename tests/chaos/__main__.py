@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import nullcontext
 
 import click
 from rich.console import Console
 
 from stretto import local_ray
+from tests.chaos.cancelled import cancelled
+from tests.chaos.fuzzed import fuzzed
+from tests.chaos.networks import misbehaving
 from tests.chaos.overload import overloaded
+from tests.chaos.poison import poisoned
 from tests.chaos.replicas import killed_replicas, killed_servers, new_versions
 from tests.chaos.report import Found, markdown, table
 from tests.chaos.settings import Settings
+from tests.chaos.soak import soaked
 
 SCENARIOS: Mapping[str, Callable[[Settings], AsyncGenerator[Found]]] = {
     "1": killed_replicas,
     "2": killed_servers,
     "4": new_versions,
     "5": overloaded,
+    "6": misbehaving,
+    "7": cancelled,
+    "8": poisoned,
+    "9": fuzzed,
+    "10": soaked,
 }
+ON_RAY = {"1", "2", "4", "5", "7"}
 
 
 async def run(settings: Settings, only: list[str]) -> list[Found]:
     """Return what the scenarios found."""
     found: list[Found] = []
-    async with local_ray():
+    async with local_ray() if set(only) & ON_RAY else nullcontext():
         for number in only:
             async for each in SCENARIOS[number](settings):
                 found.append(each)
@@ -38,11 +50,12 @@ async def run(settings: Settings, only: list[str]) -> list[Found]:
 @click.option("--ways", default="", help="The ways, as in 'HTTP, direct;handle, fused'; all without it.")
 @click.option("--seconds", default=30.0, help="How long things break.")
 @click.option("--versions", default=10, help="How many new versions are deployed.")
+@click.option("--share", default=1.0, help="The share of the requests that is sent, where there is a number of them.")
 @click.option("--for-page", is_flag=True, help="Print the table as markdown.")
-def main(only: str, ways: str, seconds: float, versions: int, *, for_page: bool) -> None:
+def main(only: str, ways: str, seconds: float, versions: int, share: float, *, for_page: bool) -> None:
     """Break things while rows are answered, check every answer, and print what became of them."""
     wanted = tuple(way for way in ways.split(";") if way)
-    settings = Settings(seconds=seconds, versions=versions, only_ways=wanted)
+    settings = Settings(seconds=seconds, versions=versions, only_ways=wanted, share=share)
     found = asyncio.run(run(settings, only.split(",")))
     if for_page:
         click.echo(markdown(found))

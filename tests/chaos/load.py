@@ -74,7 +74,7 @@ async def under_load(ask: Ask, right: Sequence[Any], callers: int) -> AsyncGener
     async def caller() -> None:
         while not ended:
             number = next(numbers)
-            outcome = await _record(load, _is_right(ask, number, right))
+            outcome = await record(load, _is_right(ask, number, right))
             if load.calls[-1].seconds < 0.001 and outcome not in ("right", "wrong"):
                 await asyncio.sleep(0.001)  # who is refused at once does not spin
 
@@ -93,7 +93,7 @@ async def at_a_rate(load: Load, ask: Ask, rate: float, seconds: float) -> None:
     async with asyncio.TaskGroup() as tasks:
         while (elapsed := time.perf_counter() - start) < seconds:
             for number in range(sent, int(elapsed * rate)):
-                tasks.create_task(_record(load, ask(number)))
+                tasks.create_task(record(load, ask(number)))
             sent = int(elapsed * rate)
             await asyncio.sleep(0.002)
 
@@ -102,7 +102,7 @@ async def _is_right(ask: Ask, number: int, right: Sequence[Any]) -> bool:
     return await ask(number) == right[number % len(right)]
 
 
-async def _record(load: Load, call: Awaitable[Any]) -> str:
+async def record(load: Load, call: Awaitable[Any]) -> str:
     start = time.perf_counter()
     try:
         outcome = "right" if await call else "wrong"

@@ -36,7 +36,7 @@ class Found:
 
 
 def _milliseconds(load: Load, phase: str) -> str:
-    if phase not in dict(load.phases):
+    if phase not in dict(load.phases) or not load.of(phase):
         return ""
     median, late = load.quantiles(phase)
     return f"{median * 1e3:,.1f} / {late * 1e3:,.0f} ms"
