@@ -85,7 +85,7 @@ class MixedInput:
             columns = by_text(cast("dict[Any, Any]", batch))
             size = len(next(iter(columns.values()), ()))
             if self.row.allows(columns) and all(name in columns for name in self._used):
-                return self._joined([columns.get(name, [None] * size) for name in names])
+                return self._joined([columns[name] if name in columns else [None] * size for name in names])
         if isinstance(batch, dict) and names is None and not any(isinstance(each, str) for each in batch):
             return self._joined(list(cast("dict[Any, Any]", batch).values()))  # by position, as in scikit-learn
         table = _table_of(batch)
