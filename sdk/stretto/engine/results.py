@@ -37,6 +37,7 @@ class Metadata:
     `features` is empty where the pipeline does not know them. `signature` has the names, types, categories and ranges
     of the columns that its first model takes (see `stretto.models.Signature`), where they were recorded. `versions` are
     those of Stretto and of what it runs on. A pipeline that is not `idempotent` has a step that says so.
+    `addresses` are the URLs at which it answers, where there are several: replicas themselves, and Serve's proxies.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Metadata:
     signature: Mapping[str, Any] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     idempotent: bool = True
+    addresses: tuple[str, ...] = ()

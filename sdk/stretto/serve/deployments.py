@@ -22,6 +22,7 @@ from stretto.serve.direct_ingress import Address, DirectIngress, listen
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, stored
 from stretto.serve.replicas import LANES, VALUE_BYTES
+from stretto.serve.whereabouts import Whereabouts
 from stretto.server.app import make_app
 from stretto.server.limits import Limits
 from stretto.transports.connect import LocalTransport
@@ -77,6 +78,17 @@ class StageReplica:
         """Do nothing: that it returns shows that the replica answers."""
 
 
+class _Replica(LocalTransport):
+    """The plan in this replica, which knows where others of its application are."""
+
+    def __init__(self, whereabouts: Whereabouts, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._whereabouts = whereabouts
+
+    async def metadata(self) -> Metadata:
+        return replace(await super().metadata(), addresses=await self._whereabouts.urls())
+
+
 @asgi_ingress
 class Ingress(StageReplica):
     """Takes the requests, by handle and over HTTP, and evaluates the plan.
@@ -94,10 +106,11 @@ class Ingress(StageReplica):
         tokens: Sequence[str],
         address: Address | None,
     ) -> None:
-        metadata = self._metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
+        metadata = replace(metadata, versions={**metadata.versions, "ray": ray.__version__})
         backend = ServeBackend(handles, lanes, idempotent=metadata.idempotent)
         name, text = metadata.name, metadata.pipeline
-        self.engine = LocalTransport(unpickle_plan(plan), backend, name=name, text=text, metadata=metadata)
+        plan_here = unpickle_plan(plan)
+        self.engine = _Replica(Whereabouts(address), plan_here, backend, name=name, text=text, metadata=metadata)
         self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address
         self._direct: DirectIngress | None = None
@@ -129,7 +142,7 @@ class Ingress(StageReplica):
         advice = filter(None, ["" if direct_url else PROXIED, SEPARATE_THREAD])
         context = replica_context()
         lanes = LANES * (max(1, context.world_size) if context else 1) if self._shares else 0
-        return Description(lanes, direct_url, tuple(advice), self._metadata)
+        return Description(lanes, direct_url, tuple(advice), await self.engine.metadata())
 
     async def ready(self, budget: float | None) -> bool:
         """Return whether every deployment of the application answers."""

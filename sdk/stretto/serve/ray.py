@@ -47,7 +47,9 @@ PRIVATE: Mapping[str, str] = {
     "ray.serve.schema:ApplicationDetails(status, message, deployments, deployment_topology)": "watch applications",
     "ray.serve.schema:DeploymentDetails(name, status, message, required_resources, replicas)": "watch deployments",
     "ray.serve.schema:DeploymentTopology(ingress_deployment)": "find the deployment that takes the requests",
-    "ray.serve.schema:ReplicaDetails(node_id, state)": "watch replicas come up",
+    "ray.serve.schema:ProxyDetails(node_ip)": "name the addresses of proxies",
+    "ray.serve.schema:ReplicaDetails(node_id, node_ip, state)": "watch replicas come up, and name their addresses",
+    "ray.serve.schema:ServeInstanceDetails(http_options, proxies, applications)": "name addresses",
     "ray.serve.schema:ServeDeploySchema.model_validate": "check config files",
     "ray.serve:run_many(wait_for_ingress_deployment_creation, wait_for_applications_running)": "deploy",
     "ray.serve:RunTarget(target, name, route_prefix)": "deploy",
@@ -177,8 +179,12 @@ def root_url() -> str:
 
 def details() -> Mapping[str, Details]:
     """Return what Serve reports of each application, by name, or nothing if Serve does not run; this blocks."""
-    client = _client()
-    return {} if client is None else client.get_serve_details()["applications"]
+    return {} if _client() is None else instance_details()["applications"]
+
+
+def instance_details() -> Mapping[str, Any]:
+    """Return what Serve reports: ``ServeInstanceDetails`` of ``ray/serve/schema.py``, as a dict; this blocks."""
+    return _client().get_serve_details()
 
 
 def run(app: serve.Application, name: str, route: str) -> None:

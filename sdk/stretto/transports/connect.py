@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from inspect import signature
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 from stretto.compiler import compile_plan
 from stretto.engine.engine import Engine
@@ -64,6 +64,10 @@ def _transport(target: Any) -> Callable[..., Transport]:
                 "Serve handle"
             )
         return partial(resolve_name(SCHEMES[scheme]), target)
+    if isinstance(target, list) and all(
+        isinstance(url, str) and url.startswith("http") for url in cast("list[Any]", target)
+    ):
+        return partial(resolve_name(SCHEMES["http"]), target)
     if type(target).__module__.startswith("ray.serve"):
         return partial(resolve_name(SCHEMES["serve"]), target)
     return partial(_local, target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
@@ -17,12 +17,13 @@ from stretto.batch.frames import Frame
 from stretto.batch.isolate import each_row, isolate
 from stretto.engine.as_ready import Ready
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import Context, Span, latest
+from stretto.engine.context import Context, Span, latest, now
 from stretto.engine.results import Metadata, Trace
 from stretto.errors import ConnectionFailed, DeadlineExceeded, NotFound, PipelineError, StrettoError, TooLarge
+from stretto.transports.addresses import Addresses
 from stretto.transports.base import Token, Transport
 from stretto.transports.http_connection import SILENT_ONCE, Connection, decoded
-from stretto.transports.retries import RETRIES, Retries, is_passing, is_unsent
+from stretto.transports.retries import RETRIES, Retries, is_away, is_passing, is_unsent
 from stretto.wire import JSON, MSGPACK, decode_msgpack, decode_outcomes, encode_row, encode_rows, from_problem
 
 Waiting: TypeAlias = tuple[bytes, float | None]
@@ -33,7 +34,9 @@ LANES = 4
 DEFAULT_TIMEOUT = 60.0
 """Seconds in which a request is answered whose caller names no limit: nobody waits for ever."""
 LOOKED_UP = 2.0
-"""Seconds in which a server says whether its pipeline may be asked again."""
+"""Seconds in which a server says whether its pipeline may be asked again, and where else it answers."""
+RELEARNED = 30.0
+"""Seconds after which it is asked that again."""
 SPARE = 60
 """Requests beside these that take unusually long: with them the connections of a session are all in use."""
 
@@ -42,7 +45,8 @@ class HttpTransport(Transport):
     """Reaches the Stretto server at `url`.
 
     Args:
-        url: The server's address with the route, such as ``"http://127.0.0.1:8000/iris"``.
+        url: The server's address with the route, such as ``"http://127.0.0.1:8000/iris"``; or a list of such addresses
+            of one pipeline, of which the first that answers is asked.
         token: The bearer token, or a function that returns it. The function may be ``async``, and is called for every
             request, so that it can refresh a token that expires.
         headers: Headers to send with every request.
@@ -50,6 +54,8 @@ class HttpTransport(Transport):
             broke, an overloaded server, a proxy that does not reach it. A server that has never answered is asked
             twice again at most, and a pipeline with a step of ``step(..., idempotent=False)`` only where the request
             can't have reached it.
+        learn: Whether other addresses of the pipeline are asked while these do not answer: those that its server names,
+            as Ray Serve's proxies and replicas do. They get the rows, the headers and the token too.
         timeout: The limit, in seconds, on a request whose caller names none. ``math.inf`` is no limit.
         max_batch: The most rows of concurrent `predict` calls that share a request.
         max_queued: The most rows that wait for that.
@@ -63,27 +69,30 @@ class HttpTransport(Transport):
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         token: Token | None = None,
         headers: Mapping[str, str] | None = None,
         retries: int = RETRIES,
+        learn: bool = True,
         timeout: float = DEFAULT_TIMEOUT,
         max_batch: int = 256,
         max_queued: int = 10_000,
     ) -> None:
-        self._connection = Connection(url, token, headers or {})
+        self._addresses = Addresses([url] if isinstance(url, str) else url, token, headers or {})
+        self._learns = learn
+        self._learned_at = -math.inf
         self._retries = Retries(_count(retries))
         self._timeout = _seconds(timeout)
         self._idempotent: bool | None = None
         self._queue: Coalescer[Waiting, Any] = Coalescer(
-            self._answers, workers=LANES, spare=SPARE, max_batch=max_batch, max_queued=max_queued, name=url
+            self._answers, workers=LANES, spare=SPARE, max_batch=max_batch, max_queued=max_queued, name=self.url
         )
 
     @property
     def url(self) -> str:
-        """The server's URL."""
-        return self._connection.url
+        """The server's URL, the first of those that were named."""
+        return self._addresses.named.url
 
     async def predict(self, row: Any, context: Context) -> Any:
         """Return the answer for one row, or raise its error."""
@@ -121,14 +130,14 @@ class HttpTransport(Transport):
         return await self._metadata(30.0)
 
     async def _metadata(self, timeout: float) -> Metadata:
-        body = await self._connection.send("GET", "/metadata", b"", Context.starting(timeout), JSON)
+        body = await self._addresses.best.send("GET", "/metadata", b"", Context.starting(timeout), JSON)
         with self._expecting("metadata"):
             return msgspec.json.decode(body, type=Metadata)
 
     async def ready(self) -> bool:
         """Return whether the server is there and would answer now."""
         try:
-            await self._connection.send("GET", "/health/ready", b"", Context.starting(5.0), JSON)
+            await self._addresses.best.send("GET", "/health/ready", b"", Context.starting(5.0), JSON)
         except (ConnectionFailed, DeadlineExceeded, NotFound):
             return False
         return True
@@ -136,7 +145,7 @@ class HttpTransport(Transport):
     async def aclose(self) -> None:
         """Cancel calls under way and close the connections."""
         await self._queue.aclose()
-        await self._connection.aclose()
+        await self._addresses.aclose()
 
     def _answers(self, batch: list[Waiting]) -> AsyncGenerator[Ready]:
         # A single row is sent in this way too, at the same cost: its server shows that it is there while it computes.
@@ -147,18 +156,35 @@ class HttpTransport(Transport):
         """Return what the server answers to a POST, which is made again after failures that pass."""
         attempt = 0
         while True:
+            connection = self._addresses.best
             try:
-                answer = await self._connection.send("POST", path, body, context, MSGPACK)
+                answer = await connection.send("POST", path, body, context, MSGPACK)
             except StrettoError as error:
-                if not await self._passes(error, attempt, context):
+                if not await self._passes(error, attempt, context, connection):
                     raise
                 attempt += 1
             else:
-                self._retries.answered()
+                self._answered(connection)
                 return answer
 
-    async def _passes(self, error: StrettoError, attempt: int, context: Context) -> bool:
+    def _answered(self, connection: Connection) -> None:
+        self._retries.answered()
+        self._addresses.answered(connection)
+        if self._learns and now() - self._learned_at > RELEARNED:
+            self._learned_at = now()
+            self._addresses.start(self._learn())
+
+    async def _learn(self) -> None:
+        with suppress(StrettoError):
+            metadata = await self._metadata(LOOKED_UP)
+            self._idempotent = metadata.idempotent
+            self._addresses.learn(metadata.addresses)
+
+    async def _passes(self, error: StrettoError, attempt: int, context: Context, connection: Connection) -> bool:
         """Return whether to make a call again, once it is time to."""
+        if is_away(error, attempt):
+            self._addresses.failed(connection)
+            self._learned_at = -math.inf
         if not await self._retries.pause(attempt, error, context):
             return False
         if is_unsent(error):
@@ -168,7 +194,7 @@ class HttpTransport(Transport):
                 self._idempotent = (await self._metadata(LOOKED_UP)).idempotent
             except StrettoError as unknown:
                 if is_passing(unknown) or isinstance(unknown, DeadlineExceeded):
-                    return await self._passes(error, attempt + 1, context)
+                    return await self._passes(error, attempt + 1, context, connection)
                 self._idempotent = True  # whatever it is, it says nothing else
         return self._idempotent
 
@@ -181,27 +207,28 @@ class HttpTransport(Transport):
         attempt = 0
         while left:
             places = list(left)
+            connection = self._addresses.best
             try:
-                async with aclosing(self._parts(list(left.values()), context)) as parts:
+                async with aclosing(self._parts(connection, list(left.values()), context)) as parts:
                     async for part in parts:
                         yield [(places[at], outcome) for at, outcome in part]
                         for at, _ in part:
                             del left[places[at]]
-                self._retries.answered()
+                self._answered(connection)
             except StrettoError as error:
-                if await self._passes(error, attempt, context):
+                if await self._passes(error, attempt, context, connection):
                     attempt += 1
                     continue
                 # Each caller gets an error of its own, to which its own traceback is attached.
                 yield [(at, error.copy()) for at in left]
                 return
 
-    async def _parts(self, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
+    async def _parts(self, connection: Connection, rows: list[bytes], context: Context) -> AsyncGenerator[Ready]:
         left = set(range(len(rows)))
         silent = SILENT_ONCE if self._idempotent is False else None
         with self._expecting(_outcomes(len(rows))):
             try:
-                async with aclosing(self._connection.parts("/batch", encode_rows(rows), context, silent)) as parts:
+                async with aclosing(connection.parts("/batch", encode_rows(rows), context, silent)) as parts:
                     async for part in parts:
                         places = {at for at, _ in part}
                         if len(places) < len(part) or not places <= left:

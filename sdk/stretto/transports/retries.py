@@ -95,6 +95,17 @@ def is_garbled(error: StrettoError) -> bool:
     return isinstance(error, ConnectionFailed) and isinstance(error.__cause__, aiohttp.ClientResponseError)
 
 
+def is_away(error: StrettoError, attempt: int) -> bool:
+    """Return whether to ask another address of the same pipeline: this one does not answer, or is a proxy that can't.
+
+    A connection that broke may be that of one replica of several behind the address: it is asked once more.
+    """
+    if isinstance(error, Overloaded) or not (is_passing(error) or is_restarting(error) or is_garbled(error)):
+        return False
+    broken = aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | aiohttp.ClientPayloadError
+    return attempt > 0 or is_unsent(error) or not isinstance(error.__cause__, broken)
+
+
 def is_unsent(error: StrettoError) -> bool:
     """Return whether a call that failed with `error` has certainly reached no step."""
     refused = aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError
