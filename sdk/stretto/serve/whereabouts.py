@@ -13,7 +13,7 @@ from stretto.engine.context import now
 from stretto.serve.direct_ingress import Address
 from stretto.serve.ray import instance_details, replica_context
 
-KNOWN: Final = 5.0
+TOLD_FOR: Final = 5.0
 """Seconds for which a replica takes for true what Serve's controller said."""
 ASKED: Final = 1.0
 """Seconds, at most, that a caller waits for the controller: it may be away itself."""
@@ -32,7 +32,7 @@ class Whereabouts:
 
     async def urls(self) -> tuple[str, ...]:
         """Return the URLs, those of replicas first."""
-        if self._asking is None or (self._asking.done() and now() - self._at > KNOWN):
+        if self._asking is None or (self._asking.done() and now() - self._at > TOLD_FOR):
             self._at = now()
             self._asking = asyncio.create_task(self._ask())
         await asyncio.wait([self._asking], timeout=ASKED)

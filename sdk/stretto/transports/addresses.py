@@ -81,9 +81,9 @@ class Addresses:
             if url in (each.url for each in self._named) or (secure and not url.startswith("https:")):
                 continue
             with suppress(ConnectionFailed):
-                made = self._made.get(url) or Connection(url, self._token, self._headers)
-                learned.append(made)
-                self._made[url] = made
+                connection = self._made.get(url) or Connection(url, self._token, self._headers)
+                learned.append(connection)
+                self._made[url] = connection
             if len(learned) == MOST:
                 break
         gone = set(self._learned).difference(learned)
