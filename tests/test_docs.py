@@ -1,4 +1,4 @@
-"""What the pages on composers show is what happens."""
+"""What the pages on composers, and on scale, show is what happens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blocks(page: Path) -> list[tuple[str, str | None]]:
     return found
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, DOCS / "scale.md"], ids=lambda page: page.stem)
 async def test_the_examples_on_a_page_print_what_it_says(page: Path) -> None:
     """The blocks of a page run one after the other, with `await` at the top as in a notebook."""
     names: dict[str, object] = {"__name__": f"docs.{page.stem}"}

@@ -19,6 +19,7 @@ from stretto.pipeline import Pipeline, model, parallel, step
 from stretto.sklearn.from_sklearn import from_sklearn
 
 if TYPE_CHECKING:
+    from stretto.observe.simulate import Simulation, simulate
     from stretto.serve.application import application
     from stretto.serve.cluster import local_ray
     from stretto.serve.deploy import deploy
@@ -32,6 +33,7 @@ __all__ = [
     "Pipeline",
     "Profile",
     "SavedModel",
+    "Simulation",
     "Span",
     "Submission",
     "Trace",
@@ -49,15 +51,18 @@ __all__ = [
     "parallel",
     "profile",
     "save_model",
+    "simulate",
     "step",
 ]
 
 _LATER = {
+    "Simulation": "observe.simulate",
     "application": "serve.application",
     "as_estimator": "sklearn.as_estimator",
     "asgi": "server",
     "deploy": "serve.deploy",
     "local_ray": "serve.cluster",
+    "simulate": "observe.simulate",
 }
 """Names whose modules import ray, scikit-learn or starlette: they are loaded when they are first used."""
 

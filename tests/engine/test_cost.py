@@ -59,5 +59,8 @@ def test_the_seconds_until_the_rows_that_wait_are_computed() -> None:
     cost, _ = measured(0.0, 0.02)
     assert cost.drain(100, 512, 2) == pytest.approx(1.0, rel=0.1)
     assert cost.drain(0, 512, 2) == 0.0
+    cost = Cost()
+    cost.note(64, 1.28)
+    assert cost.drain(16, 512, 1) == pytest.approx(0.32), "the first batch was large: a row takes its part of it"
     cost, _ = measured(0.1, 0.0)
     assert cost.drain(512, 512, 1) == pytest.approx(0.1, rel=0.1)

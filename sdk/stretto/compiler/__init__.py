@@ -7,10 +7,11 @@ from stretto.compiler.explain import explain
 from stretto.compiler.fuse import fuse
 from stretto.compiler.optimize import optimize
 from stretto.compiler.picture import Explanation
-from stretto.compiler.place import Placement, Profile, place
+from stretto.compiler.place import TOGETHER, Placement, Profile, place
 from stretto.compiler.share import share
 
 __all__ = [
+    "TOGETHER",
     "Explanation",
     "PipelinePlan",
     "Placement",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from stretto.errors import PipelineError
 from stretto.plan.nodes import Call, Input
@@ -14,17 +14,61 @@ from stretto.plan.steps import Stage, Step
 Placement: TypeAlias = Literal["auto", "fused", "split"]
 
 
+TOGETHER: Final = 64
+"""The rows of a batch, or of a call, whose cost a profile has next to that of one row."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What steps and a hop cost, as measured.
+    """What steps and hops cost, as measured, in seconds.
 
-    `steps` are seconds for one row alone, by the step's name; `batched` are seconds a row in a batch of 64; `hop` is
-    what a handle call of a Serve deployment costs, in seconds.
+    `steps`, `batched` and `hop` are what the placement ``"auto"`` needs; `stretto.simulate` uses all of it. Pairs are
+    what one row alone costs, and what a row costs among 64.
+
+    Attributes:
+        steps: One row alone, by the step's name.
+        batched: A row in a batch of 64.
+        hop: A handle call of a Serve deployment with one row.
+        reading: Reading a row for the step, a pair; steps that read alike share it.
+        busy: The part of its time for which a step holds a core; it waits for the rest. 1 where it is not known.
+        hops: Times of calls of one row, evenly spaced from the shortest to the longest.
+        caller: The processor time that a call takes of its caller, a pair.
+        replica: The processor time that a call takes of the replica, a pair.
+        client: The processor time that a client needs for a row of its own, besides its share of a call.
+        rows: The rows that it was measured with.
     """
 
     steps: Mapping[str, float] = field(default_factory=dict)
     batched: Mapping[str, float] = field(default_factory=dict)
     hop: float = 0.004
+    reading: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    busy: Mapping[str, float] = field(default_factory=dict)
+    hops: Sequence[float] = ()
+    caller: tuple[float, float] | None = None
+    replica: tuple[float, float] | None = None
+    client: float = 1.5e-5
+    rows: Sequence[Any] = ()
+
+    def step(self, name: str, rows: int) -> float:
+        """Return the seconds that a step takes for so many rows."""
+        alone = self.steps[name]
+        return _line((alone, self.batched.get(name, alone)), rows)
+
+    def read(self, name: str, rows: int) -> float:
+        """Return the seconds that reading so many rows for a step takes."""
+        return _line(self.reading.get(name, (0.0, 0.0)), rows)
+
+    def call(self, rows: int) -> tuple[float, float]:
+        """Return the processor time that a call takes of its caller and of the replica, usual shares if unmeasured."""
+        caller = self.caller or (0.55 * self.hop, 0.55 * self.hop / TOGETHER + 3e-6)
+        replica = self.replica or (0.4 * self.hop, 0.4 * self.hop / TOGETHER + 3e-6)
+        return _line(caller, rows), _line(replica, rows)
+
+
+def _line(pair: tuple[float, float], rows: int) -> float:
+    """Return what `rows` rows cost, on the line through what one and 64 do."""
+    alone, batched = pair
+    return alone + (rows - 1) * max(0.0, TOGETHER * batched - alone) / (TOGETHER - 1)
 
 
 def place(plan: Plan, placement: Placement, profile: Profile | None = None) -> Plan:

@@ -57,7 +57,11 @@ class Cost:
         """Return the seconds until `rows` rows are computed that wait in front of `workers`; None where unknown."""
         size = max(1, min(rows, self._best(most)[0]))
         seconds = self.expect(size)
-        return None if seconds is None else seconds * rows / size / workers
+        if seconds is None:
+            return None
+        # Where only larger batches were measured, what they took is for their rows.
+        size = max(size, next(1 << bits >> 1 for bits, each in enumerate(self._seconds) if each is not None))
+        return seconds * rows / size / workers
 
     def _best(self, most: int) -> tuple[int, bool]:
         """Return how many rows to take at a time, and whether more were measured, and do not pay."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ import anyio
 from stretto.batch.batch import Batch
 from stretto.batch.frames import are_plain
 from stretto.engine.batching import Coalescer
-from stretto.engine.context import UNLIMITED, Context, latest, limit
+from stretto.engine.context import UNLIMITED, Context, latest, limit, now
 from stretto.engine.cost import Cost
 from stretto.engine.evaluate import Program
 from stretto.engine.meaning import failures
@@ -113,9 +112,9 @@ class StageQueue:
         return answers(await self._threads.run(self._timed, columns, context))
 
     def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
-        start = time.perf_counter()
+        start = now()
         result = self._program(columns, context)
-        self.cost.note(columns[0].size, time.perf_counter() - start)
+        self.cost.note(columns[0].size, now() - start)
         return result
 
 

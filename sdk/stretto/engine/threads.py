@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -12,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from stretto.batch.contain import ExitError
 from stretto.engine.batching import Coalescer
+from stretto.engine.context import now
 from stretto.engine.cost import Cost
 from stretto.engine.fork import forget_after_fork
 from stretto.plan.steps import Step
@@ -97,7 +97,7 @@ def _in_threads(threads: Threads, step: Step) -> Coalescer[Any, tuple[Any, Excep
     cost = Cost()
 
     def call(row: Any) -> tuple[Any, Exception | None]:
-        start = time.perf_counter()
+        start = now()
         try:
             return step.fn(row), None
         except StopIteration:
@@ -105,7 +105,7 @@ def _in_threads(threads: Threads, step: Step) -> Coalescer[Any, tuple[Any, Excep
         except Exception as error:
             return None, error
         finally:
-            cost.note(1, time.perf_counter() - start)
+            cost.note(1, now() - start)
 
     async def run(items: list[Any]) -> list[tuple[Any, Exception | None]]:
         ((row, context),) = items

@@ -19,7 +19,7 @@ from stretto.serve.direct_ingress import Address
 from stretto.serve.options import ApplicationOptions, serve_options
 from stretto.serve.pickling import pickle_plan, reachable
 from stretto.serve.ray import cloudpickled, declaring, serve
-from stretto.serve.replicas import LANES
+from stretto.serve.replicas import lanes_of
 
 DEFAULTS: Mapping[str, Any] = {
     # Serve's default of 5 would make batches wait in the router; what is queued in a replica is bounded by its stages.
@@ -66,7 +66,7 @@ def build(
         name: _deployment(StageReplica, name, stage.options).bind(_pickled(stage.plan, paths), name)
         for name, stage in stages.items()
     }
-    lanes = {name: _lanes(stage) for name, stage in stages.items()}
+    lanes = {name: lanes_of(stage) for name, stage in stages.items()}
     ingress = _deployment(
         Ingress, "ingress" if "ingress" not in stages else f"ingress of {name}", serve_options(options)
     )
@@ -103,22 +103,6 @@ def _deployment(cls: type, name: str, options: Mapping[str, Any]) -> Any:
             return deployment.options(**{**DEFAULTS, **options, **fixed})
     except (TypeError, ValueError) as error:
         raise PipelineError(f"Ray Serve rejects the options of {name!r}, {dict(options)}: {error}") from error
-
-
-def _lanes(stage: Stage) -> int | None:
-    """Return how many calls of a stage may be under way, or None where each request makes its own.
-
-    Rows travel together only to where they are computed together: one that waits for something would delay the others.
-    """
-    if stage.plan.waits:
-        return None
-    replicas: Any = stage.options.get("num_replicas")
-    if not isinstance(replicas, int):
-        scaling: Any = stage.options.get("autoscaling_config") or {}
-        most = scaling.get("max_replicas") if isinstance(scaling, Mapping) else getattr(scaling, "max_replicas", None)
-        # Serve's own bound for "auto" is 100.
-        replicas = most or (100 if replicas == "auto" else 1)
-    return LANES * replicas
 
 
 def _pickled(plan: Plan, paths: Collection[str]) -> bytes:

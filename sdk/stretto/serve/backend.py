@@ -26,9 +26,14 @@ class ServeBackend(InlineBackend):
     """
 
     def __init__(
-        self, handles: Mapping[str, Handle], lanes: Mapping[str, int | None], *, idempotent: bool = True
+        self,
+        handles: Mapping[str, Handle],
+        lanes: Mapping[str, int | None],
+        *,
+        idempotent: bool = True,
+        workers: int | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(workers=workers)
         self._deployments = {
             name: Replicas(handle, name, f"deployment {name!r}", lanes[name], idempotent=idempotent)
             for name, handle in handles.items()

@@ -12,16 +12,13 @@ from stretto.engine.context import Context, Span
 from stretto.engine.engine import Engine
 from stretto.engine.results import Metadata
 from stretto.errors import StrettoError
-from stretto.plan.nodes import Call, Input, Pack
-from stretto.plan.plan import Plan
-from stretto.plan.steps import Stage
 from stretto.serve.backend import ServeBackend
 from stretto.serve.calls import Description, Stored
 from stretto.serve.cluster import connected
 from stretto.serve.direct_ingress import Address, DirectIngress, listen
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch, unpickle_plan
 from stretto.serve.ray import SEPARATE_THREAD, Handle, asgi_ingress, ray, replica_context, stored
-from stretto.serve.replicas import LANES, VALUE_BYTES
+from stretto.serve.replicas import VALUE_BYTES, lanes_to
 from stretto.serve.whereabouts import Whereabouts
 from stretto.server.app import make_app
 from stretto.server.limits import Limits
@@ -114,7 +111,7 @@ class Ingress(StageReplica):
         self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address
         self._direct: DirectIngress | None = None
-        self._shares = _is_even(self.engine.plan) and None not in lanes.values()
+        self._lanes = lanes
 
     def asgi(self) -> Any:
         """Return the HTTP interface; Serve asks for it after the constructor."""
@@ -141,7 +138,7 @@ class Ingress(StageReplica):
         direct_url = self._address.url if self._address and self._direct else ""
         advice = filter(None, ["" if direct_url else PROXIED, SEPARATE_THREAD])
         context = replica_context()
-        lanes = LANES * (max(1, context.world_size) if context else 1) if self._shares else 0
+        lanes = lanes_to(self.engine.plan, self._lanes.values(), context.world_size if context else 1)
         return Description(lanes, direct_url, tuple(advice), await self.engine.metadata())
 
     async def ready(self, budget: float | None) -> bool:
@@ -151,12 +148,6 @@ class Ingress(StageReplica):
     def _answer(self, batch: Batch) -> Batch:
         # The client wants Python objects, and has more to do already.
         return Batch(batch.rows(), batch.size, batch.errors)
-
-
-def _is_even(plan: Plan) -> bool:
-    # Every row needs all of the plan, and no row waits for work that only another one needs.
-    calls = [node for node in plan.order if not isinstance(node, Input | Pack)]
-    return all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
 
 
 def _place() -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -18,6 +17,9 @@ from stretto.engine.cost import Cost
 from stretto.engine.per_loop import PerLoop
 from stretto.engine.stage_queue import Columns, Item, together
 from stretto.errors import StrettoError
+from stretto.plan.nodes import Call, Input, Pack
+from stretto.plan.plan import Plan
+from stretto.plan.steps import Stage
 from stretto.serve.calls import DIED, TRIES, Stored, call, translated, translating
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch
 from stretto.serve.ray import Handle, by_reference, by_value, fetched
@@ -39,6 +41,34 @@ CALL_BYTES = 2**26
 
 LARGE_FOR = 10.0
 """Seconds for which calls go by reference after an answer was large."""
+
+
+def lanes_of(stage: Stage) -> int | None:
+    """Return how many calls of a deployed stage may be under way, or None where each request makes its own.
+
+    Rows travel together only to where they are computed together: one that waits for something would delay the others.
+    """
+    if stage.plan.waits:
+        return None
+    replicas: Any = stage.options.get("num_replicas")
+    if not isinstance(replicas, int):
+        scaling: Any = stage.options.get("autoscaling_config") or {}
+        most = scaling.get("max_replicas") if isinstance(scaling, Mapping) else getattr(scaling, "max_replicas", None)
+        # Serve's own bound for "auto" is 100.
+        replicas = most or (100 if replicas == "auto" else 1)
+    return LANES * replicas
+
+
+def lanes_to(plan: Plan, lanes: Collection[int | None], replicas: int) -> int:
+    """Return how many calls of an application's ingress may be under way; 0 where rows do not travel together.
+
+    They do where every row needs all of the plan, and no row waits for work that only another one needs. `lanes` are
+    those of its deployments: rows that come in one call go on in one, so with fewer calls some replicas would be idle.
+    """
+    calls = [node for node in plan.order if not isinstance(node, Input | Pack)]
+    even = all(isinstance(node, Call) and isinstance(node.step, Stage) for node in calls)
+    several = [each for each in lanes if each is not None]
+    return max([LANES * max(1, replicas), *several]) if even and len(several) == len(lanes) else 0
 
 
 class Replicas:
@@ -117,10 +147,10 @@ class Replicas:
         """Return what each of several requests gets, in one call."""
         values, deadlines = zip(*items, strict=True)
         (batch,), answers = together(values)
-        start = time.perf_counter()
+        start = now()
         try:
             outcomes = await self._isolate(batch, Context(latest(deadlines)))
-            self._cost.note(batch.size, time.perf_counter() - start)
+            self._cost.note(batch.size, now() - start)
             return answers(outcomes)
         except StrettoError as error:
             return [error.copy() for _ in items]
