@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 import tempfile
@@ -29,6 +30,21 @@ _target = click.argument("target")
 _placement = click.option(
     "--placement", type=click.Choice(["auto", "fused", "split"]), default="auto", show_default=True
 )
+
+
+class _Seconds(click.ParamType[float]):
+    """A time such as 50ms or 0.05s."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return it in seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", str(value).strip())
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is no time: write 50ms or 0.05s", param, ctx)
+        return float(match[1]) / (1000 if match[2] == "ms" else 1)
 
 
 class _Commands(click.Group):
@@ -105,17 +121,54 @@ def demo(keep: bool, seconds: float) -> None:
 @_target
 @_placement
 @click.option("--text", is_flag=True, help="Print the compiled plan itself, a line a node.")
-def plan(target: str, placement: Placement, text: bool) -> None:
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Rows per second to hold; needs --p99.")
+@click.option("--p99", type=_Seconds(), help="The time in which 99 of 100 of them are answered, such as 50ms.")
+@click.option(
+    "--rows",
+    type=click.Path(path_type=Path),
+    help="Measure the steps on the rows of this file: a list in JSON, or one row.",
+)
+@click.option("--profile", "measures", type=click.Path(path_type=Path), help="The file of what was measured.")
+@click.option("--cores", type=click.IntRange(min=1), help="The cores of all machines; by default those of this one.")
+def plan(
+    target: str,
+    placement: Placement,
+    text: bool,
+    rate: float | None,
+    p99: float | None,
+    rows: Path | None,
+    measures: Path | None,
+    cores: int | None,
+) -> None:
     """Show what becomes of TARGET: stages, deployments, handle calls, and why.
 
-    TARGET is MODULE:ATTRIBUTE of a pipeline.
+    TARGET is MODULE:ATTRIBUTE of a pipeline. With --rate and --p99 it is simulated, with each placement and growing
+    numbers of replicas, and the cheapest that holds them is printed, with its options; where none does, the best, and
+    this ends with 1. What steps cost is measured on --rows, and kept in the file --profile if there is one; without
+    --rows it is read from there.
     """
+    if (rate is None) != (p99 is None):
+        raise click.UsageError("--rate and --p99 belong together")
+    if rate is not None and rows is None and measures is None:
+        raise click.UsageError("--rate needs --rows, to measure what steps cost, or --profile, where that was written")
     _import_from(".")
-    plan = imported_pipeline(target).plan()
+    pipeline, profile = imported_pipeline(target), None
+    if rows is not None or measures is not None:
+        with _extra("serve"):
+            from stretto.cli import capacity
+        if rows is not None:
+            profile = _run(capacity.measured(pipeline, rows))
+            if measures is not None:
+                capacity.write_profile(profile, measures)
+        elif measures is not None:
+            profile = capacity.read_profile(measures)
+        if profile is not None and rate is not None and p99 is not None:
+            holds = _run(capacity.print_cheapest(pipeline, profile, rate, p99, cores))
+            raise click.exceptions.Exit(0 if holds else 1)
     if text:
-        click.echo(compile_plan(plan, placement).text)
+        click.echo(compile_plan(pipeline.plan(), placement, profile).text)
     else:
-        Console().print(plan.explain(placement))
+        Console().print(pipeline.plan().explain(placement, profile))
 
 
 @cli.command()

@@ -123,17 +123,17 @@ class Machine:
                 self._waiting.append((when, work))
         else:
             _, work = self._waiting.popleft()
-            self._turn(work, start)
+            self._turn(work, start, until)
         return True
 
-    def _turn(self, work: Work, start: float) -> None:
+    def _turn(self, work: Work, start: float, until: float) -> None:
         self.time = start
         if not work.under_way:
             self.enter(work)
             work.begin()
         # Where nobody waits, it keeps the core until somebody may.
         event = self._events[0][0] if self._events and not self._waiting else start
-        turn = min(work.left, max(TURN, event - start))
+        turn = min(work.left, max(TURN, event - start), until - start)
         work.left -= turn
         work.process.busy += turn
         heapq.heapreplace(self._free, start + turn)

@@ -25,6 +25,8 @@ CLIENT = "client"
 """The processes that send the requests, among the deployments."""
 INGRESS = "ingress"
 """The deployment that takes the requests."""
+NODE_CORES = 8
+"""The cores of a node, at most: a replica has as many threads for its stages."""
 
 
 class Deployment:
@@ -172,7 +174,7 @@ class Application:
 
         def backend(process: Process, calls: Mapping[str, int | None]) -> ServeBackend:
             handles = {name: handle(process, name) for name in calls}
-            return _Backend(handles, calls, self.deployments, machine.cores)
+            return _Backend(handles, calls, self.deployments, min(machine.cores, NODE_CORES))
 
         for name, stage in stages.items():
             inner, deployment = fuse(stage.plan), self.deployments[name]
