@@ -100,7 +100,7 @@ async def test_an_answer_that_can_not_be_pickled_fails_alone():
         return threading.Lock() if x == 13 else x
 
     replica = StageReplica(pickle_plan(compile_plan(Pipeline(lock).plan())), "lock")
-    content, _ = await replica.run(pack_batch(Batch.of([1, 13, 2])), None, False, None)
+    content, _ = await replica.run(pack_batch(Batch.of([1, 13, 2])), None, False, "", None)
     first, second, third = unpack_batch(content).outcomes()
     assert (first, third) == (1, 2)
     assert isinstance(second, StepError)

@@ -34,7 +34,7 @@ class Replica:
     def options(self, **_: Any) -> Replica:
         return self
 
-    def remote(self, content: bytes, step: str | None, traced: bool, budget: float | None) -> Any:
+    def remote(self, content: bytes, step: str | None, traced: bool, version: str, budget: float | None) -> Any:
         return Response(self.answer(unpack_batch(content).rows()))
 
     async def answer(self, rows: list[Any]) -> Any:

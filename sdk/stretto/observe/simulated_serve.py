@@ -89,7 +89,9 @@ class Handle:
         """Return itself: one method, by value."""
         return self
 
-    def remote(self, content: bytes, step: str | None, traced: bool, budget: float | None) -> asyncio.Future[Any]:
+    def remote(
+        self, content: bytes, step: str | None, traced: bool, version: str, budget: float | None
+    ) -> asyncio.Future[Any]:
         """Return the future of a replica's reply."""
         batch = unpack_batch(content)
         machine, caller = self._caller.machine, self._caller

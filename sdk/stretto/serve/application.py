@@ -17,7 +17,7 @@ from stretto.plan.steps import Stage, Step
 from stretto.serve.deployments import Ingress, StageReplica
 from stretto.serve.direct_ingress import Address
 from stretto.serve.options import ApplicationOptions, serve_options
-from stretto.serve.pickling import pickle_plan, reachable
+from stretto.serve.pickling import pickle_plan, reachable, version_of
 from stretto.serve.ray import cloudpickled, declaring, serve
 from stretto.serve.replicas import lanes_of
 
@@ -62,16 +62,19 @@ def build(
     paths = reachable(plan)
     steps = [node.step for node in plan.walk() if isinstance(node, Call)]
     stages = {step.deployment: step for step in steps if isinstance(step, Stage) and step.deployment}
+    plans = {name: _pickled(stage.plan, paths) for name, stage in stages.items()}
     handles = {
-        name: _deployment(StageReplica, name, stage.options).bind(_pickled(stage.plan, paths), name)
-        for name, stage in stages.items()
+        name: _deployment(StageReplica, name, stage.options).bind(plans[name], name) for name, stage in stages.items()
     }
     lanes = {name: lanes_of(stage) for name, stage in stages.items()}
     ingress = _deployment(
         Ingress, "ingress" if "ingress" not in stages else f"ingress of {name}", serve_options(options)
     )
     rest = _pickled(plan.rewrite(_without_models), paths)
-    return ingress.bind(rest, handles, lanes, describe(plan, name, text), tuple(options.get("tokens", ())), address)
+    metadata = describe(plan, name, text)
+    # What must not run twice runs with whatever version there is.
+    versions = {name: version_of(each) for name, each in plans.items()} if metadata.idempotent else {}
+    return ingress.bind(rest, handles, lanes, versions, metadata, tuple(options.get("tokens", ())), address)
 
 
 def _without_models(node: Node) -> Node:

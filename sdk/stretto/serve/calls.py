@@ -40,6 +40,14 @@ class Description:
     metadata: Metadata
 
 
+OUTDATED = "outdated"
+"""The reply of a replica to a call that is for one of another version."""
+
+
+class OutdatedError(Exception):
+    """The replica that was called is not of the version that was asked for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Where the bytes of an answer are that is too large to travel by value: see `stored` and `fetched`."""
@@ -81,7 +89,7 @@ def translating(deployment: str) -> Generator[None]:
     """Raise Stretto's errors in place of Ray's."""
     try:
         yield
-    except StrettoError:
+    except (StrettoError, OutdatedError):
         raise
     except Exception as error:
         raise translated(error, deployment) from error

@@ -7,6 +7,7 @@ import pickle
 import socket
 from collections.abc import Collection
 from functools import cache
+from hashlib import sha256
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +26,11 @@ Reference: TypeAlias = tuple[FileReference, Literal["model", "estimator"]]
 
 NODES_TIMEOUT = 10.0
 """Seconds in which each node must have looked for the files."""
+
+
+def version_of(plan: bytes, *others: str) -> str:
+    """Return what says which version a pickled plan is, together with the versions of `others`."""
+    return sha256(plan + "".join(others).encode()).hexdigest()[:16]
 
 
 def pickle_plan(plan: Plan, paths: Collection[str] = ()) -> bytes:

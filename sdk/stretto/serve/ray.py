@@ -107,7 +107,16 @@ with warnings.catch_warnings():
     from ray.serve.schema import ServeDeploySchema
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-__all__ = ["NodeAffinitySchedulingStrategy", "Pickler", "cloudpickled", "grpc", "ray", "ray_errors", "read_ray_address"]
+__all__ = [
+    "DeploymentHandle",
+    "NodeAffinitySchedulingStrategy",
+    "Pickler",
+    "cloudpickled",
+    "grpc",
+    "ray",
+    "ray_errors",
+    "read_ray_address",
+]
 
 Handle: TypeAlias = Any
 """A ``ray.serve.handle.DeploymentHandle``; Ray ships no types for it."""

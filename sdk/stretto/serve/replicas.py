@@ -20,7 +20,7 @@ from stretto.errors import StrettoError
 from stretto.plan.nodes import Call, Input, Pack
 from stretto.plan.plan import Plan
 from stretto.plan.steps import Stage
-from stretto.serve.calls import DIED, TRIES, Stored, call, translated, translating
+from stretto.serve.calls import DIED, OUTDATED, TRIES, OutdatedError, Stored, call, translated, translating
 from stretto.serve.pickling import pack_batch, sendable, unpack_batch
 from stretto.serve.ray import Handle, by_reference, by_value, fetched
 
@@ -77,7 +77,7 @@ class Replicas:
     `name` is the deployment's, or the application's, for errors, and `where` for messages. At most `lanes` calls are
     under way at once, and rows of concurrent requests share them, up to `max_batch`; without lanes, and with more rows
     than that, a request makes a call of its own. Calls that fail with their replica are made again where they are
-    `idempotent`.
+    `idempotent`. With `version` others than replicas of that version raise `OutdatedError`; see `StageReplica`.
     """
 
     def __init__(
@@ -89,8 +89,10 @@ class Replicas:
         *,
         max_batch: int = MAX_BATCH,
         idempotent: bool = True,
+        version: str = "",
     ) -> None:
         self._handle = handle
+        self._version = version
         self._run, self._run_large = by_value(handle, "run"), by_reference(handle, "run_large")
         self._large_until = -inf
         self._name = name
@@ -199,7 +201,10 @@ class Replicas:
             return Batch.concat([await self._send(part, context, step, tries) for part in parts])
         traced, large = context.spans is not None, len(content) > VALUE_BYTES or now() < self._large_until
         method = self._run_large if large else self._run
-        reply = await call(method, content, step, traced, deadline=context.deadline, tries=tries)
+        arguments = content, step, traced, self._version
+        reply = await call(method, *arguments, deadline=context.deadline, tries=tries)
+        if reply == OUTDATED:
+            raise OutdatedError
         if isinstance(reply, StrettoError):
             raise reply
         answer, spans = reply
