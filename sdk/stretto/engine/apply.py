@@ -12,6 +12,7 @@ from stretto.batch.contain import contained, failure
 from stretto.batch.isolate import Outcomes, each_row, isolate
 from stretto.batch.returned import are_values, as_value, shaped
 from stretto.engine.context import Context, limit
+from stretto.engine.held import watched
 from stretto.engine.threads import Threads, run_sync
 from stretto.errors import InputError, Overloaded, StepError, StrettoError
 from stretto.plan.steps import Step
@@ -42,6 +43,8 @@ async def apply_waiting(step: Step, batch: Batch, context: Context, threads: Thr
         return apply(step, batch, context)
     if context.expired:
         return Batch.failed(context.exceeded(f"the steps before {step.name!r}") for _ in range(batch.size))
+    if step.asynchronous:
+        watched()
     with context.span(step.name, "step", batch.size):
         if step.vectorized:
             return await _together_waiting(step, batch, context, threads)

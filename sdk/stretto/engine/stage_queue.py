@@ -14,6 +14,7 @@ from stretto.engine.batching import Coalescer
 from stretto.engine.context import UNLIMITED, Context, latest, limit, now
 from stretto.engine.cost import Cost
 from stretto.engine.evaluate import Program
+from stretto.engine.held import HELD, in_event_loop, warn
 from stretto.engine.meaning import failures
 from stretto.engine.per_loop import PerLoop
 from stretto.engine.threads import Threads
@@ -114,7 +115,10 @@ class StageQueue:
     def _timed(self, columns: tuple[Batch, ...], context: Context) -> Batch:
         start = now()
         result = self._program(columns, context)
-        self.cost.note(columns[0].size, now() - start)
+        seconds = now() - start
+        self.cost.note(columns[0].size, seconds)
+        if seconds > HELD and in_event_loop():
+            warn(self.stage.name, f"it took {seconds:.1f} s for {columns[0].size} rows", asynchronous=False)
         return result
 
 
