@@ -158,6 +158,7 @@ class Process(Work):
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waits_for_core = False
         self._due = math.inf
+        self._free_at = 0.0
         self._alarms: set[float] = set()
 
     def post(self, at: float, callback: Callable[[], object]) -> None:
@@ -185,14 +186,14 @@ class Process(Work):
 
     def end(self, at: float) -> None:
         """Set the time of the next iteration."""
-        self._waits_for_core = False
+        self._waits_for_core, self._free_at = False, at
         if self._due < math.inf:
-            self._wake(max(at, self._due))
+            self._wake(self._due)
 
     def is_due(self, when: float) -> bool:
         """Return whether there is something to do by then that no other alarm has seen to."""
         self._alarms.discard(when)
-        if self._waits_for_core or when < self._due:
+        if self._waits_for_core or when < max(self._due, self._free_at):
             return False
         self._waits_for_core = True
         return True
@@ -216,9 +217,10 @@ class Process(Work):
 
     def _wake(self, at: float) -> None:
         self._due = min(self._due, at)
-        if not self._waits_for_core and at not in self._alarms:
-            self._alarms.add(at)
-            self.machine.at(at, self)
+        when = max(at, self._free_at)
+        if not self._waits_for_core and when not in self._alarms:
+            self._alarms.add(when)
+            self.machine.at(when, self)
 
 
 class _Thread(Work):
