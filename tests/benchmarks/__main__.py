@@ -20,14 +20,14 @@ from tests.benchmarks.machine import machine
 from tests.benchmarks.report import Report
 from tests.benchmarks.settings import Settings
 
-ROWS = "abcdefghijklm"
+ROWS = "abcdefghijklmn"
 QUICK = {"rounds": 2, "seconds": 0.2, "share": 0.05}
 
 
 def _rows(_: click.Context, __: click.Parameter, value: str) -> frozenset[str]:
     rows = frozenset(value.replace(",", "").replace(" ", ""))
     if not rows <= set(ROWS):
-        raise click.BadParameter(f"there is no row {''.join(sorted(rows - set(ROWS)))!r}; rows are a to l")
+        raise click.BadParameter(f"there is no row {''.join(sorted(rows - set(ROWS)))!r}; rows are a to n")
     return rows
 
 

@@ -12,7 +12,17 @@ from pathlib import Path
 from tests.benchmarks.compared import Compared
 from tests.benchmarks.processes import running
 from tests.benchmarks.report import Report
-from tests.benchmarks.rows import asgi_alone, compiled, compiling, footprint, in_process, many_rows, mixed, on_serve
+from tests.benchmarks.rows import (
+    asgi_alone,
+    compiled,
+    compiling,
+    footprint,
+    in_process,
+    many_rows,
+    mixed,
+    on_serve,
+    predicted,
+)
 from tests.benchmarks.settings import THROUGHPUT_OPTIMIZED, Settings
 from tests.benchmarks.sweep import sweep
 
@@ -55,6 +65,7 @@ def _groups() -> tuple[Group, ...]:
         Group("the ASGI application", "gh", asgi_alone.measure),
         Group("on Serve", "cdefgh", on_serve.measure),
         Group("on Serve, optimized for throughput", "c", _optimized),
+        Group("on Serve, predicted", "n", predicted.measure),
     )
 
 

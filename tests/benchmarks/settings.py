@@ -21,7 +21,7 @@ class Settings:
     seconds: float = 2.0
     share: float = 1.0
     peers: bool = False
-    only: frozenset[str] = frozenset("abcdefghijklm")
+    only: frozenset[str] = frozenset("abcdefghijklmn")
     say: Callable[[str], None] = field(default=_nothing, compare=False)
 
     def of(self, size: int) -> int:

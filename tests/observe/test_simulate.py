@@ -73,11 +73,13 @@ async def test_more_cores_do_not_help_one_event_loop() -> None:
     assert many.per_second == pytest.approx(two.per_second, rel=0.05)
 
 
-@pytest.mark.parametrize("clients", [1, 4])
-async def test_an_event_loop_does_one_thing_at_a_time(clients: int) -> None:
+@pytest.mark.parametrize(("clients", "replicas"), [(1, 8), (4, 8), (1, 100)])
+async def test_an_event_loop_does_one_thing_at_a_time(clients: int, replicas: int) -> None:
     """However much arrives while it works: no process without threads has a core for longer than there is time."""
     costs = Profile({"one": 1e-6}, hop=0.004, caller=(0.002, 4e-5), replica=(0.001, 2e-5))
-    found = await simulate(one, costs, callers=512, seconds=1, cores=64, clients=clients, replicas={"ingress": 8})
+    found = await simulate(
+        one, costs, callers=512, seconds=1, cores=64, clients=clients, replicas={"ingress": replicas}
+    )
     assert found.deployments["client"].utilisation == pytest.approx(1.0, rel=0.3)
     assert all(each.utilisation <= 1.0 + 1e-9 for each in found.deployments.values())
 

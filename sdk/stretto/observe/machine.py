@@ -57,7 +57,7 @@ class Machine:
         self.time = 0.0
         self.failure: BaseException | None = None
         self._free = [0.0] * cores
-        self._events: list[tuple[float, int, Work]] = []
+        self._events: list[tuple[float, int, Work, bool]] = []
         self._waiting: deque[tuple[float, Work]] = deque()
         self._order = count()
         self._work: Work | None = None
@@ -76,9 +76,9 @@ class Machine:
         self._work.left += seconds
         self._work.waits += waiting
 
-    def at(self, when: float, work: Work) -> None:
-        """Set the time at which some work wants a core."""
-        heapq.heappush(self._events, (when, next(self._order), work))
+    def at(self, when: float, work: Work, *, goes_on: bool = False) -> None:
+        """Set the time at which some work wants a core, to begin or to go on."""
+        heapq.heappush(self._events, (when, next(self._order), work, goes_on))
 
     def enter(self, work: Work) -> None:
         """Take what is spent from now on as spent by this work."""
@@ -118,8 +118,8 @@ class Machine:
         if min(event, start) >= until:
             return False
         if event <= start:
-            when, _, work = heapq.heappop(self._events)
-            if work.under_way or work.is_due(when):
+            when, _, work, goes_on = heapq.heappop(self._events)
+            if goes_on or work.is_due(when):
                 self._waiting.append((when, work))
         else:
             _, work = self._waiting.popleft()
@@ -138,7 +138,7 @@ class Machine:
         work.process.busy += turn
         heapq.heapreplace(self._free, start + turn)
         if work.left > 0:
-            self.at(start + turn, work)
+            self.at(start + turn, work, goes_on=True)
         else:
             work.under_way = False
             work.end(start + turn + work.waits)
