@@ -208,7 +208,7 @@ def serve(target: str, host: str, port: int, token: str | None, workers: int | N
     _import_from(".")
     if workers is not None:
         raise click.exceptions.Exit(supervise(target, host, port, token, workers))
-    app = asgi(imported_pipeline(target), tokens=[token] if token else [])
+    app = asgi(imported_pipeline(target), tokens=[token] if token else [], name=target.rpartition(":")[2])
     uvicorn.run(app, host=host, port=port, **SETTINGS)
 
 

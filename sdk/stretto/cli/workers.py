@@ -165,7 +165,7 @@ async def work(target: str, listener: socket.socket, link: socket.socket) -> Non
     import uvicorn
 
     token = os.environ.get("STRETTO_TOKEN")
-    app = asgi(imported_pipeline(target), tokens=[token] if token else [])
+    app = asgi(imported_pipeline(target), tokens=[token] if token else [], name=target.rpartition(":")[2])
     server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=DRAIN, **SETTINGS))
     loop = asyncio.get_running_loop()
 

@@ -25,7 +25,7 @@ from stretto.engine.results import Metadata, Trace
 from stretto.errors import NotFound, StrettoError
 from stretto.plan.nodes import Call
 from stretto.plan.plan import Plan
-from stretto.plan.steps import Stage, Step
+from stretto.plan.steps import ModelInfo, Stage, Step
 
 CHUNK = 32768
 """The rows evaluated in one go at most, so that memory stays bounded and others get their turn."""
@@ -121,7 +121,9 @@ class Engine:
 
     async def metadata(self) -> Metadata:
         """Return what this pipeline is."""
-        return self._metadata or describe(self.plan, self.name, self.text)
+        if self._metadata is None:
+            self._metadata = describe(self.plan, self.name, self.text)
+        return self._metadata
 
     async def ready(self) -> bool:
         """Return whether everything that the plan needs answers."""
@@ -150,7 +152,9 @@ class Engine:
 
 def describe(plan: Plan, name: str, text: str) -> Metadata:
     """Return the metadata of a compiled plan; `text` is the pipeline as written."""
-    signatures = [each.model.signature for each in plan.readers() if each.model is not None and each.model.signature]
+    models = [each.model for each in plan.readers() if each.model is not None]
+    signatures = [each.signature for each in models if each.signature]
+    last = _last(plan)
     return Metadata(
         name=name,
         pipeline=text,
@@ -160,7 +164,20 @@ def describe(plan: Plan, name: str, text: str) -> Metadata:
         signature=msgspec.to_builtins(signatures[0]) if signatures else None,
         versions={"stretto": version("stretto"), "python": platform.python_version()},
         idempotent=all(step.idempotent for step in plan.steps()),
+        takes={"kind": models[0].takes, "width": models[0].n_features} if models and models[0].takes else None,
+        answers=None if last is None else {"output": last.output, "classes": last.classes, "width": last.width},
     )
+
+
+def _last(plan: Plan) -> ModelInfo | None:
+    """Return the model whose answers are the plan's, None where another step makes them."""
+    match plan.output:
+        case Call(step=Step(model=model)):
+            return model
+        case Call(step=Stage(plan=inner)):
+            return _last(inner)
+        case _:
+            return None
 
 
 def _by_name(plan: Plan) -> dict[str, Step | Stage]:

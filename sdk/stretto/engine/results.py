@@ -38,6 +38,10 @@ class Metadata:
     of the columns that its first model takes (see `stretto.models.Signature`), where they were recorded. `versions` are
     those of Stretto and of what it runs on. A pipeline that is not `idempotent` has a step that says so.
     `addresses` are the URLs at which it answers, where there are several: replicas themselves, and Serve's proxies.
+
+    `takes` is what is known of a row of that model: its ``"kind"``, which is ``"numbers"``, ``"values"`` (one a row) or
+    ``"columns"``, and its ``"width"``. `answers` is what is known of the answers, where the last step is a model: its
+    ``"output"``, ``"classes"`` and ``"width"``, as `stretto.plan.steps.ModelInfo` has them. Each is None for none.
     """
 
     name: str
@@ -49,3 +53,5 @@ class Metadata:
     versions: Mapping[str, str] = field(default_factory=dict)
     idempotent: bool = True
     addresses: tuple[str, ...] = ()
+    takes: Mapping[str, Any] | None = None
+    answers: Mapping[str, Any] | None = None

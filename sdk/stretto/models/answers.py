@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final, Literal
 
 from stretto.errors import PipelineError
 from stretto.models.compiled import Compiled
 from stretto.models.estimator import Kind, gives_several_labels, has_method, kind, outputs
 from stretto.models.function import ModelFunction
+from stretto.models.input.mixed import MixedInput
+from stretto.models.input.numeric import NumericInput
 from stretto.models.input.row import listed
 from stretto.models.input.single import SingleInput
 from stretto.plan.nodes import Aside, Call, Choose, Node, Recover, Sub, Within
 from stretto.plan.steps import ModelInfo, Step
+
+_TAKES: Final[Mapping[type, Literal["numbers", "values", "columns"]]] = {
+    NumericInput: "numbers",
+    SingleInput: "values",
+    MixedInput: "columns",
+}
 
 
 def model_info(fn: ModelFunction) -> ModelInfo:
@@ -31,6 +39,7 @@ def model_info(fn: ModelFunction) -> ModelInfo:
         file=fn.file,
         engine=fn.engine,
         note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,
+        takes=_TAKES.get(type(fn.reader), ""),
     )
 
 

@@ -54,6 +54,7 @@ class ModelInfo:
         engine: The engine that computes it, by name, where that is not the estimator itself.
         note: What the plan says of its engine.
         several_labels: Whether it is a classifier of several targets, which answers with a label for each.
+        takes: How its rows are read: ``"numbers"``, ``"values"`` (one a row) or ``"columns"`` of several types.
     """
 
     features: tuple[str, ...] | None = None
@@ -68,6 +69,7 @@ class ModelInfo:
     engine: str = ""
     note: str = ""
     several_labels: bool = False
+    takes: Literal["", "numbers", "values", "columns"] = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

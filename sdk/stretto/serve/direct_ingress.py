@@ -14,6 +14,7 @@ import uvicorn
 
 from stretto.errors import NotFound
 from stretto.server.connections import BACKLOG, DRAIN, SETTINGS
+from stretto.server.inference import is_inference
 from stretto.server.messages import problem_response
 
 
@@ -99,6 +100,8 @@ def _mounted(app: Any, root: str) -> Any:
         path: str = scope["path"]
         if path == root or path.startswith(root + "/"):
             await app({**scope, "root_path": root}, receive, send)
+        elif is_inference(path.rstrip("/")):
+            await app(scope, receive, send)  # clients of the protocol expect it at the root of a port
         else:
             response = problem_response(NotFound(f"nothing is at {path!r}; the pipeline is at {root!r}"))
             for message in response.messages:

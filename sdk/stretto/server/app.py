@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from stretto.engine.gc import frozen
 from stretto.server.bodies import Bodies
 from stretto.server.disconnect import DisconnectWatcher
+from stretto.server.inference import V2_LIVE, InferenceRoutes, decoder, error_response, is_inference
 from stretto.server.limits import Limits
 from stretto.server.messages import ClientDisconnectedError, Request, problem_response
 from stretto.server.routes import LIVE, Routes
@@ -19,11 +20,11 @@ from stretto.server.streamed import Streamed
 from stretto.transports.base import Transport
 
 
-def make_app(transport: Transport | Callable[[], Transport], limits: Limits | None = None) -> ASGIApp:
+def make_app(transport: Transport | Callable[[], Transport], limits: Limits | None = None, name: str = "") -> ASGIApp:
     """Return the HTTP interface of a pipeline as an ASGI application.
 
     `transport` answers the requests. A function is called for one when the server starts, and that one is closed when
-    the server stops.
+    the server stops. `name` is that of the model for clients of the Open Inference Protocol; the pipeline's by default.
     """
     source = cache((lambda: transport) if isinstance(transport, Transport) else transport)
 
@@ -36,13 +37,14 @@ def make_app(transport: Transport | Callable[[], Transport], limits: Limits | No
             source.cache_clear()
             await opened.aclose()
 
-    return _App(source, limits or Limits(), Router(lifespan=lifespan))
+    return _App(source, limits or Limits(), name, Router(lifespan=lifespan))
 
 
 class _App:
-    def __init__(self, transport: Callable[[], Transport], limits: Limits, others: ASGIApp) -> None:
+    def __init__(self, transport: Callable[[], Transport], limits: Limits, name: str, others: ASGIApp) -> None:
         self._limits = limits
         self._routes = Routes(transport, limits)
+        self._inference = InferenceRoutes(transport, limits, name)
         self._bodies = Bodies(limits)
         self._watcher = DisconnectWatcher()
         # Starlette speaks the lifespan protocol and closes websockets. It does not see requests: its router would cost
@@ -54,20 +56,22 @@ class _App:
             await self._others(scope, receive, send)
             return
         request = None
+        root, path = _split(scope)
+        inference = is_inference(path)
         try:
             try:
-                root, path = _split(scope)
                 headers = dict(scope["headers"])
-                if self._limits.tokens and path != LIVE:
+                if self._limits.tokens and path not in (LIVE, V2_LIVE):
                     self._limits.check_token(headers.get(b"authorization", b""))
-                handler = self._routes.find(root, path, scope["method"])
-                request = Request(scope, root, path, headers, self._limits)
+                handler = (self._inference if inference else self._routes).find(root, path, scope["method"])
+                decode = decoder(headers) if inference else None
+                request = Request(scope, root, path, headers, self._limits, decode)
                 await request.read(receive, self._limits, self._bodies)
                 response = await self._watcher.run(handler(request), receive)
             except ClientDisconnectedError:
                 return
             except Exception as error:
-                response = problem_response(error)
+                response = error_response(error) if inference else problem_response(error)
             if isinstance(response, Streamed):
                 # What fails from here on has had a status of success: the server closes the connection.
                 with suppress(ClientDisconnectedError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from starlette.types import Message, Receive, Scope
@@ -46,31 +46,40 @@ class Response:
 
 def problem_response(error: Exception) -> Response:
     """Return the response for an error: a problem (RFC 9457), without a traceback or the text of a foreign error."""
-    headers: list[tuple[bytes, bytes]] = []
+    members = described(error)
+    return Response(encode_json(members), PROBLEM, members["status"], *headers_of(error))
+
+
+def described(error: Exception) -> dict[str, Any]:
+    """Return an error as the members of a problem; the log has the traceback of a foreign one."""
+    if isinstance(error, MethodNotAllowedError):
+        text = f"Method Not Allowed: this route takes {error.allowed}"
+        # "about:blank" is RFC 9457's type for a problem that its status describes completely.
+        return {"type": "about:blank", "title": "Method Not Allowed", "status": 405, "detail": text}
+    if not isinstance(error, StrettoError):
+        _log.error("a request failed in the server", exc_info=error)
+    return problem(error)
+
+
+def headers_of(error: Exception) -> list[tuple[bytes, bytes]]:
+    """Return the headers that go with an error."""
     match error:
         case MethodNotAllowedError():
-            text = f"Method Not Allowed: this route takes {error.allowed}"
-            # "about:blank" is RFC 9457's type for a problem that its status describes completely.
-            members = {"type": "about:blank", "title": "Method Not Allowed", "status": 405, "detail": text}
-            return Response(encode_json(members), PROBLEM, 405, (b"allow", error.allowed.encode()))
+            return [(b"allow", error.allowed.encode())]
         case Overloaded() if 0 <= error.retry_after < math.inf:
-            headers.append((b"retry-after", b"%d" % math.ceil(error.retry_after)))
+            return [(b"retry-after", b"%d" % math.ceil(error.retry_after))]
         case Unauthorized():
-            headers.append((b"www-authenticate", b"Bearer"))
-        case StrettoError():
-            pass
+            return [(b"www-authenticate", b"Bearer")]
         case _:
-            _log.error("a request failed in the server", exc_info=error)
-    members = problem(error)
-    return Response(encode_json(members), PROBLEM, members["status"], *headers)
+            return []
 
 
 class Request:
     """A request with its body.
 
-    The body is msgpack if the content type is Stretto's, and JSON with any other: ``curl -d`` claims to send a
-    form, and a browser's ``fetch`` plain text. The answer has the same format. `path` is relative to `root`, the path
-    at which the application is mounted, and `context` has the deadline.
+    The body is what `decode` decodes. Without, it is msgpack if the content type is Stretto's, and JSON with any other:
+    ``curl -d`` claims to send a form, and a browser's ``fetch`` plain text. The answer has the same format. `path` is
+    relative to `root`, the path at which the application is mounted, and `context` has the deadline.
 
     Raises:
         TooLarge: the declared length is over the limit.
@@ -78,14 +87,23 @@ class Request:
         DeadlineExceeded: no time is left of its budget.
     """
 
-    __slots__ = ("_long", "accept", "body", "context", "held", "packed", "path", "root", "scope")
+    __slots__ = ("_decode", "_long", "accept", "body", "context", "held", "packed", "path", "root", "scope")
 
-    def __init__(self, scope: Scope, root: str, path: str, headers: dict[bytes, bytes], limits: Limits) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        root: str,
+        path: str,
+        headers: dict[bytes, bytes],
+        limits: Limits,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> None:
         self.scope = scope
         self.root = root
         self.path = path
         self.held = 0
         self.packed = headers.get(b"content-type") == _MSGPACK
+        self._decode = decode or (decode_msgpack if self.packed else decode_json)
         self.accept = headers.get(b"accept", b"").decode("latin-1")
         length = headers.get(b"content-length")
         if length is not None and length.isdigit():
@@ -123,9 +141,6 @@ class Request:
     def value(self) -> Any:
         """Return the value in the body, or raise `InputError`."""
         return self._long if self.held else self._decode(self.body)
-
-    def _decode(self, body: bytes) -> Any:
-        return decode_msgpack(body) if self.packed else decode_json(body)
 
     def answered(self, answer: Any) -> Response:
         """Return the response that carries an answer."""

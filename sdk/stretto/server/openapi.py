@@ -8,7 +8,9 @@ from typing import Any, TypeAlias
 import msgspec
 
 from stretto.engine.results import Metadata
+from stretto.server.inference import V2, V2_LIVE, V2_READY
 from stretto.wire import JSON_LINES, PROBLEM
+from stretto.wire.inference import BINARY, InferRequest, InferResponse, ModelMetadata, ServerMetadata
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -50,6 +52,13 @@ _TIMEOUT: Schema = {
     "description": "The seconds in which the request must be answered.",
     "schema": {"type": "number", "exclusiveMinimum": 0},
 }
+_READY = _object({"ready": {"type": "boolean"}})
+_HEADER_LENGTH: Schema = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "How many bytes of the body are JSON, where the bytes of tensors follow.",
+    "schema": {"type": "integer", "minimum": 0},
+}
 _STEP: Schema = {"name": "step", "in": "query", "description": "The step that answers alone.", "schema": _TEXT}
 
 
@@ -62,7 +71,10 @@ def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
     live = _get("live", "Respond, if the process does", _STATUS)
     ready = _get("ready", "Return whether a prediction would be answered now", _STATUS)
     ready["responses"]["503"] = {**ready["responses"]["200"], "description": "Not ready"}
-    (schema,), definitions = msgspec.json.schema_components([Metadata], ref_template="#/components/schemas/{name}")
+    schemas, definitions = msgspec.json.schema_components(
+        [Metadata, InferRequest, InferResponse, ModelMetadata, ServerMetadata],
+        ref_template="#/components/schemas/{name}",
+    )
     rows = {"type": "array", "items": _ROW}
     batch = _post("batch", "Return an outcome for each of many rows", rows, _OUTCOMES, _STEP)
     batch["responses"]["200"]["content"][JSON_LINES] = {"schema": _LINE}
@@ -79,9 +91,10 @@ def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
             "/batch": {"post": batch},
             "/steps/{name}": {"post": _post("step", "Answer one row from one step alone", {}, {}, _name(metadata))},
             "/trace": {"post": _post("trace", "Answer one row, with the spans of its steps", _ROW, {})},
-            "/metadata": {"get": _get("metadata", "Return what the pipeline is", schema)},
+            "/metadata": {"get": _get("metadata", "Return what the pipeline is", schemas[0])},
             "/health/live": {"get": live},
             "/health/ready": {"get": ready},
+            **_inference(*schemas[1:]),
         },
         "components": {"schemas": {**definitions, "Row": _row(metadata.features), "Problem": _PROBLEM}},
     }
@@ -89,7 +102,37 @@ def describe(metadata: Metadata, root: str, *, secured: bool) -> dict[str, Any]:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
         live["security"] = []
+        document["paths"][V2_LIVE]["get"]["security"] = []
     return document
+
+
+def _inference(request: Schema, response: Schema, model: Schema, server: Schema) -> dict[str, Any]:
+    """Return the paths of the Open Inference Protocol, whose errors are not problems."""
+    live = _get("v2_live", "Respond, if the process does", _object({"live": {"type": "boolean"}}))
+    ready = _get("v2_ready", "Return whether a prediction would be answered now", _READY)
+    paths = {
+        V2: {"get": _get("v2", "Return what the server is", server)},
+        V2_LIVE: {"get": live},
+        V2_READY: {"get": ready},
+    }
+    for suffix, at in ("", "/v2/models/{model}"), ("_version", "/v2/models/{model}/versions/{version}"):
+        infer = _post(f"v2_infer{suffix}", "Return the outputs for the rows in tensors", request, response)
+        for content in (infer["requestBody"]["content"], infer["responses"]["200"]["content"]):
+            content[BINARY] = {"schema": {"description": "The JSON, followed by the bytes of tensors."}}
+        infer["parameters"].append(_HEADER_LENGTH)
+        paths[f"{at}/infer"] = {"post": infer}
+        paths[f"{at}/ready"] = {"get": _get(f"v2_model_ready{suffix}", "Return whether a model is ready", _READY)}
+        paths[at] = {"get": _get(f"v2_model{suffix}", "Return what is known of a model", model)}
+    for at, methods in paths.items():
+        for operation in methods.values():
+            names = [each for each in ("model", "version") if f"{{{each}}}" in at]
+            own = [{"name": each, "in": "path", "required": True, "schema": _TEXT} for each in names]
+            operation["parameters"] = [*own, *operation.get("parameters", ())]
+            error = {"application/json": {"schema": _object({"error": _TEXT})}}
+            operation["responses"]["default"] = {"description": "An error", "content": error}
+            if "ready" in at:
+                operation["responses"]["503"] = {**operation["responses"]["200"], "description": "Not ready"}
+    return paths
 
 
 def _name(metadata: Metadata) -> Schema:
