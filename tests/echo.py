@@ -53,7 +53,7 @@ class Echo(Transport):
         return Trace(None, answer, spans) if isinstance(answer, Exception) else Trace(answer, None, spans)
 
     async def metadata(self):
-        return Metadata("echo", "Pipeline(echo)", "plan", ("double",), ("a", "b"), {"stretto": "1"})
+        return Metadata("echo", "Pipeline(echo)", "plan", ("double",), ("a", "b"), versions={"stretto": "1"})
 
     async def ready(self):
         return self.is_ready

@@ -419,8 +419,11 @@ class TestOpenApi:
             document = (await client.get("/openapi.json", headers={"authorization": "Bearer x"})).json()
         assert document["openapi"] == "3.1.0"
         assert document["info"]["title"] == "echo"
+        models = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         assert set(document["paths"]) == {
-            "/", "/batch", "/steps/{name}", "/trace", "/metadata", "/health/live", "/health/ready"
+            "/", "/batch", "/steps/{name}", "/trace", "/metadata", "/health/live", "/health/ready",
+            "/v2", "/v2/health/live", "/v2/health/ready",
+            *(model + each for model in models for each in ("", "/ready", "/infer")),
         }  # fmt: skip
         operations = [each for path in document["paths"].values() for each in path.values()]
         assert len({each["operationId"] for each in operations}) == len(operations)

@@ -34,8 +34,7 @@ def rows_of(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[A
     (name, first), *others = tensors.items()
     if others or name in metadata.features:
         return Frame({name: _column(name, each, len(first)) for name, each in tensors.items()}, len(first))
-    signature = _signature(metadata)
-    if first.ndim == 2 and first.shape[1] == 1 and signature is not None and signature.form == "values":
+    if first.ndim == 2 and first.shape[1] == 1 and (metadata.takes or {}).get("kind") == "values":
         first = first[:, 0]
     return cast("Sequence[Any]", first.tolist() if first.dtype == object else first)
 

@@ -69,7 +69,7 @@ class InferRequest(Struct, omit_defaults=True):
     """The JSON of a request."""
 
     inputs: Annotated[list[InputTensor], Meta(min_length=1)]
-    outputs: list[RequestedOutput] = msgspec.field(default_factory=list[RequestedOutput])
+    outputs: list[RequestedOutput] = []
     id: str = ""
     parameters: RequestParameters = msgspec.field(default_factory=RequestParameters)
 
@@ -81,7 +81,7 @@ class OutputTensor(Struct, omit_defaults=True):
     datatype: _Datatype
     shape: list[int]
     data: list[Any] | UnsetType = UNSET
-    parameters: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    parameters: dict[str, Any] = {}
 
 
 class InferResponse(Struct, omit_defaults=True):
