@@ -92,6 +92,12 @@ class Engine:
                 tasks.start_soon(chunk, start)
         return [outcome for start in starts for outcome in chunks[start]]
 
+    async def batch(self, rows: Sequence[Any] | np.ndarray, context: Context) -> Batch:
+        """Return the same outcomes as a batch: as arrays, where models answer with arrays."""
+        if size(rows) > CHUNK:
+            return Batch.of_outcomes(await self.outcomes(rows, context))
+        return await self.evaluate(Batch.of(rows, request=True), context)
+
     async def parts(self, rows: Sequence[Any], context: Context) -> AsyncGenerator[Ready]:
         """Yield the outcomes as they are ready, with the rows' positions.
 

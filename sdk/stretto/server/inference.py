@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from stretto.batch.arrays import size
+from stretto.batch.batch import Batch
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata
 from stretto.errors import InputError, NotFound, StepError, StrettoError
@@ -127,26 +128,25 @@ class InferenceRoutes:
         self._limits.check_rows(size(rows))
         timeout = inference.message.parameters.timeout
         context = request.context.within(timeout / 1e6) if timeout else request.context
-        answers = await self._answers(rows, context) if size(rows) else ()
-        arrays = answers_as_arrays(answers, OUTPUT) if len(answers) else no_answers(metadata)
+        arrays = answers_as_arrays(await self._answers(rows, context), OUTPUT) if size(rows) else no_answers(metadata)
         response = InferResponse(self._name_of(metadata), [], MODEL_VERSION, inference.message.id)
         names = _requested(inference, arrays)
-        body, header = encode_inference(response, {name: (*arrays[name], inference.is_binary(name)) for name in names})
+        body = encode_inference(response, {name: (*arrays[name], inference.is_binary(name)) for name in names})
         if not any(map(inference.is_binary, names)):
             return Response(body)
-        return Response(body, BINARY, 200, (HEADER_LENGTH, b"%d" % header))
+        return Response(body, BINARY, 200, (HEADER_LENGTH, b"%d" % len(body[0])))
 
-    async def _answers(self, rows: Sequence[Any], context: Context) -> Sequence[Any]:
+    async def _answers(self, rows: Sequence[Any], context: Context) -> Batch:
         if size(rows) == 1 and isinstance(rows, list | np.ndarray):
             try:
-                return [await self._transport().predict(rows[0], context)]
+                return Batch.of([await self._transport().predict(rows[0], context)])
             except (InputError, StepError) as error:
                 raise error.at(0) from error
-        outcomes = await self._transport().outcomes(rows, context)
-        for at, outcome in enumerate(outcomes):
-            if isinstance(outcome, Exception):
-                raise outcome.at(at) if isinstance(outcome, StrettoError) else outcome
-        return outcomes
+        answers = await self._transport().batch(rows, context)
+        if answers.errors:
+            at = min(answers.errors)
+            raise answers.errors[at].at(at)
+        return answers
 
     async def _is_ready(self) -> bool:
         try:

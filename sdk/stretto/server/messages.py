@@ -32,15 +32,22 @@ class MethodNotAllowedError(Exception):
 
 
 class Response:
-    """A complete response: the `messages` to send, as ASGI has them."""
+    """A complete response: the `messages` to send, as ASGI has them. A long body may come in parts."""
 
     __slots__ = ("messages",)
 
-    def __init__(self, body: bytes, media: str = JSON, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
-        fields = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(body)), *headers]
+    def __init__(
+        self, body: bytes | Sequence[bytes], media: str = JSON, status: int = 200, *headers: tuple[bytes, bytes]
+    ) -> None:
+        parts = [body] if isinstance(body, bytes) else body
+        size = sum(map(len, parts))
+        if len(parts) > 1 and size <= LONG:
+            parts = [b"".join(parts)]
+        fields = [(b"content-type", media.encode()), (b"content-length", b"%d" % size), *headers]
         self.messages: tuple[Message, ...] = (
             {"type": "http.response.start", "status": status, "headers": fields},
-            {"type": "http.response.body", "body": body},
+            *({"type": "http.response.body", "body": part, "more_body": True} for part in parts[:-1]),
+            {"type": "http.response.body", "body": parts[-1]},
         )
 
 

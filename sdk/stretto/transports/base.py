@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 
+from stretto.batch.batch import Batch
 from stretto.engine.as_ready import Ready
 from stretto.engine.context import Context
 from stretto.engine.results import Metadata, Trace
@@ -60,6 +61,10 @@ class Transport(ABC):
         if isinstance(outcome, StrettoError):
             raise outcome
         return outcome
+
+    async def batch(self, rows: Sequence[Any], context: Context) -> Batch:
+        """Return the same outcomes as a batch, which may hold them as arrays."""
+        return Batch.of_outcomes(await self.outcomes(rows, context))
 
     async def parts(self, rows: Sequence[Any], context: Context) -> AsyncGenerator[Ready]:
         """Yield the outcomes as they are ready, with the rows' positions.

@@ -159,8 +159,8 @@ def decode_inference(body: bytes, header_length: int | None = None) -> Inference
     return Inference(message, tensors)
 
 
-def encode_inference(response: InferResponse, arrays: Mapping[str, tuple[np.ndarray, str, bool]]) -> tuple[bytes, int]:
-    """Return the body of a response with these outputs, and how many bytes of it are JSON.
+def encode_inference(response: InferResponse, arrays: Mapping[str, tuple[np.ndarray, str, bool]]) -> list[bytes]:
+    """Return the body of a response with these outputs: its JSON, and the bytes of tensors.
 
     An output is an array, the content type of its texts or the empty string, and whether it is sent as bytes.
 
@@ -178,8 +178,7 @@ def encode_inference(response: InferResponse, arrays: Mapping[str, tuple[np.ndar
         else:
             tensor.data = values_of(array)
         response.outputs.append(tensor)
-    header = encode_json(response)
-    return b"".join((header, *contents)), len(header)
+    return [encode_json(response), *contents]
 
 
 def _decoded(tensor: InputTensor, content: memoryview) -> tuple[np.ndarray, memoryview]:

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
+from stretto.batch.batch import Batch
 from stretto.wire.arrays import check_shape
 from stretto.wire.bounds import MAX_VALUES, UnsendableError, too_many
 from stretto.wire.json import encode_json
@@ -100,24 +101,32 @@ def values_of(array: np.ndarray) -> list[Any]:
     return values
 
 
-def answers_as_arrays(answers: Sequence[Any], name: str) -> dict[str, tuple[np.ndarray, str]]:
+def answers_as_arrays(answers: Batch, name: str) -> dict[str, tuple[np.ndarray, str]]:
     """Return answers as arrays of datatypes, with the content type of each, by `name`, or by the keys of dicts.
 
     What no datatype has, such as an answer that is a dict in a dict, becomes JSON.
     """
-    if set(map(type, answers)) == {dict}:
-        first, *others = cast("Sequence[dict[Any, Any]]", answers)
-        names = [str(key) for key in first]
-        if first and all(each.keys() == first.keys() for each in others) and len(set(names)) == len(names):
-            return {str(key): _array([each[key] for each in (first, *others)]) for key in first}
+    if isinstance(answers.values, dict):
+        return {str(key): _array(column) for key, column in answers.values.items()}
+    rows = answers.values if isinstance(answers.values, list) else ()
+    if set(map(type, rows)) == {dict}:
+        first, *others = cast("list[dict[Any, Any]]", rows)
+        names = {str(key) for key in first}
+        if first and all(each.keys() == first.keys() for each in others) and len(names) == len(first):
+            return {str(key): _array(Batch.of([each[key] for each in rows])) for key in first}
     return {name: _array(answers)}
 
 
-def _array(values: Sequence[Any]) -> tuple[np.ndarray, str]:
-    array = _plain(values)
+def _array(answers: Batch) -> tuple[np.ndarray, str]:
+    array = answers.values if isinstance(answers.values, np.ndarray) else None
+    dtype = None if array is None or array.dtype == object else array.dtype.newbyteorder("<")
+    if array is not None and dtype in _NAMES:
+        return array.astype(dtype, copy=False), ""
+    rows = answers.rows()
+    array = _plain(rows)
     if array is not None and array.dtype.newbyteorder("<") in _NAMES:
         return array.astype(array.dtype.newbyteorder("<"), copy=False), ""
-    return _objects([encode_json(each).decode() for each in values]), JSON_VALUES
+    return _objects([encode_json(each).decode() for each in rows]), JSON_VALUES
 
 
 def _plain(values: Sequence[Any]) -> np.ndarray | None:
