@@ -35,7 +35,9 @@ def blocks(page: Path) -> list[tuple[str, str | None]]:
     return found
 
 
-@pytest.mark.parametrize("page", [*PAGES, DOCS / "scale.md"], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [*PAGES, DOCS / "inference-protocol.md", DOCS / "scale.md"], ids=lambda page: page.stem
+)
 async def test_the_examples_on_a_page_print_what_it_says(page: Path) -> None:
     """The blocks of a page run one after the other, with `await` at the top as in a notebook."""
     names: dict[str, object] = {"__name__": f"docs.{page.stem}"}

@@ -16,8 +16,8 @@ from stretto.engine.context import Context
 from stretto.engine.results import Metadata
 from stretto.errors import InputError, NotFound, StepError, StrettoError
 from stretto.server.limits import Limits
-from stretto.server.messages import MethodNotAllowedError, Request, Response, described, headers_of
-from stretto.server.tensor_rows import OUTPUT, inputs, no_answers, outputs, rows_of
+from stretto.server.messages import MethodNotAllowedError, Request, Response, headers_of, members_of
+from stretto.server.tensor_rows import OUTPUT, input_tensors, no_answers, output_tensors, rows_in
 from stretto.transports.base import Transport
 from stretto.wire import JSON, encode_json
 from stretto.wire.inference import (
@@ -54,7 +54,7 @@ def is_inference(path: str) -> bool:
 
 def error_response(error: Exception) -> Response:
     """Return the response for an error, as the protocol has it: its text, with the row where there was one."""
-    members = described(error)
+    members = members_of(error)
     where = f"row {members['row']}: " if members.get("row") is not None else ""
     expected = members.get("expected")
     text = f"{where}{members['detail']}" + (f" (expected: {expected})" if expected else "")
@@ -112,7 +112,9 @@ class InferenceRoutes:
         """Return what is known of a model."""
         self._metadata = None
         metadata = await self._named(request.path)
-        about = ModelMetadata(self._name_of(metadata), [MODEL_VERSION], "stretto", inputs(metadata), outputs(metadata))
+        about = ModelMetadata(
+            self._name_of(metadata), [MODEL_VERSION], "stretto", input_tensors(metadata), output_tensors(metadata)
+        )
         return Response(encode_json(about))
 
     async def infer(self, request: Request) -> Response:
@@ -124,7 +126,7 @@ class InferenceRoutes:
         """
         metadata = await self._named(request.path)
         inference: Inference = request.value()
-        rows = rows_of(inference.tensors, metadata)
+        rows = rows_in(inference.tensors, metadata)
         self._limits.check_rows(size(rows))
         timeout = inference.message.parameters.timeout
         context = request.context.within(timeout / 1e6) if timeout else request.context

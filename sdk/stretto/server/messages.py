@@ -32,7 +32,10 @@ class MethodNotAllowedError(Exception):
 
 
 class Response:
-    """A complete response: the `messages` to send, as ASGI has them. A long body may come in parts."""
+    """A complete response: the `messages` to send, as ASGI has them.
+
+    A long body may come in parts, which are sent one by one.
+    """
 
     __slots__ = ("messages",)
 
@@ -53,11 +56,11 @@ class Response:
 
 def problem_response(error: Exception) -> Response:
     """Return the response for an error: a problem (RFC 9457), without a traceback or the text of a foreign error."""
-    members = described(error)
+    members = members_of(error)
     return Response(encode_json(members), PROBLEM, members["status"], *headers_of(error))
 
 
-def described(error: Exception) -> dict[str, Any]:
+def members_of(error: Exception) -> dict[str, Any]:
     """Return an error as the members of a problem; the log has the traceback of a foreign one."""
     if isinstance(error, MethodNotAllowedError):
         text = f"Method Not Allowed: this route takes {error.allowed}"

@@ -22,7 +22,7 @@ OUTPUT: Final = "output"
 _NUMBER: Final = "FP64"
 
 
-def rows_of(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[Any]:
+def rows_in(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[Any]:
     """Return the rows in a request's tensors.
 
     Several tensors, or one that is named as a feature, are columns: of shape (n_rows,) or (n_rows, 1). Any other holds
@@ -39,7 +39,7 @@ def rows_of(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[A
     return cast("Sequence[Any]", first.tolist() if first.dtype == object else first)
 
 
-def inputs(metadata: Metadata) -> list[TensorMetadata]:
+def input_tensors(metadata: Metadata) -> list[TensorMetadata]:
     """Return what is known of the inputs: one for each named feature, or one of all; none where nothing is known."""
     signature, takes = _signature(metadata), metadata.takes or {}
     unknown = _NUMBER if takes.get("kind") == "numbers" else BYTES
@@ -61,7 +61,7 @@ def inputs(metadata: Metadata) -> list[TensorMetadata]:
             return [TensorMetadata(INPUT, datatype, [-1, width or -1])]
 
 
-def outputs(metadata: Metadata) -> list[TensorMetadata]:
+def output_tensors(metadata: Metadata) -> list[TensorMetadata]:
     """Return what is known of the outputs: none where no model makes them."""
     answers = metadata.answers or {}
     classes = answers.get("classes")
@@ -81,7 +81,7 @@ def no_answers(metadata: Metadata) -> dict[str, tuple[np.ndarray, str]]:
     """Return the outputs of a request without rows, as far as they are known."""
     return {
         each.name: (np.empty([max(0, side) for side in each.shape], DATATYPES[each.datatype]), "")
-        for each in outputs(metadata)
+        for each in output_tensors(metadata)
     }
 
 
