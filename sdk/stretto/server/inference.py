@@ -17,7 +17,7 @@ from stretto.engine.results import Metadata
 from stretto.errors import InputError, NotFound, StepError, StrettoError
 from stretto.server.limits import Limits
 from stretto.server.messages import MethodNotAllowedError, Request, Response, headers_of, members_of
-from stretto.server.tensor_rows import OUTPUT, input_tensors, no_answers, output_tensors, rows_in
+from stretto.server.tensor_rows import OUTPUT, input_tensors, no_answers, output_tensors, rows_of_tensors
 from stretto.transports.base import Transport
 from stretto.wire import JSON, encode_json
 from stretto.wire.inference import (
@@ -126,7 +126,7 @@ class InferenceRoutes:
         """
         metadata = await self._named(request.path)
         inference: Inference = request.value()
-        rows = rows_in(inference.tensors, metadata)
+        rows = rows_of_tensors(inference.tensors, metadata)
         self._limits.check_rows(size(rows))
         timeout = inference.message.parameters.timeout
         context = request.context.within(timeout / 1e6) if timeout else request.context

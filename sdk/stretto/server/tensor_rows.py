@@ -22,7 +22,7 @@ OUTPUT: Final = "output"
 _NUMBER: Final = "FP64"
 
 
-def rows_in(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[Any]:
+def rows_of_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Sequence[Any]:
     """Return the rows in a request's tensors.
 
     Several tensors, or one that is named as a feature, are columns: of shape (n_rows,) or (n_rows, 1). Any other holds

@@ -79,8 +79,7 @@ def array_of_values(data: list[Any], datatype: str, shape: list[int]) -> np.ndar
     if dtype.kind == "O":
         return _objects(flat).reshape(shape)
     try:
-        with np.errstate(over="raise"):
-            return np.array(flat, dtype="<f8" if dtype.kind == "f" else dtype).astype(dtype, copy=False).reshape(shape)
+        return _numbers(flat, dtype).reshape(shape)
     except (OverflowError, FloatingPointError):
         raise ValueError("its data has a value out of range") from None
 
@@ -113,19 +112,21 @@ def answers_as_arrays(answers: Batch, name: str) -> dict[str, tuple[np.ndarray, 
         first, *others = cast("list[dict[Any, Any]]", rows)
         names = {str(key) for key in first}
         if first and all(each.keys() == first.keys() for each in others) and len(names) == len(first):
-            return {str(key): _array(Batch.of([each[key] for each in rows])) for key in first}
+            return {str(key): _of_rows([each[key] for each in rows]) for key in first}
     return {name: _array(answers)}
 
 
 def _array(answers: Batch) -> tuple[np.ndarray, str]:
-    array = answers.values if isinstance(answers.values, np.ndarray) else None
-    dtype = None if array is None or array.dtype == object else array.dtype.newbyteorder("<")
-    if array is not None and dtype in _NAMES:
-        return array.astype(dtype, copy=False), ""
-    rows = answers.rows()
-    array = _plain(rows)
-    if array is not None and array.dtype.newbyteorder("<") in _NAMES:
+    array = answers.values
+    if isinstance(array, np.ndarray) and array.dtype != object and array.dtype.newbyteorder("<") in _NAMES:
         return array.astype(array.dtype.newbyteorder("<"), copy=False), ""
+    return _of_rows(answers.rows())
+
+
+def _of_rows(rows: Sequence[Any]) -> tuple[np.ndarray, str]:
+    array = _plain(rows)
+    if array is not None and (little := array.dtype.newbyteorder("<")) in _NAMES:
+        return array.astype(little, copy=False), ""
     return _objects([encode_json(each).decode() for each in rows]), JSON_VALUES
 
 
@@ -153,6 +154,13 @@ def _or_none(make: Callable[[], np.ndarray]) -> np.ndarray | None:
         return make()
     except OverflowError:
         return None
+
+
+def _numbers(values: list[Any], dtype: np.dtype[Any]) -> np.ndarray:
+    if dtype.kind != "f" or dtype.itemsize == np.dtype(float).itemsize:
+        return np.array(values, dtype)
+    with np.errstate(over="raise"):
+        return np.array(values, np.float64).astype(dtype)
 
 
 def _flat(data: list[Any], shape: list[int]) -> list[Any]:
