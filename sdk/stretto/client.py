@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, Self, TypeAlias, TypeVar, cast, overload
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
 X = TypeVar("X")
+_log = logging.getLogger("stretto")
 OnError: TypeAlias = Literal["raise", "return", "skip"]
 
 
@@ -250,8 +252,12 @@ class Client(Generic[In, Out]):
         return await self._open().metadata()
 
     async def ready(self) -> bool:
-        """Return whether a prediction would be answered now."""
-        return not self._closed and await self.transport.ready()
+        """Return whether a prediction would be answered now; the logger ``stretto`` has the reason why not."""
+        try:
+            return not self._closed and await self.transport.ready()
+        except StrettoError as error:
+            _log.warning("%r is not ready: %s", self, error)
+            return False
 
     async def aclose(self) -> None:
         """Cancel requests under way in this event loop, and release its connections, and threads."""

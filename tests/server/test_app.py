@@ -178,7 +178,8 @@ class TestRoutes:
             assert (await client.get("/health/live")).json() == {"status": "live"}
             assert (await client.get("/health/ready")).status_code == 200
             echo.is_ready = False
-            assert (await client.get("/health/ready")).status_code == 503
+            reply = await client.get("/health/ready")
+            assert (reply.status_code, reply.json()["status"]) == (503, "not ready")
 
     async def test_an_unknown_path_is_told_the_routes(self):
         async with over_asgi(Echo()) as client:

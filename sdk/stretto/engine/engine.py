@@ -22,7 +22,7 @@ from stretto.engine.context import Context
 from stretto.engine.evaluate import evaluate
 from stretto.engine.inline import InlineBackend
 from stretto.engine.results import Metadata, Trace
-from stretto.errors import NotFound, StrettoError
+from stretto.errors import ModelError, NotFound, StrettoError
 from stretto.plan.nodes import Call
 from stretto.plan.plan import Plan
 from stretto.plan.steps import ModelInfo, Stage, Step
@@ -57,6 +57,7 @@ class Engine:
         self._metadata = metadata
         self._steps = _by_name(plan)
         self._alone: dict[str, Plan] = {}
+        self._warm = False
         self._queue = None if plan.stage is None else self.backend.queue(plan.stage)
 
     def predict(self, row: Any, context: Context) -> Awaitable[Any]:
@@ -131,8 +132,28 @@ class Engine:
             self._metadata = describe(self.plan, self.name, self.text)
         return self._metadata
 
+    def warm_up(self) -> None:
+        """Run each model that is here on a made-up row, once: what is broken shows, and the first request is fast.
+
+        Raises:
+            ModelError: a model fails on any row.
+        """
+        for step in () if self._warm else self.plan.steps():
+            if step.model is not None and step.model.warm_up is not None:
+                try:
+                    step.model.warm_up()
+                except ModelError as error:
+                    raise ModelError(f"model {step.name!r}: {error}") from error
+        self._warm = True
+
     async def ready(self) -> bool:
-        """Return whether everything that the plan needs answers."""
+        """Return whether everything that the plan needs answers.
+
+        Raises:
+            ModelError: a model fails on any row.
+        """
+        if not self._warm:
+            await anyio.to_thread.run_sync(self.warm_up)
         return await self.backend.ready()
 
     async def aclose(self) -> None:

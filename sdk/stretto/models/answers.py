@@ -40,6 +40,7 @@ def model_info(fn: ModelFunction) -> ModelInfo:
         engine=fn.engine,
         note=fn.method.note if isinstance(fn.method, Compiled) else fn.note,
         takes=_TAKES.get(type(fn.reader), ""),
+        warm_up=fn.warm_up,
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
+from stretto.errors import ModelError, text_of
 from stretto.models.compiled import Compiled
 from stretto.models.estimator import Output, classes_of_estimator, has_method
 from stretto.models.files.cache import File
@@ -110,6 +112,22 @@ class ModelFunction:
                 raise
             raise rejection from error
         return self.labelled(answers)
+
+    def warm_up(self) -> None:
+        """Answer a made-up row of the right types, where these are known.
+
+        A model may refuse the values of that row, which are made up; whatever else it raises it will raise for any.
+
+        Raises:
+            ModelError: it fails.
+        """
+        rows = self.reader.sample()
+        try:
+            with np.errstate(all="ignore"), suppress(ValueError):
+                if rows is not None:
+                    self.labelled(self.method(rows))
+        except Exception as error:
+            raise ModelError(f"it fails on every row: {type(error).__name__}: {text_of(error)}") from error
 
     def _no_answers(self) -> Any:
         # For no rows scikit-learn raises: an empty answer has the type and shape of that to a made-up row.

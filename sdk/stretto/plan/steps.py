@@ -55,6 +55,7 @@ class ModelInfo:
         note: What the plan says of its engine.
         several_labels: Whether it is a classifier of several targets, which answers with a label for each.
         takes: How its rows are read: ``"numbers"``, ``"values"`` (one a row) or ``"columns"`` of several types.
+        warm_up: Answers a made-up row, and raises `ModelError` where the model fails on any.
     """
 
     features: tuple[str, ...] | None = None
@@ -70,6 +71,7 @@ class ModelInfo:
     note: str = ""
     several_labels: bool = False
     takes: Literal["", "numbers", "values", "columns"] = ""
+    warm_up: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -58,11 +58,14 @@ Reply: TypeAlias = LargeReply | tuple[Stored, list[Span]]
 class StageReplica:
     """Runs one stage, in a deployment of its own. `plan` is the stage's, pickled, and says which version this is.
 
+    It does not start with a model that fails on any row, so that `deploy` reports it, and an old version stays up.
+
     A call may be for one `version` alone, or with ``"!"`` in front for any other; else the reply is `OUTDATED`.
     """
 
     def __init__(self, plan: bytes, name: str) -> None:
         self.engine = Engine(fuse(unpickle_plan(plan)), name=name)
+        self.engine.warm_up()
         self._version = version_of(plan)
 
     async def run(self, rows: bytes, step: str | None, traced: bool, version: str, budget: float | None) -> Reply:
@@ -169,6 +172,7 @@ class Ingress(StageReplica):
         self.engine = _Replica(
             Whereabouts(address), self._version, plan_here, backend, name=name, text=text, metadata=metadata
         )
+        self.engine.warm_up()
         self._app = make_app(self.engine, Limits(tokens=tokens))
         self._address = address
         self._direct: DirectIngress | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -10,6 +11,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from stretto.engine.gc import frozen
+from stretto.errors import StrettoError
 from stretto.server.bodies import Bodies
 from stretto.server.disconnect import DisconnectWatcher
 from stretto.server.inference import V2_LIVE, InferenceRoutes, decoder, error_response, is_inference
@@ -31,6 +33,10 @@ def make_app(transport: Transport | Callable[[], Transport], limits: Limits | No
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncGenerator[None]:
         opened = source()
+        try:
+            await opened.ready()
+        except StrettoError as error:
+            logging.getLogger("stretto").error("not ready: %s", error)
         with frozen():
             yield
         if not isinstance(transport, Transport):

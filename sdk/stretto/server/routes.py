@@ -111,11 +111,13 @@ class Routes:
 
     async def ready(self, _: Request) -> Response:
         """Return whether a prediction would be answered now."""
+        reason = "a part of it does not answer"
         try:
-            ready = await self._transport().ready()
-        except StrettoError:
-            ready = False
-        return Response(b'{"status":"ready"}') if ready else Response(b'{"status":"not ready"}', status=503)
+            if await self._transport().ready():
+                return Response(b'{"status":"ready"}')
+        except StrettoError as error:
+            reason = str(error)
+        return Response(encode_json({"status": "not ready", "reason": reason}), status=503)
 
     async def openapi(self, request: Request) -> Response:
         """Return the description of the interface."""

@@ -79,7 +79,7 @@ class Transport(ABC):
         return Trace.of(outcome, ())
 
     async def ready(self) -> bool:
-        """Return whether a prediction would be answered now; by default, whether `metadata` is."""
+        """Return whether a prediction would be answered now, or raise why not; by default, whether `metadata` is."""
         try:
             await self.metadata()
         except StrettoError:
