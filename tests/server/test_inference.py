@@ -225,6 +225,18 @@ class TestAnswers:
             response = await posted(client, "m", [tensor("at", [0, 1])], binary=binary)
         assert json.loads(json.dumps(answers_of(response), default=np.ndarray.tolist)) == answers
 
+    @pytest.mark.parametrize("output", ["predict", "proba", "label_proba"])
+    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    async def test_their_datatype_is_the_one_in_the_metadata(self, output, count, dtype):
+        fitted = LogisticRegression(max_iter=500).fit(X.astype(dtype), y.astype("int32"))
+        async with over_asgi(Client(model(fitted, output=output, name="m")).transport) as client:
+            about = (await client.get("/v2/models/m")).json()["outputs"]
+            response = await posted(client, "m", [tensor("x", X[:count].astype(dtype))])
+        assert [(each["name"], each["datatype"]) for each in response.json()["outputs"]] == [
+            (each["name"], each["datatype"]) for each in about
+        ]
+
     async def test_the_first_failing_row_is_the_error_of_the_request(self):
         async with over_asgi(Client(model(LINEAR, name="m")).transport) as client:
             response = await posted(client, "m", [tensor("x", np.array([[1.0] * 4, [np.nan] * 4]))])

@@ -17,7 +17,7 @@ from stretto.engine.results import Metadata
 from stretto.errors import InputError, NotFound, StepError, StrettoError
 from stretto.server.limits import Limits
 from stretto.server.messages import MethodNotAllowedError, Request, Response, headers_of, members_of
-from stretto.server.tensor_rows import OUTPUT, input_tensors, no_answers, output_tensors, rows_of_tensors
+from stretto.server.tensor_rows import OUTPUT, declared, input_tensors, no_answers, output_tensors, rows_of_tensors
 from stretto.transports.base import Transport
 from stretto.wire import JSON, encode_json
 from stretto.wire.inference import (
@@ -27,6 +27,7 @@ from stretto.wire.inference import (
     InferResponse,
     ModelMetadata,
     ServerMetadata,
+    TensorMetadata,
     decode_inference,
     encode_inference,
 )
@@ -69,6 +70,7 @@ class InferenceRoutes:
         self._name = name
         self._limits = limits
         self._metadata: Metadata | None = None
+        self._declared: list[TensorMetadata] = []
         self._server = {V2: self.server, V2_LIVE: self.live, V2_READY: self.ready}
         self._model = {"": self.model, "/ready": self.model_ready, "/infer": self.infer}
 
@@ -113,7 +115,7 @@ class InferenceRoutes:
         self._metadata = None
         metadata = await self._named(request.path)
         about = ModelMetadata(
-            self._name_of(metadata), [MODEL_VERSION], "stretto", input_tensors(metadata), output_tensors(metadata)
+            self._name_of(metadata), [MODEL_VERSION], "stretto", input_tensors(metadata), self._declared
         )
         return Response(encode_json(about))
 
@@ -130,7 +132,10 @@ class InferenceRoutes:
         self._limits.check_rows(size(rows))
         timeout = inference.message.parameters.timeout
         context = request.context.within(timeout / 1e6) if timeout else request.context
-        arrays = answers_as_arrays(await self._answers(rows, context), OUTPUT) if size(rows) else no_answers(metadata)
+        if size(rows):
+            arrays = declared(answers_as_arrays(await self._answers(rows, context), OUTPUT), self._declared)
+        else:
+            arrays = no_answers(self._declared)
         response = InferResponse(self._name_of(metadata), [], MODEL_VERSION, inference.message.id)
         names = _requested(inference, arrays)
         body = encode_inference(response, {name: (*arrays[name], inference.is_binary(name)) for name in names})
@@ -169,6 +174,7 @@ class InferenceRoutes:
         assert model is not None
         if self._metadata is None or self._name_of(self._metadata) != model["name"]:
             self._metadata = await self._transport().metadata()
+            self._declared = output_tensors(self._metadata)
         name = self._name_of(self._metadata)
         if model["name"] != name:
             raise NotFound(f"there is no model {model['name']!r}; the models are {name!r}")

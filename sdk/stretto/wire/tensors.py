@@ -37,6 +37,7 @@ _TAKEN: Final[dict[str, frozenset[type]]] = {
     "O": frozenset({str, type(None)}),
 }
 """The types of JSON that are values of a kind of datatype; null is a missing one."""
+_ALONE: Final = {"i": DATATYPES["INT64"], "f": DATATYPES["FP64"]}
 _MISSING: Final = frozenset({int, float, type(None)})
 
 
@@ -119,7 +120,9 @@ def answers_as_arrays(answers: Batch, name: str) -> dict[str, tuple[np.ndarray, 
 def _array(answers: Batch) -> tuple[np.ndarray, str]:
     array = answers.values
     if isinstance(array, np.ndarray) and array.dtype != object and array.dtype.newbyteorder("<") in _NAMES:
-        return array.astype(array.dtype.newbyteorder("<"), copy=False), ""
+        # A value alone is a Python number, whatever its precision was.
+        dtype = _ALONE.get(array.dtype.kind, array.dtype) if array.ndim == 1 else array.dtype
+        return array.astype(dtype.newbyteorder("<"), copy=False), ""
     return _of_rows(answers.rows())
 
 
