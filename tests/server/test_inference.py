@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import re
 import struct
@@ -393,6 +394,15 @@ class TestHostileRequests:
             response = await client.post("/v2/models/echo/infer", content=body)
         assert response.status_code in (413, 422)
         assert list(response.json()) == ["error"]
+
+    async def test_a_compressed_body_is_told_what_it_is(self):
+        body, _ = message([tensor("x", X[:1])])
+        async with over_asgi(Echo()) as client:
+            response = await client.post(
+                "/v2/models/echo/infer", content=gzip.compress(body), headers={"content-encoding": "gzip"}
+            )
+        assert response.status_code == 422
+        assert "compressed (gzip)" in response.json()["error"]
 
     async def test_outputs_that_are_not_there_and_inputs_that_are_there_twice(self):
         row = tensor("x", X[:1])

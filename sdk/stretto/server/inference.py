@@ -187,8 +187,12 @@ def decoder(headers: dict[bytes, bytes]) -> Callable[[bytes], Inference]:
     """Return what decodes the body of a request with these headers.
 
     Raises:
-        InputError: the length of its JSON is no number.
+        InputError: the length of its JSON is no number, or the body is compressed.
     """
+    coding = headers.get(b"content-encoding", b"identity")
+    if coding != b"identity":
+        name = coding.decode("latin-1")
+        raise InputError(f"the body is compressed ({name}): send it as it is", "content-encoding", "identity")
     text = headers.get(HEADER_LENGTH)
     if text is None:
         return decode_inference

@@ -56,7 +56,10 @@ def array_of_content(content: memoryview, datatype: str, shape: list[int]) -> np
     if datatype == BYTES:
         return _texts(content, shape)
     dtype = DATATYPES[datatype]
-    check_shape(shape, dtype.itemsize, len(content))
+    size = math.prod(shape) * dtype.itemsize
+    if size != len(content):
+        raise ValueError(f"it takes {size} bytes, and there are {len(content)}")
+    check_shape(shape, dtype.itemsize, size)
     # A copy can be written to, is aligned, and does not keep the whole message alive.
     array = np.ndarray(shape, dtype, content).copy()
     if datatype == "BOOL" and array.view(np.uint8).max(initial=0) > 1:
@@ -71,6 +74,8 @@ def array_of_values(data: list[Any], datatype: str, shape: list[int]) -> np.ndar
         ValueError: they are of another type or number.
     """
     flat = _flat(data, shape)
+    if math.prod(shape) != len(flat):
+        raise ValueError(f"it takes {math.prod(shape)} values, and its data has {len(flat)}")
     check_shape(shape, 1, len(flat))
     dtype = DATATYPES[datatype]
     types = set(map(type, flat))
