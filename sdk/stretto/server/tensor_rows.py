@@ -77,18 +77,18 @@ def output_tensors(metadata: Metadata) -> list[TensorMetadata]:
             return []
 
 
-def no_answers(known: Sequence[TensorMetadata]) -> dict[str, tuple[np.ndarray, str]]:
+def no_answers(tensors: Sequence[TensorMetadata]) -> dict[str, tuple[np.ndarray, str]]:
     """Return the outputs of a request without rows, as far as they are known."""
     return {
-        each.name: (np.empty([max(0, side) for side in each.shape], DATATYPES[each.datatype]), "") for each in known
+        each.name: (np.empty([max(0, side) for side in each.shape], DATATYPES[each.datatype]), "") for each in tensors
     }
 
 
 def declared(
-    arrays: dict[str, tuple[np.ndarray, str]], known: Sequence[TensorMetadata]
+    arrays: dict[str, tuple[np.ndarray, str]], tensors: Sequence[TensorMetadata]
 ) -> dict[str, tuple[np.ndarray, str]]:
     """Return outputs of which floats have the datatype that the metadata says: their precision follows the input's."""
-    for each in known:
+    for each in tensors:
         array, content_type = arrays.get(each.name, (None, ""))
         if array is not None and array.dtype.kind == DATATYPES[each.datatype].kind == "f":
             arrays[each.name] = array.astype(DATATYPES[each.datatype], copy=False), content_type
