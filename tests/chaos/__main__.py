@@ -13,6 +13,7 @@ from stretto import local_ray
 from tests.chaos.cancelled import cancelled
 from tests.chaos.fuzzed import fuzzed
 from tests.chaos.networks import misbehaving
+from tests.chaos.nodes import lost_node
 from tests.chaos.overload import overloaded
 from tests.chaos.poison import poisoned
 from tests.chaos.replicas import killed_replicas, killed_servers, new_versions
@@ -23,6 +24,7 @@ from tests.chaos.soak import soaked
 SCENARIOS: Mapping[str, Callable[[Settings], AsyncGenerator[Found]]] = {
     "1": killed_replicas,
     "2": killed_servers,
+    "3": lost_node,
     "4": new_versions,
     "5": overloaded,
     "6": misbehaving,
@@ -37,11 +39,17 @@ ON_RAY = {"1", "2", "4", "5", "7"}
 async def run(settings: Settings, only: list[str]) -> list[Found]:
     """Return what the scenarios found."""
     found: list[Found] = []
-    async with local_ray() if set(only) & ON_RAY else nullcontext():
-        for number in only:
-            async for each in SCENARIOS[number](settings):
-                found.append(each)
-                Console(stderr=True, width=200).print("  ".join(each.cells()))
+    # One Ray for all that need one; what brings its own comes before.
+    for numbers, where in (
+        ([each for each in only if each not in ON_RAY], nullcontext()),
+        ([each for each in only if each in ON_RAY], local_ray()),
+    ):
+        if numbers:
+            async with where:
+                for number in numbers:
+                    async for each in SCENARIOS[number](settings):
+                        found.append(each)
+                        Console(stderr=True, width=200).print("  ".join(each.cells()))
     return found
 
 

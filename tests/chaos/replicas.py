@@ -67,12 +67,12 @@ async def kill_every(seconds: float, every: float, app: str) -> None:
 
 
 @asynccontextmanager
-async def deployed(way: str, replicas: int) -> AsyncGenerator[tuple[Ask, str]]:
+async def deployed(way: str, replicas: int, **more: Any) -> AsyncGenerator[tuple[Ask, str]]:
     """Deploy the ensemble, and return how a row is asked on this way, and what its replicas are called."""
     rows, _ = rows_and_answers()
     placement = "split" if "split" in way else "fused"
     pipeline = ensemble()
-    options: dict[str, Any] = {"num_replicas": replicas, "ray_actor_options": ACTORS}
+    options: dict[str, Any] = {"num_replicas": replicas, "ray_actor_options": ACTORS, **more}
     async with deploy(pipeline, name="chaos", placement=placement, **options) as by_handle:
         client: Client[Any, Any] = by_handle
         if "HTTP" in way:
@@ -103,12 +103,17 @@ async def by_hand(replicas: int) -> AsyncGenerator[tuple[Ask, str]]:
 
 
 async def broken(
-    scenario: str, way: str, settings: Settings, replicas: int, breaking: Callable[[str, float], Awaitable[object]]
+    scenario: str,
+    way: str,
+    settings: Settings,
+    replicas: int,
+    breaking: Callable[[str, float], Awaitable[object]],
+    **more: Any,
 ) -> Found:
-    """Return what became of the calls before, while and after something broke."""
+    """Return what became of the calls before, while and after something broke; `more` are options of `deploy`."""
     _, right = rows_and_answers()
     async with (
-        by_hand(replicas) if way == "by hand" else deployed(way, replicas) as (ask, app),
+        by_hand(replicas) if way == "by hand" else deployed(way, replicas, **more) as (ask, app),
         under_load(ask, right, CALLERS) as load,
     ):
         await asyncio.sleep(settings.calm)

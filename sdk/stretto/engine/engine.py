@@ -133,7 +133,7 @@ class Engine:
         return self._metadata
 
     def warm_up(self) -> None:
-        """Run each model that is here on a made-up row, once: what is broken shows, and the first request is fast.
+        """Run each model that is here on a made-up row, once, which shows what is broken.
 
         Raises:
             ModelError: a model fails on any row.

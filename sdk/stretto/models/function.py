@@ -116,7 +116,8 @@ class ModelFunction:
     def warm_up(self) -> None:
         """Answer a made-up row of the right types, where these are known.
 
-        A model may refuse the values of that row, which are made up; whatever else it raises it will raise for any.
+        A `ValueError` counts as an answer: the model may refuse the values of that row. Whatever else it raises it will
+        raise for any.
 
         Raises:
             ModelError: it fails.

@@ -37,10 +37,11 @@ T = TypeVar("T")
 
 
 class _Process:
-    """Whether this process can use Ray, and the lock under which it connects."""
+    """Whether this process can use Ray, which one it was last connected to, and the lock under which it connects."""
 
     def __init__(self) -> None:
         self.connecting = threading.Lock()
+        self.session = ""
         self.forked = False
         forget_after_fork(self)
 
@@ -144,6 +145,11 @@ def connect(*, logs: bool = False, start: bool = True) -> LocalRay | None:
     check_process()
     with _PROCESS.connecting:
         if connected():
+            # The user may have connected it, and to another Ray than before.
+            session = ray.get_runtime_context().get_session_name()
+            if session != _PROCESS.session:
+                forget_previous_ray()
+            _PROCESS.session = session
             return None
         address = os.environ.get(ADDRESS)
         if start and address in (None, "", "local") and (address == "local" or not _started_by_hand()):
