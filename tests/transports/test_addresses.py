@@ -129,6 +129,17 @@ async def test_learn_false_asks_the_named_ones_alone() -> None:
         await client.aclose()
 
 
+async def test_what_is_away_is_looked_at_whatever_else_is_done_meanwhile() -> None:
+    async with up(Named("second")) as second:
+        known = Addresses([first := free(), second], None, {})
+        known.start(asyncio.sleep(30))
+        known.failed(known.named)
+        async with up(Named("first"), port_of(first)), asyncio.timeout(20):
+            while known.best is not known.named:
+                await asyncio.sleep(0.02)
+        await known.aclose()
+
+
 async def test_nothing_is_left_of_it() -> None:
     tasks = asyncio.all_tasks()
     async with up(Named("second")) as second:

@@ -22,6 +22,9 @@ AWAY: Final = 1.0
 LOOK: Final = 2.0
 """Seconds that such a look may take."""
 
+_WATCH: Final = "stretto-addresses"
+"""The name of the task that looks: there is one in an event loop."""
+
 
 class Addresses:
     """The connections to one pipeline: those of the URLs that the caller named, in order, then those learned.
@@ -62,8 +65,8 @@ class Addresses:
         if len(self._all()) == 1:
             return
         self._away[connection] = now()
-        if not self._work.here():
-            self.start(self._watch())
+        if not any(each.get_name() == _WATCH for each in self._work.here()):
+            self.start(self._watch(), _WATCH)
 
     def answered(self, connection: Connection) -> None:
         """Record that a server answered."""
@@ -93,10 +96,10 @@ class Addresses:
             del self._made[each.url]
             self.start(each.aclose())
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
         """Do something in the background, until this is closed."""
         tasks = self._work.here()
-        tasks.add(task := asyncio.get_running_loop().create_task(work))
+        tasks.add(task := asyncio.get_running_loop().create_task(work, name=name))
         task.add_done_callback(tasks.discard)
 
     async def aclose(self) -> None:
