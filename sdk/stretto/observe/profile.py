@@ -93,6 +93,7 @@ class _Stopwatch(InlineBackend):
     async def _time(self, step: Step, column: Batch) -> tuple[float, float]:
         """Return the median of the seconds that the step takes, and the part of all its time that a core was held."""
         took: list[float] = []
+        others = await _busy_without()
         busy = time.process_time()
         for _ in range(REPEATS):
             start = time.perf_counter()
@@ -100,7 +101,15 @@ class _Stopwatch(InlineBackend):
             took.append(time.perf_counter() - start)
             if sum(took) > 1.0:
                 break
-        return statistics.median(took), min(1.0, (time.process_time() - busy) / sum(took))
+        held = (time.process_time() - busy) / sum(took) - others
+        return statistics.median(took), min(1.0, max(0.0, held))
+
+
+async def _busy_without() -> float:
+    """Return for which part of the time a core is held by what else this process does, such as idle BLAS threads."""
+    busy, start = time.process_time(), time.perf_counter()
+    await asyncio.sleep(0.01)
+    return (time.process_time() - busy) / (time.perf_counter() - start)
 
 
 def _reading(step: Step, column: Batch) -> float:
