@@ -1,27 +1,22 @@
-"""A process that was connected to one Ray, and then to another, by its user."""
+"""A process whose user connects it to one Ray, and then to another: `tests/chaos/nodes.py` does so for real."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from types import SimpleNamespace
 
-PROGRAM = """
-import asyncio, os
-os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-import ray
-from stretto import deploy
+import pytest
 
-async def main():
-    async with deploy(lambda x: 2 * x, name="double") as client:
-        print(await client.predict(21))
-
-for _ in range(2):
-    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    asyncio.run(main())
-    ray.shutdown()
-"""
+from stretto.serve import cluster
 
 
-def test_serve_is_asked_anew_in_each() -> None:
-    ended = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=200, check=False)
-    assert ended.stdout.split() == ["42", "42"], ended.stderr
+def test_what_serve_knows_of_another_ray_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = iter(["one", "one", "two", "two"])
+    forgotten: list[str] = []
+    context = SimpleNamespace(get_session_name=lambda: forgotten.append("|") or next(sessions))
+    monkeypatch.setattr(cluster, "_PROCESS", cluster._Process())
+    monkeypatch.setattr(cluster, "connected", lambda: True)
+    monkeypatch.setattr(cluster, "forget_previous_ray", lambda: forgotten.append("forget"))
+    monkeypatch.setattr(cluster.ray, "get_runtime_context", lambda: context)
+    for _ in range(4):
+        assert cluster.connect() is None
+    assert " ".join(forgotten) == "| forget | | forget |"
