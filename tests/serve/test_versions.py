@@ -33,7 +33,7 @@ async def test_an_answer_is_of_one_version(ray_cluster: None) -> None:
     """By handle, over HTTP through Serve's proxy and at the replicas themselves, all at once."""
     seen: dict[str, set[tuple[int, ...]]] = {way: set() for way in ("handle", "proxy", "direct")}
     failed: list[tuple[str, Exception]] = []
-    options: dict[str, Any] = {"name": "versions", "ray_actor_options": {"num_cpus": 0.01}}
+    options: dict[str, Any] = {"name": "versions", "num_replicas": 2, "ray_actor_options": {"num_cpus": 0.01}}
     ended = asyncio.Event()
 
     async def ask(way: str, client: Client[Any, Any]) -> None:

@@ -22,15 +22,17 @@ from tests.echo import Echo, read_request, served, speaking, within
 class Named(Echo):
     """Answers every row with its own name, and says where else its pipeline is."""
 
-    def __init__(self, name: str, others: Iterable[str] = (), *, idempotent: bool = True) -> None:
+    def __init__(
+        self, name: str, others: Iterable[str] = (), *, idempotent: bool = True, pipeline: str = "iris"
+    ) -> None:
         super().__init__()
-        self.name, self.others, self.idempotent = name, tuple(others), idempotent
+        self.name, self.others, self.idempotent, self.pipeline = name, tuple(others), idempotent, pipeline
 
     async def _answer(self, row: Any) -> Any:
         return self.name
 
     async def metadata(self) -> Metadata:
-        return Metadata(self.name, "", "", idempotent=self.idempotent, addresses=self.others)
+        return Metadata(self.pipeline, "", "", idempotent=self.idempotent, addresses=self.others)
 
 
 @asynccontextmanager
@@ -92,8 +94,9 @@ async def until_learned(client: Client[Any, Any], *urls: str) -> None:
 
 async def test_what_was_learned_is_forgotten_when_it_is_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "RELEARNED", 0.0)
-    server = Named("named", [free()])
-    async with up(server) as named, Client(named) as client:
+    server = Named("named")
+    async with up(Named("other")) as other, up(server) as named, Client(named) as client:
+        server.others = (other,)
         await client.predict(1)
         await until_learned(client, *server.others)
         server.others = ()
@@ -152,17 +155,32 @@ async def test_nothing_is_left_of_it() -> None:
 class TestLearn:
     """What a server says of addresses is taken with care."""
 
-    async def test_https_is_never_left_and_what_is_no_url_is_left_out(self) -> None:
-        known = Addresses(["https://a/iris"], None, {})
-        known.learn(
-            ["http://b/iris", "https://b/iris", "ftp://c", "https://d/?x=1", "https://a/iris", "https://b/iris"]
-        )
-        assert [each.url for each in known._all()] == ["https://a/iris", "https://b/iris"]
+    @pytest.mark.parametrize(
+        ("named", "others", "taken"),
+        [
+            (
+                ["https://a/iris"],
+                ["http://b/iris", "https://b/iris", "ftp://c", "https://d/?x=1", "https://a/iris", "https://b/iris"],
+                ["https://b/iris"],
+            ),
+            (["http://a", "https://b"], ["http://c", "https://c"], ["https://c"]),
+            (
+                ["http://a.example"],
+                ["http://127.0.0.1:1", "http://localhost:1", "http://0.0.0.0:1", "http://[::1]:1"],
+                [],
+            ),
+            (
+                ["http://localhost:1"],
+                ["http://127.0.0.1:2", "http://10.0.0.1:2"],
+                ["http://127.0.0.1:2", "http://10.0.0.1:2"],
+            ),
+        ],
+    )
+    async def test_what_is_asked(self, named: list[str], others: list[str], taken: list[str]) -> None:
+        assert [each.url for each in Addresses(named, None, {}).others(others)] == taken
 
     async def test_it_is_bounded(self) -> None:
-        known = Addresses(["http://a"], None, {})
-        known.learn(f"http://b{at}" for at in range(1000))
-        assert len(known._all()) == 1 + MOST
+        assert len(Addresses(["http://a"], None, {}).others(f"http://b{at}" for at in range(1000))) == MOST
 
     def test_no_url_is_none(self) -> None:
         with pytest.raises(PipelineError, match="an empty list of URLs"):
@@ -175,4 +193,30 @@ async def test_where_all_are_away_each_is_tried_in_turn() -> None:
     async with up(Named("third")) as third:
         client = Client(HttpTransport([free(), free(), third], retries=12))
         assert await client.transport.predict(1, within(20)) == "third"
+        await client.aclose()
+
+
+async def test_what_is_another_pipeline_is_not_asked() -> None:
+    """A tunnel to a server elsewhere looks local: what listens at the addresses that it names is looked at first."""
+    async with up(Named("stranger", pipeline="another")) as other:
+        async with up(Named("named", [other])) as named:
+            client = Client(HttpTransport(named, retries=1))
+            assert await client.predict(1) == "named"
+            await asyncio.sleep(0.3)
+        with pytest.raises(ConnectionFailed):
+            await client.predict(1)
+        await client.aclose()
+
+
+async def test_only_the_named_one_says_where_else_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "RELEARNED", 0.0)
+    async with up(Named("third")) as third, up(Named("second", [third])) as second:
+        async with up(Named("first", [second])) as first:
+            client = Client(HttpTransport(first, retries=1))
+            assert await client.predict(1) == "first"
+            await until_learned(client, second)
+        assert await client.predict(1) == "second"
+        assert await client.predict(1) == "second"
+        await asyncio.sleep(0.1)
+        await until_learned(client, second)
         await client.aclose()

@@ -6,7 +6,9 @@ import asyncio
 import random
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from stretto.engine.context import Context, now
 from stretto.engine.per_loop import PerLoop
@@ -73,28 +75,44 @@ class Addresses:
         if self._away:
             self._away.pop(connection, None)
 
-    def learn(self, urls: Iterable[str]) -> None:
-        """Take these URLs for all others at which the pipeline answers, as its server says.
+    @property
+    def trusted(self) -> Connection | None:
+        """The first connection that the caller named and that is not away: what others are there is for it to say."""
+        return next((each for each in self._named if each not in self._away), None)
 
-        Where the caller named one by https, only others by https get the rows and the token.
+    def others(self, urls: Iterable[str]) -> list[Connection]:
+        """Return the connections to the URLs that a trusted server names beside its own, as far as they may be asked.
+
+        Where the caller named one by https, only others by https get the rows and the token. And a server that is not
+        on this machine has nothing to say of what listens here.
         """
-        secure = self.named.url.startswith("https:")
-        learned: list[Connection] = []
+        secure = any(each.url.startswith("https:") for each in self._named)
+        here = any(_is_local(each.url) for each in self._named)
+        others: list[Connection] = []
         for url in dict.fromkeys(urls):
             if url in (each.url for each in self._named) or (secure and not url.startswith("https:")):
                 continue
             with suppress(ConnectionFailed):
                 connection = self._made.get(url) or Connection(url, self._token, self._headers)
-                learned.append(connection)
-                self._made[url] = connection
-            if len(learned) == MOST:
+                if here or not _is_local(url):
+                    others.append(connection)
+            if len(others) == MOST:
                 break
+        return others
+
+    def learn(self, learned: list[Connection]) -> None:
+        """Ask these connections too, while those that the caller named are away."""
         gone = set(self._learned).difference(learned)
         self._learned = learned
+        self._made |= {each.url: each for each in learned}
         for each in gone:
             self._away.pop(each, None)
             del self._made[each.url]
             self.start(each.aclose())
+
+    def knows(self, connection: Connection) -> bool:
+        """Return whether a connection was learned before."""
+        return connection in self._learned
 
     def start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> None:
         """Do something in the background, until this is closed."""
@@ -123,3 +141,12 @@ class Addresses:
         with suppress(StrettoError):
             await connection.send("GET", "/health/ready", b"", Context.starting(LOOK), JSON)
             self.answered(connection)
+
+
+def _is_local(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified

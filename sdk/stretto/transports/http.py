@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
@@ -129,8 +130,9 @@ class HttpTransport(Transport):
         """Return what the server knows of its pipeline."""
         return await self._metadata(30.0)
 
-    async def _metadata(self, timeout: float) -> Metadata:
-        body = await self._addresses.best.send("GET", "/metadata", b"", Context.starting(timeout), JSON)
+    async def _metadata(self, timeout: float, connection: Connection | None = None) -> Metadata:
+        connection = connection or self._addresses.best
+        body = await connection.send("GET", "/metadata", b"", Context.starting(timeout), JSON)
         with self._expecting("metadata"):
             return msgspec.json.decode(body, type=Metadata)
 
@@ -175,10 +177,21 @@ class HttpTransport(Transport):
             self._addresses.start(self._learn())
 
     async def _learn(self) -> None:
+        trusted = self._addresses.trusted
+        if trusted is None:
+            return
         with suppress(StrettoError):
-            metadata = await self._metadata(LOOKED_UP)
+            metadata = await self._metadata(LOOKED_UP, trusted)
             self._idempotent = metadata.idempotent
-            self._addresses.learn(metadata.addresses)
+
+            async def is_same(other: Connection) -> bool:
+                with suppress(StrettoError):
+                    return _what(await self._metadata(LOOKED_UP, other)) == _what(metadata)
+                return self._addresses.knows(other)  # it may be away for a while
+
+            others = self._addresses.others(metadata.addresses)
+            same = await asyncio.gather(*map(is_same, others))
+            self._addresses.learn([each for each, is_it in zip(others, same, strict=True) if is_it])
 
     async def _passes(self, error: StrettoError, attempt: int, context: Context, connection: Connection) -> bool:
         """Return whether to make a call again, once it is time to."""
@@ -287,6 +300,11 @@ def _seconds(timeout: float) -> float | None:
     if not timeout > 0:
         raise PipelineError(f"timeout={timeout!r}: it is a number of seconds above 0; math.inf is no limit")
     return None if timeout == math.inf else float(timeout)
+
+
+def _what(metadata: Metadata) -> tuple[object, ...]:
+    """Return what is equal for the servers of one pipeline, and of its next version too."""
+    return metadata.name, metadata.steps, metadata.features
 
 
 def _outcomes(count: int) -> str:
