@@ -101,7 +101,7 @@ class Addresses:
         return others
 
     def learn(self, learned: list[Connection]) -> None:
-        """Ask these connections too, while those that the caller named are away."""
+        """Take these connections for those to ask while the ones that the caller named are away."""
         gone = set(self._learned).difference(learned)
         self._learned = learned
         self._made |= {each.url: each for each in learned}
