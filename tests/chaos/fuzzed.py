@@ -8,7 +8,7 @@ import json
 import random
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 
 import aiohttp
@@ -18,7 +18,7 @@ from stretto.errors import StrettoError
 from stretto.testing import serving
 from stretto.wire import JSON, MSGPACK, MSGPACK_PARTS, encode_row, encode_rows
 from tests.benchmarks.programs.ensemble import ensemble
-from tests.chaos.load import Load, at_a_rate
+from tests.chaos.load import Ask, Load, at_a_rate
 from tests.chaos.replicas import rows_and_answers
 from tests.chaos.report import Found
 from tests.chaos.settings import Settings
@@ -122,21 +122,21 @@ async def _answers(settings: Settings) -> Found:
     return Found(f"9: {outcomes.total():,} answers, errors that are not ours: {odd or 'none'}", "answers", load)
 
 
-async def _beside(settings: Settings, send: Callable[[], object], ask: Callable[[int], object]) -> Load:
+async def _beside(settings: Settings, send: Callable[[], Awaitable[object]], ask: Ask) -> Load:
     load = Load()
     left = itertools.count()
 
     async def sender() -> None:
         while next(left) < settings.of(REQUESTS):
-            await send()  # type: ignore[misc]
+            await send()
 
     load.begins("before")
-    await at_a_rate(load, ask, 100.0, settings.calm)  # type: ignore[arg-type]
+    await at_a_rate(load, ask, 100.0, settings.calm)
     load.begins("during")
     sending = asyncio.gather(*(sender() for _ in range(AT_ONCE)))
     while not sending.done():
-        await at_a_rate(load, ask, 100.0, 0.5)  # type: ignore[arg-type]
+        await at_a_rate(load, ask, 100.0, 0.5)
     await sending
     load.begins("after")
-    await at_a_rate(load, ask, 100.0, settings.after)  # type: ignore[arg-type]
+    await at_a_rate(load, ask, 100.0, settings.after)
     return load

@@ -93,7 +93,7 @@ class _Network:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Refuse connections, and close those that are open."""
+        """Close the listener, and the connections that are open."""
         if self._server is not None:
             self._server.close()
         for task in list(self._open):

@@ -107,7 +107,8 @@ class Addresses:
         self._made |= {each.url: each for each in learned}
         for each in gone:
             self._away.pop(each, None)
-            del self._made[each.url]
+            if self._made.get(each.url) is each:
+                del self._made[each.url]
             self.start(each.aclose())
 
     def knows(self, connection: Connection) -> bool:

@@ -192,6 +192,9 @@ class HttpTransport(Transport):
             others = self._addresses.others(metadata.addresses)
             same = await asyncio.gather(*map(is_same, others))
             self._addresses.learn([each for each, is_it in zip(others, same, strict=True) if is_it])
+            for each, is_it in zip(others, same, strict=True):
+                if not is_it:
+                    await each.aclose()
 
     async def _passes(self, error: StrettoError, attempt: int, context: Context, connection: Connection) -> bool:
         """Return whether to make a call again, once it is time to."""
